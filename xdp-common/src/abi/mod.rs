@@ -1,0 +1,26 @@
+//! Every type and name that crosses the kernel border.
+//!
+//! Types are `u8..u64`, arrays of them and structs of those, `repr(C)`, without padding; the size
+//! stands in the definition. Addresses are in network order as byte arrays. Times are nanoseconds
+//! of `CLOCK_BOOTTIME`. Closed sets cross as numbers that are never reused.
+
+#[macro_use]
+mod plain;
+mod maps;
+mod policy;
+mod state;
+
+pub use maps::{Fault, map};
+pub use plain::Plain;
+pub use policy::{
+    BanPolicy, FLAG_BANS, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
+    FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS,
+    Policy,
+};
+pub use state::{
+    Ban, Counter, EVENT_BAN, Entry, Event, FAMILY_IPV4, FAMILY_IPV6, Source, SourceKey,
+};
+
+/// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the
+/// layout without a new version fails the golden layout test.
+pub const ABI_VERSION: u32 = 1;

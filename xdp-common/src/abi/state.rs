@@ -1,0 +1,114 @@
+//! What the program keeps and reports: entries, sources, bans, counters, events.
+
+/// [`SourceKey::family`] of IPv4.
+pub const FAMILY_IPV4: u8 = 4;
+/// [`SourceKey::family`] of IPv6.
+pub const FAMILY_IPV6: u8 = 6;
+
+abi_struct! {
+    /// A list entry (allowlist or blocklist) with its hits. The prefix is the trie's key.
+    pub struct Entry: 32 {
+        /// When the entry ends; 0 never.
+        expires_ns: u64,
+        /// Packets that the entry decided.
+        packets: u64,
+        /// Bytes that the entry decided.
+        bytes: u64,
+        /// The controller's number of the list that the entry came from.
+        list: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+abi_struct! {
+    /// A source: an address cut to the policy's prefix length.
+    pub struct SourceKey: 24 {
+        /// The address, masked; IPv4 in the first four bytes, zero behind.
+        addr: [u8; 16],
+        /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+        family: u8,
+        /// Leading bits that count.
+        prefix_len: u8,
+        /// Zero.
+        reserved: [u8; 6],
+    }
+}
+
+abi_struct! {
+    /// What is known of a source. Every word is written atomically; a reader may see words of two
+    /// neighbouring packets, never of two sources.
+    pub struct Source: 80 {
+        /// GCRA: theoretical arrival time of the next packet.
+        tat_packets: u64,
+        /// GCRA: the same for bytes.
+        tat_bytes: u64,
+        /// GCRA: the same for new TCP connections.
+        tat_tcp_new: u64,
+        /// Strikes: milliseconds of the last one in the upper 48 bits, their number in the lower 16.
+        strikes: u64,
+        /// Packets that reached the limit stage.
+        packets: u64,
+        /// Bytes of those packets.
+        bytes: u64,
+        /// Packets over a limit (in observe mode: that would have been dropped).
+        dropped_packets: u64,
+        /// Bytes of those packets.
+        dropped_bytes: u64,
+        /// When the source was first seen.
+        first_seen_ns: u64,
+        /// When the source was last seen.
+        last_seen_ns: u64,
+    }
+}
+
+abi_struct! {
+    /// A ban, current or remembered for the length of the next one.
+    pub struct Ban: 40 {
+        /// When the ban ends or ended.
+        until_ns: u64,
+        /// When it began.
+        since_ns: u64,
+        /// Packets dropped by bans of this source.
+        packets: u64,
+        /// Bytes of those packets.
+        bytes: u64,
+        /// How often the length has grown: 0 for a first ban.
+        level: u32,
+        /// [`crate::reason::Reason::code`] of the limit that led to it.
+        reason: u32,
+    }
+}
+
+abi_struct! {
+    /// Packets and bytes, per CPU.
+    pub struct Counter: 16 {
+        /// Packets.
+        packets: u64,
+        /// Bytes.
+        bytes: u64,
+    }
+}
+
+/// [`Event::kind`]: a ban began.
+pub const EVENT_BAN: u32 = 1;
+
+abi_struct! {
+    /// Something worth telling the controller, on the ring buffer.
+    pub struct Event: 56 {
+        /// When.
+        time_ns: u64,
+        /// Who.
+        source: SourceKey,
+        /// Until when, for a ban.
+        until_ns: u64,
+        /// `EVENT_*`.
+        kind: u32,
+        /// [`crate::reason::Reason::code`].
+        reason: u32,
+        /// Level of the ban.
+        level: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}

@@ -1,0 +1,40 @@
+//! IPv4 (RFC 791).
+
+use core::ops::ControlFlow;
+
+use network_types::ip::Ipv4Hdr;
+
+use super::{Address, Fragment, Network, PacketView, read_or};
+use crate::reason::Reason;
+
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET_MASK: u16 = 0x1fff;
+
+#[inline(always)]
+pub(super) fn parse<V: PacketView>(view: &V, start: usize) -> ControlFlow<Reason, Network> {
+    let header: Ipv4Hdr = read_or(view, start, Reason::Ipv4Truncated)?;
+    let header_len = usize::from(header.vihl & 0x0f).wrapping_mul(4);
+    let total_len = usize::from(u16::from_be_bytes(header.tot_len));
+    if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || total_len < header_len {
+        return ControlFlow::Break(Reason::Ipv4Malformed);
+    }
+    // `start` is at most 22 and both lengths fit 16 bits: no overflow.
+    let end = start.wrapping_add(total_len);
+    if end > view.len() {
+        return ControlFlow::Break(Reason::Ipv4Truncated);
+    }
+    let word = u16::from_be_bytes(header.frags);
+    let fragment = match (word & OFFSET_MASK, word & MORE_FRAGMENTS) {
+        (0, 0) => Fragment::Whole,
+        (0, _) => Fragment::First,
+        (_, _) => Fragment::Later,
+    };
+    ControlFlow::Continue(Network {
+        source: Address::V4(header.src_addr),
+        destination: Address::V4(header.dst_addr),
+        protocol: header.proto,
+        fragment,
+        offset: start.wrapping_add(header_len),
+        end,
+    })
+}

@@ -1,0 +1,141 @@
+//! IPv6 (RFC 8200) with a bounded chain of extension headers.
+
+use core::ops::ControlFlow;
+
+use network_types::ip::Ipv6Hdr;
+
+use super::{Address, Fragment, Network, PacketView, read_or};
+use crate::reason::Reason;
+
+/// Most extension headers that are walked. RFC 8200, section 4.1 lists seven in an orderly packet.
+pub const MAX_EXTENSION_HEADERS: usize = 8;
+/// Most bytes of extension headers; RFC 8504, section 5.3 lets a host set such bounds.
+pub const MAX_EXTENSION_BYTES: usize = 512;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+const MOBILITY: u8 = 135;
+const HIP: u8 = 139;
+const SHIM6: u8 = 140;
+
+const FRAGMENT_LEN: usize = 8;
+const MORE_FRAGMENTS: u16 = 0x0001;
+const OFFSET_MASK: u16 = 0xfff8;
+
+#[inline(always)]
+pub(super) fn parse<V: PacketView>(view: &V, start: usize) -> ControlFlow<Reason, Network> {
+    let header: Ipv6Hdr = read_or(view, start, Reason::Ipv6Truncated)?;
+    let [first, ..] = header.vcf;
+    if first >> 4 != 6 {
+        return ControlFlow::Break(Reason::Ipv6Malformed);
+    }
+    // `start` is at most 22 and the length fits 16 bits: no overflow.
+    let behind = start.wrapping_add(Ipv6Hdr::LEN);
+    let payload_len = usize::from(u16::from_be_bytes(header.payload_len));
+    // A jumbogram (RFC 2675) states no length here; the frame's own is the bound then.
+    let jumbo = payload_len == 0 && header.next_hdr == HOP_BY_HOP;
+    let end = if jumbo {
+        view.len()
+    } else {
+        behind.wrapping_add(payload_len)
+    };
+    if end > view.len() {
+        return ControlFlow::Break(Reason::Ipv6Truncated);
+    }
+    let chain = walk(view, header.next_hdr, behind, end)?;
+    ControlFlow::Continue(Network {
+        source: Address::V6(header.src_addr),
+        destination: Address::V6(header.dst_addr),
+        protocol: chain.protocol,
+        fragment: chain.fragment,
+        offset: chain.offset,
+        end,
+    })
+}
+
+struct Chain {
+    protocol: u8,
+    fragment: Fragment,
+    offset: usize,
+}
+
+/// Follows the extension headers from `start` to the first header that isn't one, or into a
+/// fragment header that says that the rest is payload.
+#[inline(always)]
+fn walk<V: PacketView>(
+    view: &V,
+    first: u8,
+    start: usize,
+    end: usize,
+) -> ControlFlow<Reason, Chain> {
+    let mut protocol = first;
+    let mut fragment = Fragment::Whole;
+    let mut length = 0usize;
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        if !is_extension(protocol) {
+            return ControlFlow::Continue(Chain {
+                protocol,
+                fragment,
+                offset: start.wrapping_add(length),
+            });
+        }
+        if length > MAX_EXTENSION_BYTES {
+            return ControlFlow::Break(Reason::Ipv6ExtensionsTooDeep);
+        }
+        let offset = start.wrapping_add(length);
+        let bytes: [u8; 4] = read_or(view, offset, Reason::Ipv6Truncated)?;
+        let [next, len, high, low] = bytes;
+        let step = match protocol {
+            FRAGMENT => FRAGMENT_LEN,
+            // RFC 4302, section 2.2: 32-bit words minus two.
+            AUTHENTICATION => usize::from(len).wrapping_add(2).wrapping_mul(4),
+            // RFC 8200, section 4.3: 8-byte units without the first.
+            _ => usize::from(len).wrapping_add(1).wrapping_mul(8),
+        };
+        if offset.wrapping_add(step) > end {
+            return ControlFlow::Break(Reason::Ipv6Truncated);
+        }
+        length = view.forget(length.wrapping_add(step));
+        if protocol == FRAGMENT {
+            let word = u16::from_be_bytes([high, low]);
+            if word & OFFSET_MASK != 0 {
+                return ControlFlow::Continue(Chain {
+                    protocol: next,
+                    fragment: Fragment::Later,
+                    offset: start.wrapping_add(length),
+                });
+            }
+            // An atomic fragment (RFC 6946) is a whole packet.
+            if word & MORE_FRAGMENTS != 0 {
+                fragment = Fragment::First;
+            }
+        }
+        protocol = next;
+    }
+    if is_extension(protocol) || length > MAX_EXTENSION_BYTES {
+        return ControlFlow::Break(Reason::Ipv6ExtensionsTooDeep);
+    }
+    ControlFlow::Continue(Chain {
+        protocol,
+        fragment,
+        offset: start.wrapping_add(length),
+    })
+}
+
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        HOP_BY_HOP
+            | ROUTING
+            | FRAGMENT
+            | AUTHENTICATION
+            | DESTINATION_OPTIONS
+            | MOBILITY
+            | HIP
+            | SHIM6
+    )
+}

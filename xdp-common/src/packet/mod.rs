@@ -1,0 +1,191 @@
+//! Bytes to headers.
+//!
+//! [`parse`] reads an Ethernet frame down to its transport header and never reads past what the
+//! frame or the IP length field allows. What it can't read safely ends with a [`Reason`].
+
+mod ethernet;
+mod ipv4;
+mod ipv6;
+mod transport;
+mod view;
+
+use core::net::IpAddr;
+use core::ops::ControlFlow;
+
+use crate::reason::Reason;
+pub use ipv6::{MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS};
+pub use view::{Header, PacketView};
+
+/// Transport protocols by number (IANA, Assigned Internet Protocol Numbers).
+pub mod protocol {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// IGMP (RFC 3376).
+    pub const IGMP: u8 = 2;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+}
+
+/// TCP flags as they stand in byte 13 of the header (RFC 9293, section 3.1).
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 0x20;
+}
+
+/// An IP address in network order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4.
+    V4([u8; 4]),
+    /// IPv6.
+    V6([u8; 16]),
+}
+
+impl From<IpAddr> for Address {
+    fn from(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(a) => Self::V4(a.octets()),
+            IpAddr::V6(a) => Self::V6(a.octets()),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(addr: Address) -> Self {
+        match addr {
+            Address::V4(a) => Self::from(a),
+            Address::V6(a) => Self::from(a),
+        }
+    }
+}
+
+/// Where a packet stands in its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// Not fragmented.
+    Whole,
+    /// The first fragment: its transport header is there.
+    First,
+    /// A later fragment: its payload is never read as a header.
+    Later,
+}
+
+/// What the transport header says, as far as a stage asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+        /// [`tcp_flags`].
+        flags: u8,
+    },
+    /// UDP.
+    Udp {
+        /// Source port.
+        source: u16,
+        /// Destination port.
+        destination: u16,
+    },
+    /// ICMP or ICMPv6, by the packet's protocol.
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+    },
+    /// Another protocol, or a later fragment: nothing was read.
+    Opaque,
+}
+
+/// An IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Protocol number behind the last extension header.
+    pub protocol: u8,
+    /// Where it stands in its datagram.
+    pub fragment: Fragment,
+    /// Its transport header.
+    pub transport: Transport,
+    /// Length of the whole frame in bytes, without its checksum.
+    pub frame_len: u32,
+}
+
+/// The network layer as an IP header gives it: what the transport parsers need.
+#[derive(Clone, Copy)]
+struct Network {
+    source: Address,
+    destination: Address,
+    protocol: u8,
+    fragment: Fragment,
+    /// Offset of the transport header from the start of the frame.
+    offset: usize,
+    /// Offset of the first byte behind the packet, by its own length field.
+    end: usize,
+}
+
+/// Reads a frame.
+///
+/// Breaks with [`Reason::NotIp`] for what is not ours to judge and with a drop reason for what is
+/// cut short or contradicts itself.
+#[inline(always)]
+pub fn parse<V: PacketView>(view: &V) -> ControlFlow<Reason, Packet> {
+    let (ether_type, offset) = ethernet::parse(view)?;
+    let offset = view.forget(offset);
+    let network = match ether_type {
+        ethernet::IPV4 => ipv4::parse(view, offset)?,
+        ethernet::IPV6 => ipv6::parse(view, offset)?,
+        _ => return ControlFlow::Break(Reason::NotIp),
+    };
+    let network = Network {
+        offset: view.forget(network.offset),
+        ..network
+    };
+    let transport = transport::parse(view, &network)?;
+    ControlFlow::Continue(Packet {
+        source: network.source,
+        destination: network.destination,
+        protocol: network.protocol,
+        fragment: network.fragment,
+        transport,
+        frame_len: frame_len(view),
+    })
+}
+
+/// The frame's length as it is counted: 32 bits are plenty for one frame.
+#[inline(always)]
+pub fn frame_len<V: PacketView>(view: &V) -> u32 {
+    u32::try_from(view.len()).unwrap_or(u32::MAX)
+}
+
+#[inline(always)]
+fn read_or<T: Header, V: PacketView>(
+    view: &V,
+    offset: usize,
+    reason: Reason,
+) -> ControlFlow<Reason, T> {
+    match view.read(offset) {
+        Some(header) => ControlFlow::Continue(header),
+        None => ControlFlow::Break(reason),
+    }
+}

@@ -1,0 +1,74 @@
+//! How the parsers get at bytes: over an XDP context in the kernel, over a slice elsewhere.
+
+use network_types::eth::EthHdr;
+use network_types::icmp::Icmpv4Hdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+use network_types::tcp::TcpHdr;
+use network_types::udp::UdpHdr;
+use network_types::vlan::VlanHdr;
+
+/// A header that may be copied out of a frame byte for byte.
+///
+/// # Safety
+///
+/// Any bytes of the type's size are a value of it, and it has no padding.
+pub unsafe trait Header: Copy {}
+
+macro_rules! headers {
+    ($($t:ty)+) => {$(
+        // SAFETY: `repr(C)` of byte arrays and integers (network-types 0.2), no padding, no
+        // invalid bit pattern.
+        unsafe impl Header for $t {}
+    )+};
+}
+headers!(EthHdr VlanHdr Ipv4Hdr Ipv6Hdr TcpHdr UdpHdr Icmpv4Hdr [u8; 2] [u8; 4] [u8; 8]);
+
+/// A frame from its Ethernet header on.
+pub trait PacketView {
+    /// Length of the frame in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether there is no byte at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The header at `offset`, or nothing when the frame ends before its last byte. Offsets are
+    /// below 64 KiB.
+    fn read<T: Header>(&self, offset: usize) -> Option<T>;
+
+    /// The same value, of which a verifier no longer knows where it came from. Called where many
+    /// paths meet with values that only the verifier tells apart; it then follows one path on.
+    #[inline(always)]
+    fn forget(&self, value: usize) -> usize {
+        value
+    }
+}
+
+impl PacketView for [u8] {
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        let end = offset.checked_add(size_of::<T>())?;
+        let bytes = self.get(offset..end)?;
+        // SAFETY: `bytes` has exactly the size of `T` by the line above, and `Header` promises
+        // that any bytes make a `T`.
+        Some(unsafe { core::ptr::read_unaligned(bytes.as_ptr().cast::<T>()) })
+    }
+}
+
+impl<V: PacketView + ?Sized> PacketView for &V {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        (**self).read(offset)
+    }
+
+    fn forget(&self, value: usize) -> usize {
+        (**self).forget(value)
+    }
+}

@@ -1,0 +1,143 @@
+//! Stage 8: limits per source, as GCRAs (ITU-T I.371, annex A) on shared words.
+//!
+//! Each limit keeps one word: the theoretical arrival time (TAT) of the next unit. A packet that
+//! costs `c` conforms if `max(TAT, now) + c - now <= tolerance` and then moves the TAT there. Over
+//! any window of length `t` at most `burst + rate * t` units pass, with no window edge to game.
+//!
+//! Concurrency: the TAT moves by compare-and-swap only, so two CPUs never spend the same room. The
+//! clocks of two CPUs may differ by the time between reading the clock and the swap; the TAT is
+//! compared with the packet's own time, so the bound above holds with `t` longer by that time.
+
+use core::ops::ControlFlow;
+
+use super::{SourceState, Tables, Word, ban, bytes_of};
+use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey};
+use crate::packet::tcp_flags::{ACK, SYN};
+use crate::packet::{Packet, Transport};
+use crate::reason::Reason;
+
+/// How often a packet tries to move a word that other CPUs move too. Each failed try means that
+/// another packet of the same source got through, so a source needs as many CPUs in the same
+/// nanoseconds to exhaust it; the packet then counts as over the limit, never as under it.
+pub const CAS_TRIES: usize = 8;
+
+/// A TAT further ahead than the tolerance and this was left by a limit that has since changed;
+/// it counts as expired. No CPU sits between its clock and its swap for so long.
+pub const STALE_NS: u64 = 1_000_000_000;
+
+#[inline(always)]
+pub(super) fn check_limits<T: Tables>(
+    packet: &Packet,
+    key: &SourceKey,
+    tables: &T,
+    policy: &Policy,
+    now: u64,
+) -> ControlFlow<Reason> {
+    let Some(source) = tables.source(key, now) else {
+        tables.fault(Fault::SourceTableFull);
+        return ControlFlow::Break(Reason::SourceUntracked);
+    };
+    let bytes = bytes_of(packet);
+    source.packets().add(1);
+    source.bytes().add(bytes);
+    source.last_seen_ns().store(now);
+
+    let limits = effective_limits(packet, tables, policy);
+    let Some(reason) = exceeded(packet, &source, limits, tables, now) else {
+        return ControlFlow::Continue(());
+    };
+    source.dropped_packets().add(1);
+    source.dropped_bytes().add(bytes);
+    if policy.flags & FLAG_BANS != 0 {
+        ban::strike(&source, key, reason, tables, &policy.ban, now);
+    }
+    ControlFlow::Break(reason)
+}
+
+#[inline(always)]
+fn effective_limits<'a, T: Tables>(
+    packet: &Packet,
+    tables: &'a T,
+    policy: &'a Policy,
+) -> &'a Limits {
+    if policy.flags & FLAG_OVERRIDES == 0 {
+        return &policy.limits;
+    }
+    tables.limits(&packet.source).unwrap_or(&policy.limits)
+}
+
+/// The first limit that the packet exceeds. A packet that a later limit refuses has already spent
+/// room of the earlier ones: the sum errs to the strict side.
+#[inline(always)]
+fn exceeded<T: Tables, S: SourceState>(
+    packet: &Packet,
+    source: &S,
+    limits: &Limits,
+    tables: &T,
+    now: u64,
+) -> Option<Reason> {
+    if opens_tcp_connection(packet)
+        && !conforms(source.tat_tcp_new(), &limits.tcp_new, 1, now, tables)
+    {
+        return Some(Reason::RateTcpNew);
+    }
+    if !conforms(source.tat_packets(), &limits.packets, 1, now, tables) {
+        return Some(Reason::RatePackets);
+    }
+    if !conforms(
+        source.tat_bytes(),
+        &limits.bytes,
+        bytes_of(packet),
+        now,
+        tables,
+    ) {
+        return Some(Reason::RateBytes);
+    }
+    None
+}
+
+#[inline(always)]
+fn opens_tcp_connection(packet: &Packet) -> bool {
+    match packet.transport {
+        Transport::Tcp { flags, .. } => flags & (SYN | ACK) == SYN,
+        Transport::Udp { .. } | Transport::Icmp { .. } | Transport::Opaque => false,
+    }
+}
+
+/// Takes room for `units` from a limit, if there is any.
+#[inline(always)]
+fn conforms<T: Tables, W: Word>(tat: W, limit: &Limit, units: u64, now: u64, tables: &T) -> bool {
+    if limit.is_off() {
+        return true;
+    }
+    let cost = cost_ns(limit, units);
+    let mut stored = tat.load();
+    for _ in 0..CAS_TRIES {
+        let next = advance(stored, cost, limit.tolerance_ns, now);
+        if next.wrapping_sub(now) > limit.tolerance_ns {
+            return false;
+        }
+        match tat.compare_exchange(stored, next) {
+            Ok(()) => return true,
+            Err(found) => stored = found,
+        }
+    }
+    tables.fault(Fault::LimiterContended);
+    false
+}
+
+/// Cost of `units`, rounded up to a whole nanosecond. Units fit 20 bits and a cost 47, see
+/// [`Limit::bytes`]: no overflow.
+#[inline(always)]
+fn cost_ns(limit: &Limit, units: u64) -> u64 {
+    let exact = units.wrapping_mul(limit.cost_fp);
+    exact.wrapping_add((1 << Limit::FP_BITS) - 1) >> Limit::FP_BITS
+}
+
+/// The TAT after a packet of `cost` at `now`. Times fit 63 bits (292 years of uptime).
+#[inline(always)]
+fn advance(stored: u64, cost: u64, tolerance_ns: u64, now: u64) -> u64 {
+    let expired = stored < now || stored > now.wrapping_add(tolerance_ns).wrapping_add(STALE_NS);
+    let from = if expired { now } else { stored };
+    from.wrapping_add(cost)
+}

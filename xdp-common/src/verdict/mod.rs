@@ -1,0 +1,136 @@
+//! The decision, stage by stage.
+//!
+//! [`decide`] is pure: no clock, no maps, no randomness. It asks a [`PacketView`] for bytes and
+//! [`Tables`] for state. The same lines run in the kernel, under `cargo test` and over captures.
+
+mod ban;
+mod limit;
+mod lists;
+mod sanity;
+mod tables;
+
+use core::cell::Cell;
+use core::ops::ControlFlow;
+
+use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, Plain, Policy, SourceKey};
+use crate::packet::{self, Address, Packet, PacketView};
+use crate::reason::{Action, Reason};
+pub use ban::{STRIKE_COUNT_BITS, next_ban, strikes_left};
+pub use limit::{CAS_TRIES, STALE_NS};
+pub use tables::{BanState, EntryState, SourceState, Tables, Word};
+
+/// Why, and what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The one reason.
+    pub reason: Reason,
+    /// What the mode makes of it.
+    pub action: Action,
+}
+
+/// Judges one frame.
+///
+/// `clock` gives nanoseconds of `CLOCK_BOOTTIME`; it is asked at most once, and only when a stage
+/// needs the time.
+#[inline(always)]
+pub fn decide<V: PacketView, T: Tables>(view: &V, tables: &T, clock: impl Fn() -> u64) -> Verdict {
+    let Some(policy) = tables.policy() else {
+        return Verdict {
+            reason: Reason::NoPolicy,
+            action: Action::Pass,
+        };
+    };
+    if !policy.is_current() {
+        let reason = if policy.version == 0 {
+            Reason::NoPolicy
+        } else {
+            Reason::PolicyMismatch
+        };
+        return Verdict {
+            reason,
+            action: Action::Pass,
+        };
+    }
+    let reason = match stages(view, tables, policy, &Clock::new(clock)) {
+        ControlFlow::Break(reason) => reason,
+        ControlFlow::Continue(()) => Reason::Accepted,
+    };
+    Verdict {
+        reason,
+        action: reason.action(policy),
+    }
+}
+
+/// The list of stages, and nothing else. A stage breaks with the packet's reason or lets the next
+/// one look.
+#[inline(always)]
+fn stages<V: PacketView, T: Tables, C: Fn() -> u64>(
+    view: &V,
+    tables: &T,
+    policy: &Policy,
+    clock: &Clock<C>,
+) -> ControlFlow<Reason> {
+    let packet = packet::parse(view)?;
+    lists::check_allow(&packet, tables, clock)?;
+    lists::check_block(&packet, tables, clock)?;
+    let source = source_key(&packet.source, policy);
+    ban::check_ban(&packet, &source, tables, clock)?;
+    sanity::check_sanity(&packet, policy)?;
+    limit::check_limits(&packet, &source, tables, policy, clock.now())
+}
+
+/// The source that an address counts as under `policy`: the address cut to the policy's length.
+#[inline(always)]
+pub fn source_key(address: &Address, policy: &Policy) -> SourceKey {
+    match address {
+        Address::V4(a) => {
+            let masked = u32::from_ne_bytes(*a) & u32::from_ne_bytes(policy.source_mask_v4);
+            let [b0, b1, b2, b3] = masked.to_ne_bytes();
+            SourceKey {
+                addr: [b0, b1, b2, b3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                family: FAMILY_IPV4,
+                prefix_len: policy.source_len_v4,
+                ..SourceKey::ZERO
+            }
+        }
+        Address::V6(a) => {
+            let masked = u128::from_ne_bytes(*a) & u128::from_ne_bytes(policy.source_mask_v6);
+            SourceKey {
+                addr: masked.to_ne_bytes(),
+                family: FAMILY_IPV6,
+                prefix_len: policy.source_len_v6,
+                ..SourceKey::ZERO
+            }
+        }
+    }
+}
+
+/// A clock that is read at most once per packet.
+struct Clock<C> {
+    read: C,
+    value: Cell<u64>,
+}
+
+impl<C: Fn() -> u64> Clock<C> {
+    #[inline(always)]
+    fn new(read: C) -> Self {
+        Self {
+            read,
+            value: Cell::new(0),
+        }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        if self.value.get() == 0 {
+            self.value.set((self.read)());
+        }
+        self.value.get()
+    }
+}
+
+/// Bytes that a packet counts as.
+#[inline(always)]
+fn bytes_of(packet: &Packet) -> u64 {
+    u64::from(packet.frame_len)
+}

@@ -1,0 +1,63 @@
+//! The one exit: counts the packet under its reason and returns the XDP action.
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::{debug, error};
+use xdp_common::abi::{MAX_INTERFACES, Policy};
+use xdp_common::packet::frame_len;
+use xdp_common::reason::{Action, Reason};
+use xdp_common::verdict::Verdict;
+
+use crate::map_pointer::count;
+use crate::maps::COUNTERS;
+use crate::tables::KernelTables;
+use crate::view::XdpView;
+
+#[inline(always)]
+pub(crate) fn finish(
+    ctx: &XdpContext,
+    tables: &KernelTables,
+    view: &XdpView,
+    verdict: Verdict,
+) -> u32 {
+    let slot = interface_slot(ctx, tables.active_policy());
+    let dropped = match verdict.action {
+        Action::Pass => 0,
+        Action::Drop => 1,
+    };
+    let index = (slot * Reason::SLOTS + u32::from(verdict.reason.code())) * 2 + dropped;
+    count(&COUNTERS, index, u64::from(frame_len(view)));
+    diagnose(ctx, verdict);
+    match verdict.action {
+        Action::Pass => XDP_PASS,
+        Action::Drop => XDP_DROP,
+    }
+}
+
+/// The counter slot of the interface that the frame came in on; usually the first.
+#[inline(always)]
+fn interface_slot(ctx: &XdpContext, policy: &Policy) -> u32 {
+    let ifindex = ctx.ingress_ifindex() as u32;
+    let unnamed = MAX_INTERFACES as u32 - 1;
+    for (slot, named) in (0..unnamed).zip(policy.interfaces.iter()) {
+        if *named == ifindex {
+            return slot;
+        }
+    }
+    unnamed
+}
+
+/// Messages for somebody who debugs the program. The level is a load-time constant, 0 unless asked
+/// for, so that the verifier removes this code.
+#[inline(always)]
+fn diagnose(ctx: &XdpContext, verdict: Verdict) {
+    if verdict.reason == Reason::PolicyMismatch {
+        error!(
+            ctx,
+            "the policy has another ABI version than the program: traffic passes unfiltered"
+        );
+    }
+    if verdict.action == Action::Drop {
+        debug!(ctx, "dropped: reason {}", verdict.reason.code());
+    }
+}

@@ -1,0 +1,113 @@
+//! Bytes of the frame. The only file that touches raw packet pointers.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use xdp_common::packet::{Header, PacketView};
+
+/// No header that is read starts further into the frame: Ethernet, two tags, IPv6 and the bound on
+/// extension headers stay far below.
+const MAX_OFFSET: usize = 4096;
+
+/// A frame as an XDP context gives it.
+pub(crate) struct XdpView<'a> {
+    ctx: &'a XdpContext,
+    len: usize,
+}
+
+impl<'a> XdpView<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        // SAFETY: the context is the one the kernel called the program with (kernel 5.18).
+        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
+        Self {
+            ctx,
+            len: len as usize,
+        }
+    }
+}
+
+impl PacketView for XdpView<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        let offset = keep(offset);
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.ctx.data() + offset;
+        if start + size_of::<T>() > self.ctx.data_end() {
+            return self.read_fragment(offset);
+        }
+        // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
+        // `Header` promises that any bytes make a `T`.
+        Some(unsafe { core::ptr::read_unaligned(start as *const T) })
+    }
+
+    /// VERIFIER: 6.18: without it the paths through VLAN tags, options and extension headers
+    /// multiply past a million instructions. The verifier doesn't follow that adding and
+    /// subtracting the same unknown cancels out, so it forgets the value's range.
+    #[inline(always)]
+    fn forget(&self, value: usize) -> usize {
+        let mut value = value;
+        // SAFETY: adds a register to another and subtracts it again.
+        unsafe {
+            core::arch::asm!(
+                "{v} += {n}",
+                "{v} -= {n}",
+                v = inout(reg) value,
+                n = in(reg) self.len,
+                options(pure, nomem, nostack),
+            );
+        }
+        value
+    }
+}
+
+impl XdpView<'_> {
+    /// A header that reaches behind the linear part of a multi-buffer frame. Rare: drivers put the
+    /// headers into the first buffer.
+    #[inline(always)]
+    fn read_fragment<T: Header>(&self, offset: usize) -> Option<T> {
+        if offset + size_of::<T>() > self.len {
+            return None;
+        }
+        let mut header = MaybeUninit::<T>::uninit();
+        // SAFETY: the buffer is `size_of::<T>()` bytes on the stack, and the helper checks the
+        // range of the frame itself (kernel 5.18).
+        let error = unsafe {
+            bpf_xdp_load_bytes(
+                self.ctx.ctx,
+                offset as u32,
+                header.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+            )
+        };
+        if error != 0 {
+            return None;
+        }
+        // SAFETY: the helper filled the buffer, and `Header` promises that any bytes make a `T`.
+        Some(unsafe { header.assume_init() })
+    }
+}
+
+/// Keeps a value in its register between a bound and its use.
+///
+/// VERIFIER: 6.18: LLVM may otherwise compute the pointer from another copy of the value, whose
+/// bound the verifier has not seen ("math between pkt pointer and register with unbounded value").
+/// A move onto itself and not an empty sequence: that would give two line records to one
+/// instruction ("Invalid line_info").
+#[inline(always)]
+fn keep(value: usize) -> usize {
+    let mut value = value;
+    // SAFETY: moves a register onto itself.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags))
+    };
+    value
+}
