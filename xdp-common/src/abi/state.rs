@@ -16,8 +16,8 @@ abi_struct! {
         bytes: u64,
         /// The controller's number of the list that the entry came from.
         list: u32,
-        /// Zero.
-        reserved: u32,
+        /// Length of the entry's own prefix: a look-up gives the longest match, not its key.
+        prefix_len: u32,
     }
 }
 

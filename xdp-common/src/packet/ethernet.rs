@@ -16,7 +16,7 @@ const VLAN_SERVICE: u16 = EtherType::Ieee8021ad as u16;
 /// The EtherType behind the VLAN tags, in network order as network-types has it, and the offset
 /// of what it names.
 #[inline(always)]
-pub(super) fn parse<V: PacketView>(view: &V) -> ControlFlow<Reason, (u16, usize)> {
+pub(super) fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, (u16, usize)> {
     let ethernet: EthHdr = read_or(view, 0, Reason::EthernetTruncated)?;
     if !is_vlan(ethernet.ether_type) {
         return ControlFlow::Continue((ethernet.ether_type, EthHdr::LEN));

@@ -11,7 +11,10 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 #[inline(always)]
-pub(super) fn parse<V: PacketView>(view: &V, start: usize) -> ControlFlow<Reason, Network> {
+pub(super) fn parse<V: PacketView + ?Sized>(
+    view: &V,
+    start: usize,
+) -> ControlFlow<Reason, Network> {
     let header: Ipv4Hdr = read_or(view, start, Reason::Ipv4Truncated)?;
     let header_len = usize::from(header.vihl & 0x0f).wrapping_mul(4);
     let total_len = usize::from(u16::from_be_bytes(header.tot_len));

@@ -26,7 +26,10 @@ const MORE_FRAGMENTS: u16 = 0x0001;
 const OFFSET_MASK: u16 = 0xfff8;
 
 #[inline(always)]
-pub(super) fn parse<V: PacketView>(view: &V, start: usize) -> ControlFlow<Reason, Network> {
+pub(super) fn parse<V: PacketView + ?Sized>(
+    view: &V,
+    start: usize,
+) -> ControlFlow<Reason, Network> {
     let header: Ipv6Hdr = read_or(view, start, Reason::Ipv6Truncated)?;
     let [first, ..] = header.vcf;
     if first >> 4 != 6 {
@@ -65,7 +68,7 @@ struct Chain {
 /// Follows the extension headers from `start` to the first header that isn't one, or into a
 /// fragment header that says that the rest is payload.
 #[inline(always)]
-fn walk<V: PacketView>(
+fn walk<V: PacketView + ?Sized>(
     view: &V,
     first: u8,
     start: usize,
@@ -82,9 +85,6 @@ fn walk<V: PacketView>(
                 offset: start.wrapping_add(length),
             });
         }
-        if length > MAX_EXTENSION_BYTES {
-            return ControlFlow::Break(Reason::Ipv6ExtensionsTooDeep);
-        }
         let offset = start.wrapping_add(length);
         let bytes: [u8; 4] = read_or(view, offset, Reason::Ipv6Truncated)?;
         let [next, len, high, low] = bytes;
@@ -99,6 +99,9 @@ fn walk<V: PacketView>(
             return ControlFlow::Break(Reason::Ipv6Truncated);
         }
         length = view.forget(length.wrapping_add(step));
+        if length > MAX_EXTENSION_BYTES {
+            return ControlFlow::Break(Reason::Ipv6ExtensionsTooDeep);
+        }
         if protocol == FRAGMENT {
             let word = u16::from_be_bytes([high, low]);
             if word & OFFSET_MASK != 0 {
@@ -115,7 +118,7 @@ fn walk<V: PacketView>(
         }
         protocol = next;
     }
-    if is_extension(protocol) || length > MAX_EXTENSION_BYTES {
+    if is_extension(protocol) {
         return ControlFlow::Break(Reason::Ipv6ExtensionsTooDeep);
     }
     ControlFlow::Continue(Chain {

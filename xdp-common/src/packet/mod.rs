@@ -149,7 +149,7 @@ struct Network {
 /// Breaks with [`Reason::NotIp`] for what is not ours to judge and with a drop reason for what is
 /// cut short or contradicts itself.
 #[inline(always)]
-pub fn parse<V: PacketView>(view: &V) -> ControlFlow<Reason, Packet> {
+pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
     let (ether_type, offset) = ethernet::parse(view)?;
     let offset = view.forget(offset);
     let network = match ether_type {
@@ -174,12 +174,12 @@ pub fn parse<V: PacketView>(view: &V) -> ControlFlow<Reason, Packet> {
 
 /// The frame's length as it is counted: 32 bits are plenty for one frame.
 #[inline(always)]
-pub fn frame_len<V: PacketView>(view: &V) -> u32 {
+pub fn frame_len<V: PacketView + ?Sized>(view: &V) -> u32 {
     u32::try_from(view.len()).unwrap_or(u32::MAX)
 }
 
 #[inline(always)]
-fn read_or<T: Header, V: PacketView>(
+fn read_or<T: Header, V: PacketView + ?Sized>(
     view: &V,
     offset: usize,
     reason: Reason,

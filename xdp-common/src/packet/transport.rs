@@ -10,7 +10,10 @@ use super::{Fragment, Header, Network, PacketView, Transport, protocol};
 use crate::reason::Reason;
 
 #[inline(always)]
-pub(super) fn parse<V: PacketView>(view: &V, network: &Network) -> ControlFlow<Reason, Transport> {
+pub(super) fn parse<V: PacketView + ?Sized>(
+    view: &V,
+    network: &Network,
+) -> ControlFlow<Reason, Transport> {
     if network.fragment == Fragment::Later {
         return ControlFlow::Continue(Transport::Opaque);
     }
@@ -24,7 +27,10 @@ pub(super) fn parse<V: PacketView>(view: &V, network: &Network) -> ControlFlow<R
 }
 
 #[inline(always)]
-fn parse_tcp<V: PacketView>(view: &V, network: &Network) -> ControlFlow<Reason, Transport> {
+fn parse_tcp<V: PacketView + ?Sized>(
+    view: &V,
+    network: &Network,
+) -> ControlFlow<Reason, Transport> {
     let header: TcpHdr = read(view, network, Reason::TcpTruncated)?;
     // Data offset and flags: bytes 12 and 13, which network-types keeps as private bit fields.
     let [offset_byte, flags]: [u8; 2] =
@@ -46,7 +52,10 @@ fn parse_tcp<V: PacketView>(view: &V, network: &Network) -> ControlFlow<Reason, 
 }
 
 #[inline(always)]
-fn parse_udp<V: PacketView>(view: &V, network: &Network) -> ControlFlow<Reason, Transport> {
+fn parse_udp<V: PacketView + ?Sized>(
+    view: &V,
+    network: &Network,
+) -> ControlFlow<Reason, Transport> {
     let header: UdpHdr = read(view, network, Reason::UdpTruncated)?;
     let length = usize::from(u16::from_be_bytes(header.len));
     // Zero stands for "to the end" in a jumbogram (RFC 2675, section 4), and Linux takes it so in
@@ -65,7 +74,7 @@ fn parse_udp<V: PacketView>(view: &V, network: &Network) -> ControlFlow<Reason, 
 }
 
 #[inline(always)]
-fn parse_icmp<V: PacketView>(
+fn parse_icmp<V: PacketView + ?Sized>(
     view: &V,
     network: &Network,
     cut: Reason,
@@ -80,7 +89,7 @@ fn parse_icmp<V: PacketView>(
 
 /// The transport header, if both the frame and the packet's own length reach behind it.
 #[inline(always)]
-fn read<T: Header, V: PacketView>(
+fn read<T: Header, V: PacketView + ?Sized>(
     view: &V,
     network: &Network,
     cut: Reason,

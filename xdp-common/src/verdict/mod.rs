@@ -33,7 +33,11 @@ pub struct Verdict {
 /// `clock` gives nanoseconds of `CLOCK_BOOTTIME`; it is asked at most once, and only when a stage
 /// needs the time.
 #[inline(always)]
-pub fn decide<V: PacketView, T: Tables>(view: &V, tables: &T, clock: impl Fn() -> u64) -> Verdict {
+pub fn decide<V: PacketView + ?Sized, T: Tables>(
+    view: &V,
+    tables: &T,
+    clock: impl Fn() -> u64,
+) -> Verdict {
     let Some(policy) = tables.policy() else {
         return Verdict {
             reason: Reason::NoPolicy,
@@ -64,7 +68,7 @@ pub fn decide<V: PacketView, T: Tables>(view: &V, tables: &T, clock: impl Fn() -
 /// The list of stages, and nothing else. A stage breaks with the packet's reason or lets the next
 /// one look.
 #[inline(always)]
-fn stages<V: PacketView, T: Tables, C: Fn() -> u64>(
+fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     view: &V,
     tables: &T,
     policy: &Policy,
