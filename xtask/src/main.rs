@@ -1,0 +1,49 @@
+//! `cargo xtask`: what cargo alone cannot do.
+
+mod docs;
+mod launch;
+mod process;
+mod setup;
+mod suite;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, tests, the sandbox run and the repository's own checks.
+///
+/// Every verb first installs what it needs and this machine lacks, and says so.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Setup(setup::Arguments),
+    Test(suite::Arguments),
+    Run(launch::Arguments),
+    Tidy(tidy::Arguments),
+    Docs(docs::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Setup(arguments) => setup::run(&arguments),
+        Verb::Test(arguments) => suite::run(&arguments),
+        Verb::Run(arguments) => launch::run(&arguments),
+        Verb::Tidy(arguments) => tidy::run(&arguments),
+        Verb::Docs(arguments) => docs::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
