@@ -1,0 +1,301 @@
+//! The client's side of the control socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::types::{
+    AddEntries, Apply, ApplyReport, BanList, ChangeReport, EntryPage, EntryQuery, ErrorBody,
+    ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport, LimitList,
+    ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+};
+use crate::failure::FailureKind;
+
+/// How long an answer may take. Most take milliseconds; a change of a large list takes longest.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an import may take as a whole: the text may come from a slow pipe.
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Speaks to one daemon. Needs a tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    socket: PathBuf,
+}
+
+/// Why there is no answer, or not the one that was hoped for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket is missing, or nobody listens on it.
+    #[error(
+        "no daemon answers on {}: start one with `xdp-throttle run`, or name its socket with \
+         --socket",
+        socket.display()
+    )]
+    NoDaemon { socket: PathBuf },
+    /// The socket is there and we may not write to it.
+    #[error(
+        "no permission to talk to the daemon on {}: run as root, or as a user whom the socket's \
+         mode lets write to it",
+        socket.display()
+    )]
+    Permission { socket: PathBuf },
+    /// The daemon was too slow.
+    #[error(
+        "the daemon on {} took too long to answer: its log may say why",
+        socket.display()
+    )]
+    Timeout { socket: PathBuf },
+    /// The daemon said no.
+    #[error("{}", with_details(body))]
+    Refused { status: u16, body: ErrorBody },
+    /// The answer isn't one of ours.
+    #[error(
+        "can't read the answer of the daemon on {}: is it the same version as this command?",
+        socket.display()
+    )]
+    Answer {
+        socket: PathBuf,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Anything else between here and the daemon.
+    #[error("talking to the daemon on {} failed", socket.display())]
+    Transport {
+        socket: PathBuf,
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+impl ClientError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Permission { .. } => FailureKind::Privilege,
+            Self::Refused { status, .. } => match status {
+                400 | 422 => FailureKind::Invalid,
+                401 | 403 => FailureKind::Privilege,
+                501 => FailureKind::Unsupported,
+                _ => FailureKind::Failed,
+            },
+            Self::NoDaemon { .. }
+            | Self::Timeout { .. }
+            | Self::Answer { .. }
+            | Self::Transport { .. } => FailureKind::Failed,
+        }
+    }
+}
+
+fn with_details(body: &ErrorBody) -> String {
+    let details = body.details.iter().map(|detail| format!("\n  {detail}"));
+    body.error.clone() + &details.collect::<String>()
+}
+
+impl Client {
+    /// Doesn't connect yet.
+    pub fn new(socket: &Path) -> Result<Self, ClientError> {
+        let socket = socket.to_owned();
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.clone())
+            .timeout(ANSWER_TIMEOUT)
+            .build();
+        match http {
+            Ok(http) => Ok(Self { http, socket }),
+            Err(source) => Err(ClientError::Transport { socket, source }),
+        }
+    }
+
+    /// `GET /v1/status`.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status", &()).await
+    }
+
+    /// `GET /v1/allow`, `GET /v1/block`.
+    pub async fn entries(
+        &self,
+        kind: ListKind,
+        query: &EntryQuery,
+    ) -> Result<EntryPage, ClientError> {
+        self.get(&format!("/v1/{}", kind.name()), query).await
+    }
+
+    /// `POST /v1/allow`, `POST /v1/block`.
+    pub async fn add(
+        &self,
+        kind: ListKind,
+        entries: &AddEntries,
+    ) -> Result<ChangeReport, ClientError> {
+        self.post(&format!("/v1/{}", kind.name()), entries).await
+    }
+
+    /// `POST /v1/allow/remove`, `POST /v1/block/remove`.
+    pub async fn remove(
+        &self,
+        kind: ListKind,
+        entries: &RemoveEntries,
+    ) -> Result<ChangeReport, ClientError> {
+        self.post(&format!("/v1/{}/remove", kind.name()), entries)
+            .await
+    }
+
+    /// `POST /v1/block/import`: sends the text chunk by chunk, as it comes.
+    pub async fn import(
+        &self,
+        query: &ImportQuery,
+        text: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<ChangeReport, ClientError> {
+        let request = self
+            .request(Method::POST, "/v1/block/import")
+            .query(query)
+            .timeout(IMPORT_TIMEOUT)
+            .body(reqwest::Body::wrap_stream(text));
+        self.answer(request).await
+    }
+
+    /// `POST /v1/block/flush`.
+    pub async fn flush(&self, entries: &FlushEntries) -> Result<ChangeReport, ClientError> {
+        self.post("/v1/block/flush", entries).await
+    }
+
+    /// `GET /v1/bans`.
+    pub async fn bans(&self) -> Result<BanList, ClientError> {
+        self.get("/v1/bans", &()).await
+    }
+
+    /// `POST /v1/bans/lift`.
+    pub async fn lift(&self, bans: &LiftBans) -> Result<LiftReport, ClientError> {
+        self.post("/v1/bans/lift", bans).await
+    }
+
+    /// `GET /v1/limits`.
+    pub async fn limits(&self) -> Result<LimitList, ClientError> {
+        self.get("/v1/limits", &()).await
+    }
+
+    /// `PUT /v1/limits`, whatever it answers when it succeeds; then `GET /v1/limits`.
+    pub async fn set_limits(&self, limits: &SetLimits) -> Result<LimitList, ClientError> {
+        let request = self.request(Method::PUT, "/v1/limits").json(limits);
+        self.success(request).await?;
+        self.limits().await
+    }
+
+    /// `GET /v1/sources`.
+    pub async fn sources(&self, query: &SourceQuery) -> Result<SourceList, ClientError> {
+        self.get("/v1/sources", query).await
+    }
+
+    /// `GET /v1/explain`.
+    pub async fn explain(&self, packet: &ExplainQuery) -> Result<Explanation, ClientError> {
+        self.get("/v1/explain", packet).await
+    }
+
+    /// `POST /v1/apply`.
+    pub async fn apply(&self, config: &Apply) -> Result<ApplyReport, ClientError> {
+        self.post("/v1/apply", config).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &(impl Serialize + ?Sized),
+    ) -> Result<T, ClientError> {
+        self.answer(self.request(Method::GET, path).query(query))
+            .await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.answer(self.request(Method::POST, path).json(body))
+            .await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        // The host is only for the Host header: every connection goes to the socket.
+        self.http.request(method, format!("http://localhost{path}"))
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.success(request).await?;
+        response.json().await.map_err(|source| {
+            if source.is_timeout() {
+                self.transport(source)
+            } else {
+                let socket = self.socket.clone();
+                ClientError::Answer { socket, source }
+            }
+        })
+    }
+
+    async fn success(&self, request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|source| self.transport(source))?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refusal(response).await)
+        }
+    }
+
+    fn transport(&self, source: reqwest::Error) -> ClientError {
+        let socket = self.socket.clone();
+        if source.is_timeout() {
+            return ClientError::Timeout { socket };
+        }
+        let connecting = source.is_connect().then(|| io_kind(&source)).flatten();
+        if let Some(io::ErrorKind::PermissionDenied) = connecting {
+            ClientError::Permission { socket }
+        } else if let Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) = connecting
+        {
+            ClientError::NoDaemon { socket }
+        } else {
+            ClientError::Transport { socket, source }
+        }
+    }
+}
+
+/// The error of the system call at the bottom, if there was one.
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    anyhow::Chain::new(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .last()
+        .map(io::Error::kind)
+}
+
+async fn refusal(response: reqwest::Response) -> ClientError {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let body = serde_json::from_str(&text).unwrap_or_else(|_| ErrorBody {
+        error: plain_refusal(status, &text),
+        details: Vec::new(),
+    });
+    ClientError::Refused {
+        status: status.as_u16(),
+        body,
+    }
+}
+
+/// For answers that no handler of ours wrote: an unknown path, a body over the bound.
+fn plain_refusal(status: StatusCode, text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() {
+        format!("the daemon answered {status}")
+    } else {
+        format!("the daemon answered {status}: {text}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

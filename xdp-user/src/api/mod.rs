@@ -1,0 +1,5 @@
+//! HTTP with JSON over a Unix socket: the types, the daemon's side and the client's side.
+
+pub mod client;
+pub mod server;
+pub mod types;

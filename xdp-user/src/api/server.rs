@@ -1,0 +1,274 @@
+//! The daemon's side: routes over the Unix socket.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use anyhow::Context;
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::types::{
+    AddEntries, Apply, ApplyReport, BanList, ChangeReport, EntryPage, EntryQuery, ErrorBody,
+    ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport, LimitList,
+    ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+};
+use crate::config::{ConfigError, LoadError};
+use crate::control::Handle;
+use crate::lists::{self, Bounds};
+
+/// Largest list text that `import` takes.
+const MAX_IMPORT: usize = 256 << 20;
+/// Largest body of any other request.
+const MAX_BODY: usize = 16 << 20;
+const MAX_IMPORT_ENTRIES: usize = 10_000_000;
+
+type Answer<T> = Result<Json<T>, Refused>;
+
+/// A request that was not carried out.
+struct Refused(anyhow::Error);
+
+impl From<anyhow::Error> for Refused {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let details = problems(&self.0);
+        let status = if details.is_some() {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        let error = match &details {
+            Some(_) => "the configuration has mistakes; the one in force stays".to_owned(),
+            None => format!("{:#}", self.0),
+        };
+        (
+            status,
+            Json(ErrorBody {
+                error,
+                details: details.unwrap_or_default(),
+            }),
+        )
+            .into_response()
+    }
+}
+
+/// Every mistake of a refused configuration.
+fn problems(error: &anyhow::Error) -> Option<Vec<String>> {
+    let invalid = match (
+        error.downcast_ref::<ConfigError>(),
+        error.downcast_ref::<LoadError>(),
+    ) {
+        (Some(invalid), _) | (None, Some(LoadError::Invalid(invalid))) => invalid,
+        (None, Some(LoadError::Read { .. }) | None) => return None,
+    };
+    Some(
+        invalid
+            .problems
+            .iter()
+            .map(|problem| problem.render(&invalid.file))
+            .collect(),
+    )
+}
+
+/// The routes, with the control task behind them.
+pub fn router(control: Handle) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/allow", get(list_allow).post(add_allow))
+        .route("/v1/allow/remove", post(remove_allow))
+        .route("/v1/block", get(list_block).post(add_block))
+        .route("/v1/block/remove", post(remove_block))
+        .route("/v1/block/flush", post(flush_block))
+        .route(
+            "/v1/block/import",
+            post(import).layer(DefaultBodyLimit::max(MAX_IMPORT)),
+        )
+        .route("/v1/bans", get(bans))
+        .route("/v1/bans/lift", post(lift))
+        .route("/v1/limits", get(limits).put(set_limits))
+        .route("/v1/sources", get(sources))
+        .route("/v1/explain", get(explain))
+        .route("/v1/apply", post(apply))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(control)
+}
+
+/// Opens the socket with `mode`, in place of one that a dead daemon left behind. Not async: it
+/// happens while the daemon still has root's powers.
+pub fn listen_blocking(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)
+            .with_context(|| format!("could not make {}", directory.display()))?;
+    }
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("could not open the control socket {}", path.display()))?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .with_context(|| format!("could not set the mode of {}", path.display()))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        anyhow::bail!(
+            "another daemon answers on {}: stop it first, or give this one another socket",
+            path.display()
+        );
+    }
+    std::fs::remove_file(path)
+        .with_context(|| format!("could not remove the stale socket {}", path.display()))
+}
+
+async fn status(State(control): State<Handle>) -> Answer<Status> {
+    Ok(Json(control.call(|c| c.status()).await?))
+}
+
+async fn list_allow(
+    State(control): State<Handle>,
+    Query(query): Query<EntryQuery>,
+) -> Answer<EntryPage> {
+    Ok(Json(
+        control
+            .call(move |c| c.list_entries(ListKind::Allow, &query))
+            .await?,
+    ))
+}
+
+async fn list_block(
+    State(control): State<Handle>,
+    Query(query): Query<EntryQuery>,
+) -> Answer<EntryPage> {
+    Ok(Json(
+        control
+            .call(move |c| c.list_entries(ListKind::Block, &query))
+            .await?,
+    ))
+}
+
+async fn add_allow(
+    State(control): State<Handle>,
+    Json(request): Json<AddEntries>,
+) -> Answer<ChangeReport> {
+    Ok(Json(
+        control
+            .call(move |c| c.add_entries(ListKind::Allow, request))
+            .await?,
+    ))
+}
+
+async fn add_block(
+    State(control): State<Handle>,
+    Json(request): Json<AddEntries>,
+) -> Answer<ChangeReport> {
+    Ok(Json(
+        control
+            .call(move |c| c.add_entries(ListKind::Block, request))
+            .await?,
+    ))
+}
+
+async fn remove_allow(
+    State(control): State<Handle>,
+    Json(request): Json<RemoveEntries>,
+) -> Answer<ChangeReport> {
+    Ok(Json(
+        control
+            .call(move |c| c.remove_entries(ListKind::Allow, &request))
+            .await?,
+    ))
+}
+
+async fn remove_block(
+    State(control): State<Handle>,
+    Json(request): Json<RemoveEntries>,
+) -> Answer<ChangeReport> {
+    Ok(Json(
+        control
+            .call(move |c| c.remove_entries(ListKind::Block, &request))
+            .await?,
+    ))
+}
+
+async fn flush_block(
+    State(control): State<Handle>,
+    Json(request): Json<FlushEntries>,
+) -> Answer<ChangeReport> {
+    Ok(Json(
+        control
+            .call(move |c| c.flush_entries(ListKind::Block, &request))
+            .await?,
+    ))
+}
+
+/// Parses off the control task, so that traffic and other callers don't wait for a long text.
+async fn import(
+    State(control): State<Handle>,
+    Query(query): Query<ImportQuery>,
+    body: Bytes,
+) -> Answer<ChangeReport> {
+    let bounds = Bounds {
+        max_entries: MAX_IMPORT_ENTRIES,
+        max_bytes: MAX_IMPORT as u64,
+        accept_wide: query.force,
+    };
+    let parsed = tokio::task::spawn_blocking(move || lists::parse(&body[..], bounds))
+        .await
+        .context("the list could not be read")?
+        .context("the list was refused as a whole, nothing was changed")?;
+    Ok(Json(control.call(move |c| c.import(query, parsed)).await?))
+}
+
+async fn bans(State(control): State<Handle>) -> Answer<BanList> {
+    Ok(Json(control.call(|c| c.list_bans()).await?))
+}
+
+async fn lift(State(control): State<Handle>, Json(request): Json<LiftBans>) -> Answer<LiftReport> {
+    Ok(Json(control.call(move |c| c.lift_bans(&request)).await?))
+}
+
+async fn limits(State(control): State<Handle>) -> Answer<LimitList> {
+    Ok(Json(control.call(|c| c.list_limits()).await?))
+}
+
+async fn set_limits(
+    State(control): State<Handle>,
+    Json(request): Json<SetLimits>,
+) -> Answer<LimitList> {
+    Ok(Json(control.call(move |c| c.set_limits(request)).await?))
+}
+
+async fn sources(
+    State(control): State<Handle>,
+    Query(query): Query<SourceQuery>,
+) -> Answer<SourceList> {
+    Ok(Json(control.call(move |c| c.list_sources(&query)).await?))
+}
+
+async fn explain(
+    State(control): State<Handle>,
+    Query(query): Query<ExplainQuery>,
+) -> Answer<Explanation> {
+    Ok(Json(control.call(move |c| c.explain(&query)).await?))
+}
+
+async fn apply(State(control): State<Handle>, Json(request): Json<Apply>) -> Answer<ApplyReport> {
+    Ok(Json(control.call(move |c| c.apply(&request)).await?))
+}

@@ -1,0 +1,174 @@
+//! `add`, `del` and `list`: what the allowlist and the blocklist share.
+
+use jiff::Timestamp;
+
+use super::Session;
+use super::change::{self, Tolerance};
+use super::format;
+use super::table::{Table, numbers, words};
+use crate::api::types::{AddEntries, EntryPage, EntryQuery, ListKind, RemoveEntries};
+use crate::domain::{ListName, Prefix, Span};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddArgs {
+    /// Addresses and prefixes: 203.0.113.9, 203.0.113.0/24, 2001:db8::/32
+    #[arg(value_name = "PREFIX", required = true)]
+    prefixes: Vec<Prefix>,
+    /// List to add them to [default: manual]
+    #[arg(long, value_name = "NAME")]
+    list: Option<ListName>,
+    /// For how long: 30m, 1h, 7d; for good if left out
+    #[arg(long = "for", value_name = "SPAN")]
+    ttl: Option<Span>,
+    /// Why, for those who wonder later; at most 200 characters
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Take very wide prefixes, too
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DelArgs {
+    /// Addresses and prefixes, just as `list` shows them
+    #[arg(value_name = "PREFIX", required = true)]
+    prefixes: Vec<Prefix>,
+    /// List to remove them from; all but the configuration's if left out
+    #[arg(long, value_name = "NAME")]
+    list: Option<ListName>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only the entries of this list
+    #[arg(long, value_name = "NAME")]
+    list: Option<ListName>,
+    /// Only entries that cover this address or prefix, or lie in it
+    #[arg(long = "match", value_name = "PREFIX")]
+    matching: Option<Prefix>,
+    /// How many to show, at most 10,000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    limit: u64,
+    /// How many to skip
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: u64,
+}
+
+impl AddArgs {
+    pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
+        let entries = AddEntries {
+            prefixes: self.prefixes,
+            list: self.list,
+            ttl: self.ttl,
+            comment: self.comment,
+            force: self.force,
+        };
+        let report = session.client.add(kind, &entries).await?;
+        change::show(session, &report, Tolerance::None)
+    }
+}
+
+impl DelArgs {
+    pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
+        let entries = RemoveEntries {
+            prefixes: self.prefixes,
+            list: self.list,
+        };
+        let report = session.client.remove(kind, &entries).await?;
+        change::show(session, &report, Tolerance::None)
+    }
+}
+
+impl ListArgs {
+    pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
+        let offset = self.offset;
+        let query = EntryQuery {
+            list: self.list,
+            matching: self.matching,
+            offset,
+            limit: Some(self.limit),
+        };
+        let page = session.client.entries(kind, &query).await?;
+        let now = Timestamp::now();
+        session.output.show(&page, |page| render(page, offset, now))
+    }
+}
+
+fn render(page: &EntryPage, offset: u64, now: Timestamp) -> String {
+    if page.total == 0 {
+        return "no entries\n".to_owned();
+    }
+    let mut table = Table::new([
+        words("prefix"),
+        words("list"),
+        words("ends"),
+        numbers("packets"),
+        numbers("bytes"),
+        words("comment"),
+    ]);
+    for entry in &page.entries {
+        // Where a wider entry does the work, this one has no counters of its own.
+        let counted = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+        table.row([
+            entry.prefix.to_string(),
+            entry.list.to_string(),
+            format::until(entry.expires, now),
+            counted(entry.packets.map(format::count)),
+            counted(entry.bytes.map(format::bytes)),
+            entry.comment.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render() + &place(page, offset)
+}
+
+fn place(page: &EntryPage, offset: u64) -> String {
+    let shown = page.entries.len() as u64;
+    let all = format::plural(page.total, "entry", "entries");
+    if shown == page.total {
+        format!("\n{all}\n")
+    } else if shown == 0 {
+        format!(
+            "\n{all} in all, none after the first {}\n",
+            format::count(offset)
+        )
+    } else {
+        format!(
+            "\n{} to {} of {all}; see --limit, --offset and --match\n",
+            format::count(offset + 1),
+            format::count(offset + shown)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples;
+
+    #[test]
+    fn entries_show_their_list_end_and_counters() {
+        let text = render(&samples::entry_page(), 0, samples::now());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("PREFIX"), "{text}");
+        for part in ["203.0.113.0/24", "manual", "in 59m", "1,234,567", "1.2 GB"] {
+            assert!(lines[1].contains(part), "{part} in {}", lines[1]);
+        }
+        assert!(lines[1].ends_with("scans\\u{1b}[2J"), "{}", lines[1]);
+        assert!(lines[2].contains("never"), "{}", lines[2]);
+        assert!(text.ends_with("\n1 to 2 of 120,430 entries; see --limit, --offset and --match\n"));
+    }
+
+    #[test]
+    fn an_empty_list_says_so() {
+        let none = EntryPage {
+            entries: Vec::new(),
+            total: 0,
+        };
+        assert_eq!(render(&none, 0, samples::now()), "no entries\n");
+        let past = EntryPage {
+            entries: Vec::new(),
+            total: 3,
+        };
+        assert!(render(&past, 10, samples::now()).contains("none after the first 10"));
+    }
+}

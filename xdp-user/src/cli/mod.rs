@@ -1,0 +1,189 @@
+//! The command line: one file and one `Args` for each verb.
+
+mod allow;
+mod apply;
+mod ban;
+mod block;
+mod change;
+mod check;
+mod completions;
+mod entries;
+pub mod exit;
+mod explain;
+mod format;
+mod generate_docs;
+mod limit;
+mod man;
+mod output;
+mod run;
+mod sources;
+mod status;
+mod table;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::api::client::Client;
+use crate::failure::{Failure, FailureKind};
+use exit::ExitCode;
+pub use output::Output;
+
+const ABOUT: &str = "\
+Drop unwanted packets at the network interface, before the kernel spends memory on them.
+
+One process, `xdp-throttle run`, loads a small program into the kernel and attaches it to your
+network interfaces. That program looks at every packet that comes in and decides by its source
+address: pass the allowlist, drop the blocklist, drop what is over its source's limits, and ban
+for a while who keeps going over them. All other commands talk to that process over a socket.";
+
+const FIRST_STEPS: &str = "\
+First steps:
+  xdp-throttle check /etc/xdp-throttle/config.toml   find mistakes before they matter
+  xdp-throttle run --iface eth0 --observe            count what would be dropped, drop nothing
+  xdp-throttle status                                see what happens
+  xdp-throttle allow add 198.51.100.7                never lock yourself out
+  xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
+  xdp-throttle explain 203.0.113.9                   what would happen to a packet, and why
+
+Exit codes:
+  0  it worked
+  1  it failed
+  2  wrong usage or invalid configuration
+  3  a capability or a permission is missing
+  4  the kernel or a network driver lacks something
+
+`xdp-throttle help COMMAND` says more about a command, with examples.";
+
+/// What everybody types after `xdp-throttle`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xdp-throttle",
+    version,
+    about = "Drop unwanted packets at the network interface, before the kernel spends memory on them",
+    long_about = ABOUT,
+    after_help = FIRST_STEPS,
+    max_term_width = 100,
+    infer_long_args = false
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// Socket of the daemon to talk to; not for `run`, whose `[control]` names it
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "XDP_THROTTLE_SOCKET",
+        hide_env_values = true,
+        default_value = "/run/xdp-throttle/control.sock"
+    )]
+    socket: PathBuf,
+    /// Print a table for people, or JSON for programs
+    #[arg(
+        long,
+        global = true,
+        value_name = "table|json",
+        value_enum,
+        hide_possible_values = true,
+        default_value_t
+    )]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Apply(apply::Args),
+    Status(status::Args),
+    Sources(sources::Args),
+    Explain(explain::Args),
+    Block(block::Args),
+    Allow(allow::Args),
+    Ban(ban::Args),
+    Limit(limit::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    #[command(hide = true)]
+    GenerateDocs(generate_docs::Args),
+}
+
+/// The daemon to ask, and how to print its answers.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    output: Output,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> std::process::ExitCode {
+    // Clap prints its own errors and help texts, and ends with 2 or 0.
+    let matches = Cli::command().get_matches();
+    let socket_named = matches.value_source("socket") == Some(ValueSource::CommandLine);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.execute(socket_named) {
+        Ok(()) => ExitCode::Ok.into(),
+        Err(error) => {
+            // Nothing is left to do if standard error is closed: the exit code still tells.
+            writeln!(std::io::stderr().lock(), "error: {error:#}").ok();
+            ExitCode::from(&error).into()
+        }
+    }
+}
+
+impl Cli {
+    fn execute(self, socket_named: bool) -> anyhow::Result<()> {
+        let Global { socket, output } = self.global;
+        let session = || -> anyhow::Result<Session> {
+            let client = Client::new(&socket)?;
+            Ok(Session { client, output })
+        };
+        match self.command {
+            Command::Run(_) if socket_named => Err(Failure::new(
+                FailureKind::Invalid,
+                "run doesn't take --socket: write `socket = \"PATH\"` under `[control]` in the \
+                 configuration",
+            )
+            .into()),
+            Command::Run(args) => args.run(),
+            Command::Check(args) => args.run(output),
+            Command::Apply(args) => wait(async { args.run(&session()?).await }),
+            Command::Status(args) => wait(async { args.run(&session()?).await }),
+            Command::Sources(args) => wait(async { args.run(&session()?).await }),
+            Command::Explain(args) => wait(async { args.run(&session()?).await }),
+            Command::Block(args) => wait(async { args.run(&session()?).await }),
+            Command::Allow(args) => wait(async { args.run(&session()?).await }),
+            Command::Ban(args) => wait(async { args.run(&session()?).await }),
+            Command::Limit(args) => wait(async { args.run(&session()?).await }),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
+            Command::GenerateDocs(args) => args.run(),
+        }
+    }
+}
+
+fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(work);
+    // A read from standard input may hang for good: don't wait for it.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Answers of a daemon, for the tests of what is printed.
+
+use jiff::Timestamp;
+
+use crate::api::types::{
+    BanList, BanView, ChangeReport, ConfigStatus, EntryPage, EntryView, Explanation,
+    InterfaceStatus, LimitFields, LimitList, LimitView, ListKind, ListStatus, NamedCount,
+    ReasonCount, Refusal, SourceList, SourceView, StageView, Status, TableStatus,
+};
+use crate::domain::Mode;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn now() -> Timestamp {
+    at("2026-11-22T12:00:00Z")
+}
+
+fn count(reason: &str, action: &str, packets: u64, bytes: u64) -> ReasonCount {
+    ReasonCount {
+        reason: reason.into(),
+        action: action.into(),
+        packets,
+        bytes,
+    }
+}
+
+fn interface(name: &str, index: u32, mode: Option<&str>) -> InterfaceStatus {
+    InterfaceStatus {
+        name: name.into(),
+        index,
+        attached: mode.is_some(),
+        mode: mode.map(str::to_owned),
+        reasons: vec![
+            count("accepted", "passed", 40, 4000),
+            count("rate_bytes", "passed", 10, 1500),
+            count("blocklisted", "dropped", 50, 3200),
+        ],
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let fault = |name: &str, count| NamedCount {
+        name: name.into(),
+        count,
+    };
+    Status {
+        version: "0.1.0".into(),
+        pid: 4711,
+        started: at("2026-11-22T08:48:00Z"),
+        mode: Mode::Enforce,
+        observe_reasons: vec!["rate_bytes".into()],
+        config: ConfigStatus {
+            path: "/etc/xdp-throttle/config.toml".into(),
+            loaded: at("2026-11-22T09:00:00Z"),
+            reloads: 2,
+            refused: 1,
+            last_error: Some("c.toml:3:1: mode: nonsense\n    help: enforce\n".into()),
+        },
+        kernel: "6.18.5".into(),
+        verified_instructions: Some(1512),
+        interfaces: vec![
+            interface("eth0", 2, Some("native")),
+            interface("eth1", 3, Some("generic")),
+            interface("eth9", 0, None),
+        ],
+        reasons: vec![
+            count("land", "dropped", 0, 0),
+            count("blocklisted", "dropped", 90_000, 5_760_000),
+            count("accepted", "passed", 900_000, 900_000_000),
+            count("rate_bytes", "passed", 10_000, 15_000_000),
+        ],
+        tables: vec![TableStatus {
+            name: "sources".into(),
+            entries: 65_536,
+            capacity: 131_072,
+            when_full: "the source that was silent for longest makes room".into(),
+        }],
+        lists: vec![ListStatus {
+            name: "spamhaus-drop".parse().unwrap(),
+            kind: ListKind::Block,
+            entries: 1500,
+        }],
+        bans: 12,
+        faults: vec![fault("ban_table_full", 0), fault("event_lost", 7)],
+        warnings: vec!["eth1 is attached in generic mode".into()],
+    }
+}
+
+pub(crate) fn import_report() -> ChangeReport {
+    ChangeReport {
+        added: 120_430,
+        unchanged: 12,
+        merged: 5,
+        duplicates: 3,
+        refused: 2000,
+        refusals: vec![Refusal {
+            line: Some(7),
+            text: "0.0.0.0/0".into(),
+            why: "wider than /8, say --force if you mean it".into(),
+        }],
+        took_ms: 1234,
+        ..ChangeReport::default()
+    }
+}
+
+pub(crate) fn entry_page() -> EntryPage {
+    let entry = |prefix: &str| EntryView {
+        prefix: prefix.parse().unwrap(),
+        list: "manual".parse().unwrap(),
+        expires: None,
+        comment: None,
+        added: None,
+        packets: None,
+        bytes: None,
+    };
+    EntryPage {
+        entries: vec![
+            EntryView {
+                expires: Some(at("2026-11-22T12:59:00Z")),
+                comment: Some("scans\u{1b}[2J".into()),
+                packets: Some(1_234_567),
+                bytes: Some(1_200_000_000),
+                ..entry("203.0.113.0/24")
+            },
+            entry("203.0.113.9"),
+        ],
+        total: 120_430,
+    }
+}
+
+fn ban() -> BanView {
+    BanView {
+        source: "203.0.113.9".parse().unwrap(),
+        since: at("2026-11-22T11:59:00Z"),
+        until: at("2026-11-22T12:03:00Z"),
+        level: 2,
+        reason: "rate_packets".into(),
+        packets: 5000,
+        bytes: 320_000,
+    }
+}
+
+pub(crate) fn bans() -> BanList {
+    BanList { bans: vec![ban()] }
+}
+
+pub(crate) fn limits() -> LimitList {
+    let given = |text: &str| Some(text.to_owned());
+    let default = LimitView {
+        prefix: None,
+        limits: LimitFields {
+            packets: given("20kpps"),
+            packets_burst: given("20k"),
+            bytes: given("200Mbps"),
+            bytes_burst: given("4MB"),
+            tcp_new: given("100cps"),
+            tcp_new_burst: given("500"),
+        },
+        origin: "config".into(),
+    };
+    let single = LimitView {
+        prefix: Some("198.51.100.0/24".parse().unwrap()),
+        limits: LimitFields {
+            packets: given("off"),
+            ..LimitFields::default()
+        },
+        origin: "runtime".into(),
+    };
+    LimitList {
+        limits: vec![default, single],
+    }
+}
+
+fn source() -> SourceView {
+    SourceView {
+        source: "203.0.113.9".parse().unwrap(),
+        packets: 20_000,
+        bytes: 1_280_000,
+        dropped_packets: 15_000,
+        dropped_bytes: 960_000,
+        first_seen: at("2026-11-22T11:00:00Z"),
+        last_seen: at("2026-11-22T11:59:58Z"),
+        strikes: 5,
+        banned_until: Some(at("2026-11-22T12:03:00Z")),
+    }
+}
+
+pub(crate) fn sources() -> SourceList {
+    SourceList {
+        sources: vec![source()],
+        total: 4242,
+    }
+}
+
+pub(crate) fn explanation() -> Explanation {
+    let stage = |stage: &str, finding: &str, decided| StageView {
+        stage: stage.into(),
+        finding: finding.into(),
+        decided,
+    };
+    Explanation {
+        address: "203.0.113.9".parse().unwrap(),
+        source: "203.0.113.9".parse().unwrap(),
+        packet: "TCP SYN to port 80, 64 bytes".into(),
+        reason: "banned".into(),
+        description: " The source is banned for a time after repeated strikes.".into(),
+        action: "drop".into(),
+        mode: Mode::Enforce,
+        stages: vec![
+            stage("allow", "no entry", false),
+            stage("block", "no entry", false),
+            stage("ban", "level 2, ends in 3m", true),
+        ],
+        known: Some(source()),
+        ban: Some(ban()),
+        limits: limits().limits.remove(0),
+    }
+}

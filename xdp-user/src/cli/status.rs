@@ -1,0 +1,299 @@
+//! `status`: the whole picture on one page.
+
+use jiff::Timestamp;
+use xdp_common::reason::{Class, Reason};
+
+use super::Session;
+use super::format;
+use super::table::{Table, numbers, words};
+use crate::api::types::{InterfaceStatus, ListStatus, ReasonCount, Status, TableStatus};
+
+const EXAMPLES: &str = "\
+Examples:
+  xdp-throttle status
+  xdp-throttle status --all                  also the reasons that no packet had
+  xdp-throttle status --output json | jq '.reasons[] | select(.packets > 0)'
+  watch -n1 xdp-throttle status
+
+Every packet is counted under exactly one reason. `observed` is what would have been dropped if
+that weren't switched to observe.";
+
+/// Show what the daemon protects, what it dropped and why, and how full its tables are
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Show the reasons and faults that were never counted, too
+    #[arg(long)]
+    all: bool,
+}
+
+impl Args {
+    pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
+        let status = session.client.status().await?;
+        let now = Timestamp::now();
+        let page = |status: &Status| render(status, self.all, now);
+        session.output.show(&status, page)
+    }
+}
+
+fn render(status: &Status, all: bool, now: Timestamp) -> String {
+    let sections = [
+        render_head(status, now),
+        render_warnings(&status.warnings),
+        render_interfaces(&status.interfaces),
+        render_reasons(&status.reasons, all),
+        render_tables(&status.tables),
+        render_lists(&status.lists),
+        render_faults(status, all),
+    ];
+    let sections = sections.into_iter().filter(|section| !section.is_empty());
+    sections.collect::<Vec<_>>().join("\n")
+}
+
+fn render_head(status: &Status, now: Timestamp) -> String {
+    let up = format::span(format::seconds_between(status.started, now));
+    let config = &status.config;
+    let observed = if status.observe_reasons.is_empty() {
+        String::new()
+    } else {
+        format!(", only counted: {}", status.observe_reasons.join(", "))
+    };
+    let verified = status.verified_instructions.map(|instructions| {
+        let instructions = format::count(instructions.into());
+        format!(", program verified in {instructions} instructions")
+    });
+    let mut text = format!(
+        "xdp-throttle {}, pid {}, up {up}\n\
+         mode     {}{observed}\n\
+         config   {}, in force since {}, {}, {} refused\n",
+        status.version,
+        status.pid,
+        status.mode,
+        format::printable(&config.path),
+        format::time(config.loaded),
+        format::plural(config.reloads, "reload", "reloads"),
+        format::count(config.refused),
+    );
+    if let Some(error) = &config.last_error {
+        let mut lines = error.lines();
+        let first = lines.next().unwrap_or_default();
+        text += &format!(
+            "         the last reload was refused: {}\n",
+            format::printable(first)
+        );
+        for line in lines {
+            text += &format!("           {}\n", format::printable(line.trim_end()));
+        }
+    }
+    text + &format!(
+        "kernel   {}{}\n\
+         bans     {} in force\n",
+        format::printable(&status.kernel),
+        verified.unwrap_or_default(),
+        format::count(status.bans),
+    )
+}
+
+fn render_warnings(warnings: &[String]) -> String {
+    let lines = warnings.iter();
+    lines
+        .map(|warning| format!("warning: {}\n", format::printable(warning)))
+        .collect()
+}
+
+fn render_interfaces(interfaces: &[InterfaceStatus]) -> String {
+    if interfaces.is_empty() {
+        return "no interface is protected\n".to_owned();
+    }
+    let mut table = Table::new([
+        words("interface"),
+        words("attached"),
+        numbers("packets"),
+        numbers("dropped"),
+        numbers("share"),
+    ]);
+    for interface in interfaces {
+        let packets = interface.reasons.iter().map(|count| count.packets).sum();
+        let dropped = interface.reasons.iter().filter(|count| is_dropped(count));
+        let dropped = dropped.map(|count| count.packets).sum();
+        table.row([
+            interface.name.clone(),
+            attachment(interface),
+            format::count(packets),
+            format::count(dropped),
+            format::share(dropped, packets),
+        ]);
+    }
+    table.render()
+}
+
+fn attachment(interface: &InterfaceStatus) -> String {
+    let mode = interface.mode.as_deref();
+    match (interface.attached, mode) {
+        (true, Some("generic")) => "generic (slow)".to_owned(),
+        (true, Some(mode)) => mode.to_owned(),
+        (true, None) => "yes".to_owned(),
+        (false, _) if interface.index == 0 => "no, the interface doesn't exist".to_owned(),
+        (false, _) => "NO".to_owned(),
+    }
+}
+
+fn is_dropped(count: &ReasonCount) -> bool {
+    count.action == "dropped"
+}
+
+fn render_reasons(reasons: &[ReasonCount], all: bool) -> String {
+    let packets = reasons.iter().map(|count| count.packets).sum();
+    let bytes = reasons.iter().map(|count| count.bytes).sum();
+    let mut shown: Vec<_> = reasons
+        .iter()
+        .filter(|count| all || count.packets != 0)
+        .collect();
+    if shown.is_empty() {
+        return "no packets yet\n".to_owned();
+    }
+    shown.sort_by_key(|count| std::cmp::Reverse(count.packets));
+    let mut table = Table::new([
+        words("reason"),
+        words("action"),
+        numbers("packets"),
+        numbers("bytes"),
+        numbers("share"),
+    ]);
+    for count in shown {
+        table.row([
+            count.reason.clone(),
+            action(count),
+            format::count(count.packets),
+            format::bytes(count.bytes),
+            format::share(count.packets, packets),
+        ]);
+    }
+    table.row([
+        "total".to_owned(),
+        String::new(),
+        format::count(packets),
+        format::bytes(bytes),
+        String::new(),
+    ]);
+    table.render()
+}
+
+/// A reason to drop that passed was only observed.
+fn action(count: &ReasonCount) -> String {
+    let drops = |reason: Reason| reason.class() == Class::Drop;
+    if !is_dropped(count) && Reason::from_name(&count.reason).is_some_and(drops) {
+        "observed".to_owned()
+    } else {
+        count.action.clone()
+    }
+}
+
+fn render_tables(tables: &[TableStatus]) -> String {
+    let mut table = Table::new([
+        words("table"),
+        numbers("entries"),
+        numbers("capacity"),
+        numbers("full"),
+        words("when full"),
+    ]);
+    for status in tables {
+        table.row([
+            status.name.clone(),
+            format::count(status.entries),
+            format::count(status.capacity),
+            format::share(status.entries, status.capacity),
+            status.when_full.clone(),
+        ]);
+    }
+    table.render()
+}
+
+fn render_lists(lists: &[ListStatus]) -> String {
+    if lists.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([words("list"), words("kind"), numbers("entries")]);
+    for list in lists {
+        table.row([
+            list.name.to_string(),
+            list.kind.name().to_owned(),
+            format::count(list.entries),
+        ]);
+    }
+    table.render()
+}
+
+fn render_faults(status: &Status, all: bool) -> String {
+    let mut table = Table::new([words("fault of our own"), numbers("times")]);
+    let faults = status.faults.iter();
+    let shown: Vec<_> = faults.filter(|fault| all || fault.count != 0).collect();
+    if shown.is_empty() {
+        return "no faults of our own\n".to_owned();
+    }
+    for fault in shown {
+        table.row([fault.name.clone(), format::count(fault.count)]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples;
+
+    fn line<'t>(text: &'t str, start: &str) -> &'t str {
+        let found = text.lines().find(|line| line.starts_with(start));
+        found.unwrap_or_else(|| panic!("no line {start:?} in\n{text}"))
+    }
+
+    #[test]
+    fn the_page_has_everything_an_operator_asks_for() {
+        let text = render(&samples::status(), false, samples::now());
+        assert_eq!(
+            line(&text, "xdp-throttle"),
+            "xdp-throttle 0.1.0, pid 4711, up 3h12m"
+        );
+        assert_eq!(
+            line(&text, "mode"),
+            "mode     enforce, only counted: rate_bytes"
+        );
+        assert!(line(&text, "config").contains("2 reloads, 1 refused"));
+        assert!(text.contains("the last reload was refused: c.toml:3:1: mode: nonsense"));
+        assert!(line(&text, "kernel").ends_with("program verified in 1,512 instructions"));
+        assert_eq!(line(&text, "bans"), "bans     12 in force");
+        assert_eq!(
+            line(&text, "warning"),
+            "warning: eth1 is attached in generic mode"
+        );
+        assert!(line(&text, "sources ").contains("50.0%"));
+        assert!(line(&text, "spamhaus-drop").contains("block"));
+        assert!(line(&text, "event_lost").ends_with("  7"));
+        assert!(!text.contains("ban_table_full"));
+        assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+    }
+
+    #[test]
+    fn interfaces_say_how_they_are_attached() {
+        let text = render_interfaces(&samples::status().interfaces);
+        let eth0 = line(&text, "eth0");
+        assert!(eth0.contains("native") && eth0.ends_with("50.0%"), "{eth0}");
+        assert!(line(&text, "eth1").contains("generic (slow)"));
+        assert!(line(&text, "eth9").contains("no, the interface doesn't exist"));
+    }
+
+    #[test]
+    fn reasons_are_sorted_with_their_share_and_zeros_left_out() {
+        let text = render_reasons(&samples::status().reasons, false);
+        assert_eq!(
+            text,
+            "REASON       ACTION      PACKETS     BYTES  SHARE\n\
+             accepted     passed      900,000  900.0 MB  90.0%\n\
+             blocklisted  dropped      90,000    5.8 MB   9.0%\n\
+             rate_bytes   observed     10,000   15.0 MB   1.0%\n\
+             total                  1,000,000  920.8 MB\n"
+        );
+        let all = render_reasons(&samples::status().reasons, true);
+        assert!(all.contains("\nland "), "{all}");
+    }
+}

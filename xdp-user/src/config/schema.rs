@@ -1,0 +1,255 @@
+//! Every key of the config file, once: its type, its default, and what the reference says.
+//!
+//! Each `section!` makes the struct that holds the section's values, the function that reads it
+//! from a TOML table, and the [`Section`] that reference and example are written from.
+
+use std::net::SocketAddr;
+
+use super::setting::{
+    Boolean, Default, Effect, Factor, Integer, Key, List, Optional, OrOff, Section, Setting,
+    SpanWithin, Text,
+};
+use super::table::{Sink, Table};
+use super::words::{
+    AbsolutePath, DatapathLog, DropReason, FileMode, LogFormat, LogLevel, SocketPath,
+};
+use crate::domain::{
+    AttachMode, BitRate, Burst, ByteSize, ConnectionRate, IfName, Mode, PacketRate, Prefix, Span,
+};
+
+/// Every section, in the order of the reference.
+pub(super) const SECTIONS: &[&Section] = &[
+    &General::SECTION,
+    &Interface::SECTION,
+    &Source::SECTION,
+    &LimitKeys::SECTION,
+    &OverrideKeys::SECTION,
+    &BanKeys::SECTION,
+    &Sanity::SECTION,
+    &AllowKeys::SECTION,
+    &BlockKeys::SECTION,
+    &Capacity::SECTION,
+    &Metrics::SECTION,
+    &ControlKeys::SECTION,
+    &StateKeys::SECTION,
+    &Log::SECTION,
+];
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLISECOND;
+const HOUR: u64 = 3600 * SECOND;
+const YEAR: u64 = 365 * 24 * HOUR;
+
+macro_rules! section {
+    (
+        $(#[doc = $doc:literal])+
+        $vis:vis struct $name:ident, $header:literal, repeated: $repeated:literal {
+            $(
+                $(#[doc = $key_doc:literal])+
+                $key:ident: $type:ty as $setting:ty = $default:expr, $effect:ident;
+            )+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        $vis struct $name {
+            $($(#[doc = $key_doc])+ pub $key: $type,)+
+        }
+
+        impl $name {
+            pub(super) const SECTION: Section = Section {
+                name: $header,
+                repeated: $repeated,
+                doc: concat!($($doc, "\n"),+),
+                keys: &[$(Key {
+                    name: stringify!($key),
+                    kind: <$setting as Setting>::kind,
+                    default: $default,
+                    doc: concat!($($key_doc, "\n"),+),
+                    effect: Effect::$effect,
+                }),+],
+            };
+
+            /// Reads every key, also after a mistake; `None` if there was one.
+            pub(super) fn read(table: &Table<'_, '_>, sink: &mut Sink) -> Option<Self> {
+                $(let $key = table.key::<$setting>(stringify!($key), &$default, sink);)+
+                table.refuse_unknown(&Self::SECTION, sink);
+                Some(Self { $($key: $key?,)+ })
+            }
+        }
+    };
+}
+
+section! {
+    /// Keys at the top of the file, before the first section.
+    pub(super) struct General, "", repeated: false {
+        /// `enforce` drops what the policy refuses. `observe` decides and counts the same and drops nothing: a way to try a policy on live traffic.
+        mode: Mode as Text<Mode> = Default::Is("\"enforce\""), Live;
+        /// Reasons that are only counted, never dropped for, also in `enforce` mode: a way to try one rule.
+        observe_reasons: Vec<DropReason> as List<Text<DropReason>> = Default::Is("[]"), Live;
+    }
+}
+
+section! {
+    /// An interface to protect; once for each, at most 15. `run --iface` takes the place of all of them.
+    pub struct Interface, "interface", repeated: true {
+        /// The interface's name.
+        name: IfName as Text<IfName> = Default::Required { example: "\"eth0\"" }, Live;
+        /// `native` runs in the driver, before the kernel has spent an allocation on a packet. `generic` runs in the network stack: on every interface, and several times slower. `auto` takes native where the driver has it, else generic with a warning and a gauge.
+        attach: AttachMode as Text<AttachMode> = Default::Is("\"auto\""), Restart;
+    }
+}
+
+section! {
+    /// What counts as one source. Limits, strikes and bans are kept per source.
+    pub struct Source, "source", repeated: false {
+        /// Leading bits of an IPv4 address that make a source. 32 takes every address by itself.
+        ipv4_prefix: u8 as Integer<u8, 8, 32> = Default::Is("32"), Live;
+        /// Leading bits of an IPv6 address that make a source. One customer commonly holds a whole /64 and can send from any address in it, so longer prefixes are easily evaded.
+        ipv6_prefix: u8 as Integer<u8, 16, 128> = Default::Is("64"), Live;
+    }
+}
+
+section! {
+    /// Limits of every source. A source that stays under them never loses a packet; one that goes over loses what is over. The defaults stop floods and let a peer on a gigabit link work at full speed: 81,274 full-size frames, 984 Mbps, in a second. Peers that send more, such as storage, backup or a reverse proxy in front of this host, belong in `[allow]` or in an `[[override]]`.
+    pub(super) struct LimitKeys, "limits", repeated: false {
+        /// Packets from one source.
+        packets: Option<PacketRate> as OrOff<Text<PacketRate>> = Default::Is("\"100kpps\""), Live;
+        /// Packets that may come at once after a pause.
+        packets_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "\"100k\"" }, Live;
+        /// Bits from one source, counted over whole Ethernet frames without their checksum.
+        bytes: Option<BitRate> as OrOff<Text<BitRate>> = Default::Is("\"1Gbps\""), Live;
+        /// Bytes that may come at once after a pause; at least 65535, the largest packet.
+        bytes_burst: Option<ByteSize> as Optional<Text<ByteSize>> = Default::Absent { meaning: "one second at the rate, at least 65535", example: "\"125MB\"" }, Live;
+        /// New TCP connections (SYN) from one source. A browser opens a few tens for a page; many clients behind one NAT share an address.
+        tcp_new: Option<ConnectionRate> as OrOff<Text<ConnectionRate>> = Default::Is("\"200cps\""), Live;
+        /// Connections that may come at once after a pause.
+        tcp_new_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "five seconds at the rate", example: "1000" }, Live;
+    }
+}
+
+section! {
+    /// Other limits for sources in some prefixes; any number of these. Where several prefixes hold a source, the longest counts. A key that is left out keeps the value from `[limits]`.
+    pub(super) struct OverrideKeys, "override", repeated: true {
+        /// For which sources.
+        prefixes: Vec<Prefix> as List<Text<Prefix>> = Default::Required { example: "[\"203.0.113.0/24\"]" }, Live;
+        /// As in `[limits]`; with `"off"` these sources have no such limit.
+        packets: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "as in `[limits]`", example: "\"500kpps\"" }, Live;
+        /// As in `[limits]`.
+        packets_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "from the rate, as in `[limits]`", example: "\"500k\"" }, Live;
+        /// As in `[limits]`; with `"off"` these sources have no such limit.
+        bytes: Option<Option<BitRate>> as Optional<OrOff<Text<BitRate>>> = Default::Absent { meaning: "as in `[limits]`", example: "\"5Gbps\"" }, Live;
+        /// As in `[limits]`.
+        bytes_burst: Option<ByteSize> as Optional<Text<ByteSize>> = Default::Absent { meaning: "from the rate, as in `[limits]`", example: "\"625MB\"" }, Live;
+        /// As in `[limits]`; with `"off"` these sources have no such limit.
+        tcp_new: Option<Option<ConnectionRate>> as Optional<OrOff<Text<ConnectionRate>>> = Default::Absent { meaning: "as in `[limits]`", example: "\"off\"" }, Live;
+        /// As in `[limits]`.
+        tcp_new_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "from the rate, as in `[limits]`", example: "1000" }, Live;
+    }
+}
+
+section! {
+    /// Bans for sources that keep going over their limits. Every ban is longer than the one before, up to a maximum, and good behaviour is forgiven step by step.
+    pub(super) struct BanKeys, "ban", repeated: false {
+        /// Without bans a source only ever loses what is over its limits.
+        enabled: bool as Boolean = Default::Is("true"), Live;
+        /// Strikes that make a ban. A source gets a strike when it goes over a limit.
+        strikes: u32 as Integer<u32, 1, 1000> = Default::Is("5"), Live;
+        /// At most one strike is counted in this time, however many packets are over the limit.
+        strike_interval: Span as SpanWithin<MILLISECOND, HOUR> = Default::Is("\"1s\""), Live;
+        /// One strike is forgotten for each such time without another. Longer than `strike_interval`.
+        strike_decay: Span as SpanWithin<MILLISECOND, YEAR> = Default::Is("\"30s\""), Live;
+        /// Length of the first ban.
+        duration: Span as SpanWithin<SECOND, YEAR> = Default::Is("\"1m\""), Live;
+        /// No ban is longer than this.
+        max_duration: Span as SpanWithin<SECOND, YEAR> = Default::Is("\"1d\""), Live;
+        /// Every further ban is this many times as long as the one before.
+        growth: u32 as Factor = Default::Is("2"), Live;
+        /// After a ban has ended, one step of growth is forgiven for each such time without another.
+        level_decay: Span as SpanWithin<SECOND, YEAR> = Default::Is("\"1h\""), Live;
+    }
+}
+
+section! {
+    /// Checks for packets that no honest host sends.
+    pub struct Sanity, "sanity", repeated: false {
+        /// Drop TCP segments with impossible flags: none at all, SYN with FIN or RST, FIN without ACK.
+        tcp_flags: bool as Boolean = Default::Is("true"), Live;
+        /// Drop packets whose source address is their destination (land attack).
+        land: bool as Boolean = Default::Is("true"), Live;
+        /// Drop packets from loopback, multicast and unspecified addresses. Private addresses are not among them.
+        martian_source: bool as Boolean = Default::Is("true"), Live;
+    }
+}
+
+section! {
+    /// Sources that are never dropped, whatever else is configured: put your own management addresses here before anything else.
+    pub(super) struct AllowKeys, "allow", repeated: false {
+        /// Addresses and prefixes.
+        prefixes: Vec<Prefix> as List<Text<Prefix>> = Default::Is("[]"), Live;
+    }
+}
+
+section! {
+    /// Sources that are always dropped, for every protocol, unless `[allow]` has them. Long lists are better loaded with `xdp-throttle block import`.
+    pub(super) struct BlockKeys, "block", repeated: false {
+        /// Addresses and prefixes.
+        prefixes: Vec<Prefix> as List<Text<Prefix>> = Default::Is("[]"), Live;
+    }
+}
+
+section! {
+    /// How many entries the tables in the kernel hold. Sources and bans take their memory at the start, the others as they fill.
+    pub struct Capacity, "capacity", repeated: false {
+        /// Allowed prefixes, for IPv4 and IPv6 each.
+        allow: u32 as Integer<u32, 1, 1_000_000> = Default::Is("10_000"), Restart;
+        /// Blocked prefixes of all lists together, for IPv4 and IPv6 each.
+        block: u32 as Integer<u32, 1, 16_000_000> = Default::Is("1_000_000"), Restart;
+        /// Prefixes with limits of their own, for IPv4 and IPv6 each.
+        overrides: u32 as Integer<u32, 1, 1_000_000> = Default::Is("10_000"), Restart;
+        /// Sources whose limits are kept at the same time. When it is full, a source that was not seen lately makes room and starts anew.
+        sources: u32 as Integer<u32, 1024, 16_777_216> = Default::Is("131_072"), Restart;
+        /// Banned sources. When it is full, further bans are not stored and counted as a fault; none is lost, and the sources stay limited.
+        bans: u32 as Integer<u32, 16, 16_777_216> = Default::Is("65_536"), Restart;
+    }
+}
+
+section! {
+    /// Figures for Prometheus over HTTP, at `/metrics`.
+    pub struct Metrics, "metrics", repeated: false {
+        /// Whether they are served.
+        enabled: bool as Boolean = Default::Is("true"), Restart;
+        /// Where. There is no password: keep it on loopback or a private network.
+        listen: SocketAddr as Text<SocketAddr> = Default::Is("\"127.0.0.1:9777\""), Restart;
+    }
+}
+
+section! {
+    /// The socket over which the command line talks to the daemon.
+    pub(super) struct ControlKeys, "control", repeated: false {
+        /// Its path.
+        socket: SocketPath as Text<SocketPath> = Default::Is("\"/run/xdp-throttle/control.sock\""), Restart;
+        /// Its permissions. Whoever can write to the socket controls the daemon.
+        socket_mode: FileMode as Text<FileMode> = Default::Is("\"0600\""), Restart;
+    }
+}
+
+section! {
+    /// Where lists and bans are kept over a restart.
+    pub(super) struct StateKeys, "state", repeated: false {
+        /// A directory; made if it isn't there.
+        directory: AbsolutePath as Text<AbsolutePath> = Default::Is("\"/var/lib/xdp-throttle\""), Restart;
+    }
+}
+
+section! {
+    /// What the daemon writes to standard error.
+    pub struct Log, "log", repeated: false {
+        /// How much.
+        level: LogLevel as Text<LogLevel> = Default::Is("\"info\""), Restart;
+        /// `text` for people, `json` for programs: one object on each line.
+        format: LogFormat as Text<LogFormat> = Default::Is("\"text\""), Restart;
+        /// What the XDP program itself says, from rare paths only. `off` costs nothing per packet.
+        datapath: DatapathLog as Text<DatapathLog> = Default::Is("\"off\""), Restart;
+    }
+}

@@ -1,0 +1,251 @@
+//! From sections to [`Config`]: what one key alone can't tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::DeTable;
+
+use super::limits::{Limits, Override};
+use super::schema::{
+    AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, General, Interface, LimitKeys, Log,
+    Metrics, OverrideKeys, Sanity, Source, StateKeys,
+};
+use super::table::{Sink, Table};
+use super::words::DropReason;
+use super::{Ban, Config, Control, MAX_INTERFACES, State};
+use crate::domain::{IfName, Prefix};
+use xdp_common::reason::Reason;
+
+/// Reads and checks everything; `None` after a mistake. Sections that read well are checked also
+/// when others didn't, so that one run shows all that is wrong.
+pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> {
+    let root = Table::root(document);
+    let general = General::read(&root, sink);
+    let interfaces = interfaces(&root, sink);
+    let source = Source::read(&root.section("source", sink), sink);
+    let limits = LimitKeys::read(&root.section("limits", sink), sink)
+        .map(|keys| Limits::from_keys(&keys, sink));
+    let overrides = overrides(&root, limits.as_ref(), sink);
+    let ban = BanKeys::read(&root.section("ban", sink), sink).map(|keys| ban(&keys, sink));
+    let sanity = Sanity::read(&root.section("sanity", sink), sink);
+    let allow = AllowKeys::read(&root.section("allow", sink), sink);
+    let allow = allow.map(|keys| distinct(&keys.prefixes, "allow.prefixes", sink));
+    let block = BlockKeys::read(&root.section("block", sink), sink);
+    let block_given = block.map(|keys| keys.prefixes);
+    let block = block_given
+        .as_deref()
+        .map(|prefixes| distinct(prefixes, "block.prefixes", sink));
+    let capacity = Capacity::read(&root.section("capacity", sink), sink);
+    let metrics = Metrics::read(&root.section("metrics", sink), sink);
+    let control = ControlKeys::read(&root.section("control", sink), sink);
+    let state = StateKeys::read(&root.section("state", sink), sink);
+    let log = Log::read(&root.section("log", sink), sink);
+
+    if let (Some(allow), Some(block)) = (&allow, &block_given) {
+        warn_of_odd_lists(allow, block, sink);
+    }
+    if let Some(capacity) = &capacity {
+        check_capacity(capacity, allow.as_ref(), block.as_ref(), &overrides, sink);
+    }
+    if let Some(metrics) = &metrics {
+        warn_of_open_metrics(metrics, sink);
+    }
+    let general = general?;
+    Some(Config {
+        mode: general.mode,
+        observe_reasons: distinct_reasons(&general.observe_reasons),
+        interfaces,
+        source: source?,
+        limits: limits?,
+        overrides,
+        ban: ban?,
+        sanity: sanity?,
+        allow: allow?.into_iter().collect(),
+        block: block?.into_iter().collect(),
+        capacity: capacity?,
+        metrics: metrics?,
+        control: self::control(control?, sink),
+        state: State {
+            directory: state?.directory.0,
+        },
+        log: log?,
+    })
+}
+
+fn interfaces(root: &Table<'_, '_>, sink: &mut Sink) -> Vec<Interface> {
+    let mut seen: BTreeSet<IfName> = BTreeSet::new();
+    let mut interfaces = Vec::new();
+    for table in root.sections("interface", MAX_INTERFACES, sink) {
+        let Some(interface) = Interface::read(&table, sink) else {
+            continue;
+        };
+        if !seen.insert(interface.name.clone()) {
+            let message = format!("{} is there twice", interface.name);
+            let help = "name each interface once";
+            sink.problem_at(&format!("{}.name", table.path()), message, help);
+        }
+        interfaces.push(interface);
+    }
+    interfaces
+}
+
+fn overrides(root: &Table<'_, '_>, defaults: Option<&Limits>, sink: &mut Sink) -> Vec<Override> {
+    let mut owners: BTreeMap<Prefix, String> = BTreeMap::new();
+    let mut overrides = Vec::new();
+    for table in root.sections("override", 10_000, sink) {
+        let Some(keys) = OverrideKeys::read(&table, sink) else {
+            continue;
+        };
+        for (index, prefix) in keys.prefixes.iter().enumerate() {
+            let key = format!("{}.prefixes[{index}]", table.path());
+            if let Some(owner) = owners.get(prefix) {
+                let message = format!("{prefix} has limits already, from {owner}");
+                sink.problem_at(&key, message, "name each prefix in one override only");
+            } else {
+                owners.insert(*prefix, key);
+            }
+        }
+        if let Some(defaults) = defaults {
+            overrides.extend(Override::from_keys(keys, defaults, table.path(), sink));
+        }
+    }
+    overrides
+}
+
+fn ban(keys: &BanKeys, sink: &mut Sink) -> Ban {
+    if keys.duration > keys.max_duration {
+        let message = format!(
+            "{} is over max_duration, {}",
+            keys.duration, keys.max_duration
+        );
+        sink.problem_at(
+            "ban.duration",
+            message,
+            "raise max_duration or lower duration",
+        );
+    }
+    if keys.strikes > 1 && keys.strike_decay <= keys.strike_interval {
+        let message = format!(
+            "{} is not over strike_interval, {}: strikes would be forgotten as fast as they come",
+            keys.strike_decay, keys.strike_interval
+        );
+        let help = "several times strike_interval, for example \"30s\" with \"1s\"";
+        sink.problem_at("ban.strike_decay", message, help);
+    }
+    Ban {
+        enabled: keys.enabled,
+        strikes: keys.strikes,
+        strike_interval: keys.strike_interval,
+        strike_decay: keys.strike_decay,
+        duration: keys.duration,
+        max_duration: keys.max_duration,
+        growth_shift: keys.growth.trailing_zeros(),
+        level_decay: keys.level_decay,
+    }
+}
+
+fn control(keys: ControlKeys, sink: &mut Sink) -> Control {
+    if keys.socket_mode.is_open_to_everybody() {
+        let message = "every local user may control the daemon";
+        sink.warning_at(
+            "control.socket_mode",
+            message,
+            "\"0600\", or \"0660\" for a group",
+        );
+    }
+    Control {
+        socket: keys.socket.0,
+        socket_mode: keys.socket_mode,
+    }
+}
+
+fn distinct_reasons(given: &[DropReason]) -> Vec<Reason> {
+    let reasons: BTreeSet<Reason> = given.iter().map(|reason| reason.0).collect();
+    reasons.into_iter().collect()
+}
+
+/// Sorted, with a warning for each that is there twice.
+fn distinct(prefixes: &[Prefix], key: &str, sink: &mut Sink) -> BTreeSet<Prefix> {
+    let mut seen = BTreeSet::new();
+    for (index, prefix) in prefixes.iter().enumerate() {
+        if !seen.insert(*prefix) {
+            let message = format!("{prefix} is there twice");
+            sink.warning_at(&format!("{key}[{index}]"), message, "leave one of them out");
+        }
+    }
+    seen
+}
+
+fn warn_of_odd_lists(allow: &BTreeSet<Prefix>, block: &[Prefix], sink: &mut Sink) {
+    if let Some(all) = allow.iter().find(|prefix| prefix.prefix_len() == 0) {
+        let message = format!("{all} allows every source: nothing of its family is ever dropped");
+        let help = "name only sources that must never be dropped";
+        sink.warning_at("allow.prefixes", message, help);
+    }
+    for (index, prefix) in block.iter().enumerate() {
+        let key = format!("block.prefixes[{index}]");
+        if let Some(allowed) = covering(allow, prefix) {
+            let message = format!("{prefix} has no effect, [allow] has {allowed}");
+            sink.warning_at(&key, message, "the allowlist wins; leave one of them out");
+        }
+        if prefix.prefix_len() < if prefix.is_ipv4() { 8 } else { 16 } {
+            let message = format!("{prefix} blocks a large part of the internet");
+            let help = "make sure that [allow] has the addresses you manage this host from";
+            sink.warning_at(&key, message, help);
+        }
+    }
+}
+
+/// The narrowest of `set` that holds all of `prefix`.
+fn covering(set: &BTreeSet<Prefix>, prefix: &Prefix) -> Option<Prefix> {
+    (0..=prefix.prefix_len())
+        .rev()
+        .filter_map(|len| Prefix::new(prefix.network(), len))
+        .find(|wider| set.contains(wider))
+}
+
+fn check_capacity(
+    capacity: &Capacity,
+    allow: Option<&BTreeSet<Prefix>>,
+    block: Option<&BTreeSet<Prefix>>,
+    overrides: &[Override],
+    sink: &mut Sink,
+) {
+    let overridden = overrides.iter().flat_map(|one| &one.prefixes);
+    let needs = [
+        (
+            "capacity.allow",
+            capacity.allow,
+            most_of_a_family(allow.into_iter().flatten()),
+        ),
+        (
+            "capacity.block",
+            capacity.block,
+            most_of_a_family(block.into_iter().flatten()),
+        ),
+        (
+            "capacity.overrides",
+            capacity.overrides,
+            most_of_a_family(overridden),
+        ),
+    ];
+    for (key, holds, needed) in needs {
+        if needed > holds as usize {
+            let message = format!("{holds} entries, but this file names {needed} prefixes");
+            sink.problem_at(key, message, &format!("at least {needed}"));
+        }
+    }
+}
+
+/// IPv4 and IPv6 have tables of their own, of the same size.
+fn most_of_a_family<'p>(prefixes: impl Iterator<Item = &'p Prefix>) -> usize {
+    let (ipv4, ipv6): (Vec<&Prefix>, Vec<&Prefix>) = prefixes.partition(|prefix| prefix.is_ipv4());
+    ipv4.len().max(ipv6.len())
+}
+
+fn warn_of_open_metrics(metrics: &Metrics, sink: &mut Sink) {
+    if metrics.enabled && !metrics.listen.ip().is_loopback() {
+        let message = format!("{} can be reached from other hosts", metrics.listen);
+        let help = "\"127.0.0.1:9777\", or make sure that only your Prometheus reaches it";
+        sink.warning_at("metrics.listen", message, help);
+    }
+}

@@ -1,0 +1,277 @@
+//! The types that a config file writes as text, with what the reference says about them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use xdp_common::reason::{Class, Reason};
+
+use super::setting::Worded;
+use crate::domain::{
+    AttachMode, BitRate, Burst, ByteSize, ConnectionRate, IfName, Mode, PacketRate, Prefix,
+    QuantityError, Span, UnknownChoice,
+};
+
+macro_rules! worded {
+    ($($type:ty, $what:literal, [$($example:literal),+];)+) => {
+        $(impl Worded for $type {
+            const WHAT: &'static str = $what;
+            const EXAMPLES: &'static [&'static str] = &[$($example),+];
+        })+
+    };
+}
+
+worded! {
+    PacketRate, "packets per second", ["\"500pps\"", "\"20kpps\""];
+    BitRate, "bits per second", ["\"64kbps\"", "\"200Mbps\""];
+    ConnectionRate, "new connections per second", ["\"100cps\"", "\"100/s\""];
+    Span, "span of time", ["\"100ms\"", "\"1h\""];
+    IfName, "interface name", ["\"eth0\""];
+    Prefix, "address or prefix", ["\"192.0.2.1\"", "\"2001:db8::/32\""];
+}
+
+impl Worded for Burst {
+    const WHAT: &'static str = "number";
+    const EXAMPLES: &'static [&'static str] = &["2000", "\"20k\""];
+
+    fn from_number(number: u64) -> Option<Result<Self, QuantityError>> {
+        Some(Self::new(number))
+    }
+}
+
+impl Worded for ByteSize {
+    const WHAT: &'static str = "number of bytes";
+    const EXAMPLES: &'static [&'static str] = &["\"256KiB\"", "\"1MB\""];
+
+    fn from_number(number: u64) -> Option<Result<Self, QuantityError>> {
+        Some(Self::new(number))
+    }
+}
+
+impl Worded for SocketAddr {
+    const WHAT: &'static str = "address and port";
+    const EXAMPLES: &'static [&'static str] = &["\"127.0.0.1:9777\"", "\"[::1]:9777\""];
+}
+
+impl Worded for Mode {
+    const WHAT: &'static str = "one of";
+    const EXAMPLES: &'static [&'static str] = &["\"enforce\""];
+
+    fn words() -> Vec<&'static str> {
+        Self::ALL.map(Self::name).to_vec()
+    }
+}
+
+impl Worded for AttachMode {
+    const WHAT: &'static str = "one of";
+    const EXAMPLES: &'static [&'static str] = &["\"auto\""];
+
+    fn words() -> Vec<&'static str> {
+        Self::ALL.map(Self::name).to_vec()
+    }
+}
+
+/// A reason that drops packets; one that only counts them has nothing to observe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DropReason(pub(super) Reason);
+
+impl DropReason {
+    fn all() -> impl Iterator<Item = Reason> {
+        let drops = |reason: &Reason| reason.class() == Class::Drop;
+        Reason::ALL.iter().copied().filter(drops)
+    }
+}
+
+impl FromStr for DropReason {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownChoice> {
+        let found = Self::all().find(|reason| reason.name() == text);
+        found.map(Self).ok_or_else(|| UnknownChoice {
+            valid: Self::words().join(", "),
+        })
+    }
+}
+
+impl Worded for DropReason {
+    const WHAT: &'static str = "reason of a drop";
+    const EXAMPLES: &'static [&'static str] = &["\"rate_packets\""];
+
+    fn words() -> Vec<&'static str> {
+        Self::all().map(Reason::name).collect()
+    }
+}
+
+/// A closed choice that only the config file knows.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)+
+        }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownChoice;
+
+            fn from_str(text: &str) -> Result<Self, UnknownChoice> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(UnknownChoice { valid: Self::words().join(", ") }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.pad(self.name())
+            }
+        }
+
+        impl Worded for $name {
+            const WHAT: &'static str = "one of";
+            const EXAMPLES: &'static [&'static str] = &[];
+
+            fn words() -> Vec<&'static str> {
+                vec![$($word),+]
+            }
+        }
+    };
+}
+
+choice! {
+    /// How much the daemon says.
+    LogLevel {
+        Error = "error",
+        Warn = "warn",
+        Info = "info",
+        Debug = "debug",
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// The form of the daemon's log.
+    LogFormat {
+        /// A line for people.
+        Text = "text",
+        /// A JSON object on each line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// What the XDP program itself says, from rare paths only.
+    DatapathLog {
+        Off = "off",
+        Error = "error",
+        Warn = "warn",
+        Info = "info",
+        Debug = "debug",
+    }
+}
+
+/// A file's permission bits, written in octal: "0600".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+/// Why a text isn't a [`FileMode`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected four octal digits from 0600 to 0777; the owner must be able to read and write")]
+pub struct FileModeError;
+
+impl FileMode {
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(super) fn is_open_to_everybody(self) -> bool {
+        self.0 & 0o002 != 0
+    }
+}
+
+impl FromStr for FileMode {
+    type Err = FileModeError;
+
+    fn from_str(text: &str) -> Result<Self, FileModeError> {
+        let octal = text.len() == 4 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        let bits = u32::from_str_radix(text, 8).map_err(|_| FileModeError)?;
+        (octal && bits <= 0o777 && bits & 0o600 == 0o600)
+            .then_some(Self(bits))
+            .ok_or(FileModeError)
+    }
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:04o}", self.0)
+    }
+}
+
+impl Worded for FileMode {
+    const WHAT: &'static str = "permissions in octal";
+    const EXAMPLES: &'static [&'static str] = &["\"0600\"", "\"0660\""];
+}
+
+/// A path from the root, without `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AbsolutePath(pub(super) PathBuf);
+
+/// A path from the root that fits a Unix socket's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SocketPath(pub(super) PathBuf);
+
+/// Why a text isn't a path for the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PathError {
+    #[error("expected a path that starts with /")]
+    Relative,
+    #[error("a path here has no \"..\" and no NUL")]
+    Unclean,
+    #[error("too long: a socket's path has at most 107 bytes")]
+    TooLong,
+}
+
+impl FromStr for AbsolutePath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        let path = Path::new(text);
+        let upwards = path
+            .components()
+            .any(|part| part == std::path::Component::ParentDir);
+        if !path.is_absolute() {
+            Err(PathError::Relative)
+        } else if upwards || text.contains('\0') {
+            Err(PathError::Unclean)
+        } else {
+            Ok(Self(path.to_owned()))
+        }
+    }
+}
+
+impl FromStr for SocketPath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        // sockaddr_un.sun_path has 108 bytes with its final NUL (unix(7)).
+        if text.len() > 107 {
+            return Err(PathError::TooLong);
+        }
+        text.parse().map(|AbsolutePath(path)| Self(path))
+    }
+}
+
+worded! {
+    AbsolutePath, "path", ["\"/var/lib/xdp-throttle\""];
+    SocketPath, "path of at most 107 bytes", ["\"/run/xdp-throttle/control.sock\""];
+}

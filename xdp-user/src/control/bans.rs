@@ -1,0 +1,182 @@
+//! Bans: restoring, listing, lifting, sweeping. The program begins them.
+
+use anyhow::Result;
+use xdp_common::abi::{Ban, Event, SourceKey};
+use xdp_common::reason::Reason;
+
+use super::Control;
+use super::clock::Moment;
+use crate::api::types::{BanList, BanView, LiftBans, LiftReport};
+use crate::datapath::keys::{decode_source, source_to_abi};
+use crate::domain::Prefix;
+use crate::state::BanRow;
+
+impl Control {
+    /// Bans in force, the latest first.
+    pub fn list_bans(&mut self) -> Result<BanList> {
+        let now = Self::now();
+        let mut current: Vec<(SourceKey, Ban)> = self
+            .datapath
+            .bans()?
+            .into_iter()
+            .filter(|(_, ban)| ban.until_ns > now.boot_ns)
+            .collect();
+        current.sort_by_key(|(_, ban)| std::cmp::Reverse(ban.since_ns));
+        let bans = current
+            .iter()
+            .filter_map(|(key, ban)| Some(ban_view(decode_source(key)?, ban, now)))
+            .collect();
+        Ok(BanList { bans })
+    }
+
+    /// Ends bans now; what was remembered of them goes too.
+    pub fn lift_bans(&mut self, request: &LiftBans) -> Result<LiftReport> {
+        let mut sources: Vec<(String, Prefix)> = Vec::new();
+        for asked in &request.sources {
+            sources.push((asked.to_string(), self.source_of(asked)));
+        }
+        if request.all {
+            let all = self.datapath.bans()?;
+            sources.extend(
+                all.iter()
+                    .filter_map(|(key, _)| decode_source(key))
+                    .map(|p| (p.to_string(), p)),
+            );
+        }
+        let mut report = LiftReport {
+            lifted: 0,
+            missing: Vec::new(),
+        };
+        let lifted: Vec<Prefix> = sources.iter().map(|(_, source)| *source).collect();
+        // The disk first: a ban that is gone from the kernel must not come back with a restart.
+        self.state.remove_bans(&lifted)?;
+        for (asked, source) in sources {
+            if self.datapath.remove_ban(&source_to_abi(&source))? {
+                report.lifted += 1;
+            } else {
+                report.missing.push(asked);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Notes a ban that the program began.
+    pub fn note_event(&mut self, event: &Event) -> Result<()> {
+        let now = Self::now();
+        let Some(source) = decode_source(&event.source) else {
+            return Ok(());
+        };
+        let (since, until) = (now.to_wall(event.time_ns), now.to_wall(event.until_ns));
+        tracing::info!(%source, %until, level = event.level, reason = reason_name(event.reason), "banned");
+        self.state.put_ban(&BanRow {
+            source,
+            since,
+            until,
+            level: event.level,
+            reason: event.reason,
+        })
+    }
+
+    /// The source that an address or prefix counts as under the configuration.
+    pub(super) fn source_of(&self, prefix: &Prefix) -> Prefix {
+        let length = if prefix.is_ipv4() {
+            self.config.source.ipv4_prefix
+        } else {
+            self.config.source.ipv6_prefix
+        };
+        if prefix.is_host() {
+            Prefix::new(prefix.network(), length).unwrap_or(*prefix)
+        } else {
+            *prefix
+        }
+    }
+
+    pub(super) fn restore_bans(&mut self) -> Result<()> {
+        let now = Self::now();
+        let mut over = Vec::new();
+        for row in self.state.bans()? {
+            let ban = Ban {
+                until_ns: now.to_boot_ns(row.until),
+                since_ns: now.to_boot_ns(row.since),
+                packets: 0,
+                bytes: 0,
+                level: row.level,
+                reason: row.reason,
+            };
+            if self.is_forgotten(&ban, now) {
+                over.push(row.source);
+                continue;
+            }
+            if let Err(error) = self.datapath.put_ban(&source_to_abi(&row.source), &ban) {
+                self.warnings.push(format!(
+                    "the ban of a source could not be restored: {error}"
+                ));
+            }
+        }
+        self.state.remove_bans(&over)
+    }
+
+    /// Bans that are over, and so long that the next one would start anew, make room.
+    pub(super) fn sweep_bans(&mut self) -> Result<()> {
+        let now = Self::now();
+        let mut gone = Vec::new();
+        for (key, ban) in self.datapath.bans()? {
+            if self.is_forgotten(&ban, now) {
+                self.datapath.remove_ban(&key)?;
+                gone.extend(decode_source(&key));
+            }
+        }
+        if gone.is_empty() {
+            Ok(())
+        } else {
+            self.state.remove_bans(&gone)
+        }
+    }
+
+    /// Writes what the kernel holds, so that bans whose event was lost are on disk as well.
+    pub(super) fn save_bans(&mut self) -> Result<()> {
+        let now = Self::now();
+        for (key, ban) in self.datapath.bans()? {
+            if let Some(source) = decode_source(&key) {
+                self.state.put_ban(&BanRow {
+                    source,
+                    since: now.to_wall(ban.since_ns),
+                    until: now.to_wall(ban.until_ns),
+                    level: ban.level,
+                    reason: ban.reason,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_forgotten(&self, ban: &Ban, now: Moment) -> bool {
+        let levels = u64::from(ban.level) + 1;
+        let memory_ns = self
+            .config
+            .ban
+            .level_decay
+            .as_nanos()
+            .saturating_mul(levels);
+        ban.until_ns.saturating_add(memory_ns) <= now.boot_ns
+    }
+}
+
+pub(super) fn ban_view(source: Prefix, ban: &Ban, now: Moment) -> BanView {
+    BanView {
+        source,
+        since: now.to_wall(ban.since_ns),
+        until: now.to_wall(ban.until_ns),
+        level: ban.level,
+        reason: reason_name(ban.reason).to_owned(),
+        packets: ban.packets,
+        bytes: ban.bytes,
+    }
+}
+
+fn reason_name(code: u32) -> &'static str {
+    u8::try_from(code)
+        .ok()
+        .and_then(Reason::from_code)
+        .map_or("unknown", Reason::name)
+}

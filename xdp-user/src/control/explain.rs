@@ -1,0 +1,246 @@
+//! What would happen to a packet, and why: the program's own decision on copies of the tables.
+
+mod frame;
+
+use anyhow::Result;
+use xdp_common::abi::{Limit, Limits, Plain, Policy, Source};
+use xdp_common::reason::{Action, Reason};
+use xdp_common::verdict::Verdict;
+
+use super::bans::ban_view;
+use super::clock::Moment;
+use super::{Control, policy};
+use crate::api::types::{BanView, ExplainQuery, Explanation, ListKind, SourceView, StageView};
+use crate::datapath::keys::source_to_abi;
+use crate::datapath::memory::MemoryDatapath;
+use crate::datapath::{Capacity, Datapath};
+use crate::domain::Prefix;
+use frame::Hypothetical;
+
+/// Stages as they stand in the program, with the reasons that fall in each.
+const STAGES: [&str; 6] = ["parse", "allow", "block", "ban", "sanity", "limits"];
+
+impl Control {
+    /// Judges a hypothetical packet without touching what the program holds.
+    pub fn explain(&mut self, query: &ExplainQuery) -> Result<Explanation> {
+        let now = Self::now();
+        let packet = Hypothetical::new(query)?;
+        let host = Prefix::host(packet.address);
+        let source = self.source_of(&host);
+        let key = source_to_abi(&source);
+        let (known, ban) = self.known_source(&key)?;
+
+        let policy = self.current_policy()?;
+        let mut copy = MemoryDatapath::new(Capacity {
+            allow: 1,
+            block: 1,
+            overrides: 1,
+            sources: 2,
+            bans: 2,
+        });
+        copy.set_policy(&policy)?;
+        let allow = self.copy_entry(ListKind::Allow, &host, &mut copy)?;
+        let block = self.copy_entry(ListKind::Block, &host, &mut copy)?;
+        let limits = self.limits_of(&host)?;
+        if let Some(prefix) = limits.prefix
+            && let Some(stored) = self.stored_limits.get(&prefix)
+        {
+            copy.put_limits(&prefix, &policy::limits(stored))?;
+        }
+        if let Some(known) = known {
+            copy.put_source(&key, known);
+        }
+        if let Some(ban) = &ban {
+            copy.put_ban(&key, ban)?;
+        }
+        let verdict = copy.judge(&packet.frame, now.boot_ns);
+
+        let ban_in_force = ban.filter(|ban| ban.until_ns > now.boot_ns);
+        let view = known.map(|known| self.source_view(source, &known, ban, now));
+        let findings = Findings {
+            allow,
+            block,
+            ban: ban_in_force.map(|ban| ban_view(source, &ban, now)),
+            limits: limit_levels(&self.effective(&host, &policy), known.as_ref(), now),
+            known: view.clone(),
+        };
+        Ok(Explanation {
+            address: packet.address,
+            source,
+            packet: packet.description,
+            reason: verdict.reason.name().to_owned(),
+            description: verdict.reason.description().trim().to_owned(),
+            action: match verdict.action {
+                Action::Pass => "pass",
+                Action::Drop => "drop",
+            }
+            .to_owned(),
+            mode: self.config.mode,
+            stages: stages(&verdict, &findings),
+            known: view,
+            ban: ban.map(|ban| ban_view(source, &ban, now)),
+            limits,
+        })
+    }
+
+    /// Copies the entry that the kernel would match, and says which it is.
+    fn copy_entry(
+        &mut self,
+        kind: ListKind,
+        host: &Prefix,
+        copy: &mut MemoryDatapath,
+    ) -> Result<Option<String>> {
+        let entries = self.entries(kind);
+        let covering = entries.covering(host);
+        let matched = covering
+            .iter()
+            .rev()
+            .find(|(prefix, _)| entries.is_stored(prefix));
+        let Some((prefix, members)) = matched.map(|(prefix, members)| (*prefix, members.to_vec()))
+        else {
+            return Ok(None);
+        };
+        let Some(stored) = self.datapath.entry(kind, &prefix)? else {
+            return Ok(None);
+        };
+        copy.put_entry(kind, &prefix, stored.expires_ns, stored.list)?;
+        let mut words: Vec<String> = Vec::new();
+        for member in members {
+            let list = self.list_name(member.list)?;
+            let until = member
+                .expires
+                .map_or_else(String::new, |at| format!(" until {at:.0}"));
+            let why = member
+                .comment
+                .map_or_else(String::new, |c| format!(" ({c})"));
+            words.push(format!("list {list}{until}{why}"));
+        }
+        Ok(Some(format!(
+            "{prefix}: {}; {} packets so far",
+            words.join(", "),
+            stored.packets
+        )))
+    }
+
+    fn current_policy(&self) -> Result<Policy> {
+        let limits = self.default_limits()?;
+        let overrides = !self.stored_limits.is_empty();
+        Ok(policy::build(
+            &self.config,
+            policy::Live {
+                limits: Some(&limits),
+                overrides,
+                ..policy::Live::default()
+            },
+        ))
+    }
+
+    fn effective(&self, host: &Prefix, policy: &Policy) -> Limits {
+        let longest = self
+            .stored_limits
+            .iter()
+            .filter(|(p, _)| p.covers(host))
+            .max_by_key(|(p, _)| p.prefix_len());
+        longest.map_or(policy.limits, |(_, limits)| policy::limits(limits))
+    }
+}
+
+struct Findings {
+    allow: Option<String>,
+    block: Option<String>,
+    ban: Option<BanView>,
+    limits: String,
+    known: Option<SourceView>,
+}
+
+/// The stages up to the one that decided.
+fn stages(verdict: &Verdict, findings: &Findings) -> Vec<StageView> {
+    let decided = stage_of(verdict.reason);
+    let mut views = Vec::new();
+    for stage in STAGES {
+        let here = decided == Some(stage);
+        let finding = match stage {
+            "allow" => findings
+                .allow
+                .clone()
+                .unwrap_or_else(|| "on no allowlist".to_owned()),
+            "block" => findings
+                .block
+                .clone()
+                .unwrap_or_else(|| "on no blocklist".to_owned()),
+            "ban" => match &findings.ban {
+                Some(ban) => format!(
+                    "banned until {:.0} for {}, level {}",
+                    ban.until, ban.reason, ban.level
+                ),
+                None => "not banned".to_owned(),
+            },
+            "limits" => {
+                let strikes = findings.known.as_ref().map_or(0, |known| known.strikes);
+                format!("{}; {strikes} strikes", findings.limits)
+            }
+            _ if here => verdict.reason.description().trim().to_owned(),
+            _ => "nothing wrong".to_owned(),
+        };
+        views.push(StageView {
+            stage: stage.to_owned(),
+            finding,
+            decided: here,
+        });
+        if here {
+            break;
+        }
+    }
+    views
+}
+
+/// Where a reason falls; nothing for a packet that passed every stage.
+fn stage_of(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::Accepted | Reason::NoPolicy | Reason::PolicyMismatch => None,
+        Reason::Allowlisted => Some("allow"),
+        Reason::Blocklisted => Some("block"),
+        Reason::Banned => Some("ban"),
+        Reason::TcpFlags | Reason::Land | Reason::MartianSource => Some("sanity"),
+        Reason::RatePackets | Reason::RateBytes | Reason::RateTcpNew | Reason::SourceUntracked => {
+            Some("limits")
+        }
+        Reason::NotIp
+        | Reason::EthernetTruncated
+        | Reason::VlanTooDeep
+        | Reason::Ipv4Truncated
+        | Reason::Ipv4Malformed
+        | Reason::Ipv6Truncated
+        | Reason::Ipv6Malformed
+        | Reason::Ipv6ExtensionsTooDeep
+        | Reason::TcpTruncated
+        | Reason::TcpMalformed
+        | Reason::UdpTruncated
+        | Reason::UdpMalformed
+        | Reason::IcmpTruncated
+        | Reason::Icmpv6Truncated
+        | Reason::TinyFragment => Some("parse"),
+    }
+}
+
+/// How much of each burst is used up.
+fn limit_levels(limits: &Limits, known: Option<&Source>, now: Moment) -> String {
+    let known = known.copied().unwrap_or(Source::ZERO);
+    let level = |name: &str, limit: &Limit, tat: u64| {
+        if limit.is_off() {
+            return format!("{name} off");
+        }
+        let ahead = tat.saturating_sub(now.boot_ns).min(limit.tolerance_ns);
+        let percent = ahead
+            .saturating_mul(100)
+            .checked_div(limit.tolerance_ns)
+            .unwrap_or(0);
+        format!("{name} {percent}% of the burst used")
+    };
+    [
+        level("packets", &limits.packets, known.tat_packets),
+        level("bytes", &limits.bytes, known.tat_bytes),
+        level("new connections", &limits.tcp_new, known.tat_tcp_new),
+    ]
+    .join(", ")
+}

@@ -1,0 +1,274 @@
+//! One task owns the datapath and the state, and is their only writer.
+//!
+//! Callers send it closures through a [`Handle`]; it answers them one after the other and, once a
+//! second, sweeps what has ended. Desired state is the configuration, the entries and the limits;
+//! what the kernel holds follows from it, so a restart is the same work as a change.
+
+mod bans;
+pub mod clock;
+pub mod entries;
+mod explain;
+mod limits;
+mod lists;
+pub mod names;
+pub mod policy;
+mod reload;
+mod sources;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use xdp_common::abi::MAX_INTERFACES;
+
+use crate::api::types::{LimitFields, ListKind};
+use crate::config::Config;
+use crate::datapath::{Attached, Datapath};
+use crate::domain::{AttachMode, IfName, Prefix};
+use crate::state::State;
+use clock::Moment;
+use entries::Entries;
+use names::ListNames;
+
+/// Commands that may wait; more are refused with an error, so that memory stays bounded.
+const QUEUE: usize = 256;
+const TICK: Duration = Duration::from_secs(1);
+
+/// What was given on the command line and outranks the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Interfaces in place of the file's.
+    pub interfaces: Vec<IfName>,
+    /// How to attach, in place of the file's choice.
+    pub attach: Option<AttachMode>,
+    /// Drop nothing, whatever the file says.
+    pub observe: bool,
+}
+
+/// An interface that the daemon looks after.
+#[derive(Clone, Debug)]
+struct Interface {
+    name: IfName,
+    attached: Option<Attached>,
+    slot: usize,
+}
+
+/// History of the configuration.
+#[derive(Debug)]
+struct Reloads {
+    path: String,
+    loaded: Timestamp,
+    done: u64,
+    refused: u64,
+    last_error: Option<String>,
+}
+
+/// Everything that the task owns.
+pub struct Control {
+    datapath: Box<dyn Datapath>,
+    state: State,
+    config: Config,
+    overrides: Overrides,
+    reloads: Reloads,
+    started: Timestamp,
+    names: ListNames,
+    allow: Entries,
+    block: Entries,
+    /// Entries that the kernel should hold and did not take; each tick tries again.
+    unsettled: Vec<(ListKind, Prefix)>,
+    runtime_limits: BTreeMap<Option<Prefix>, LimitFields>,
+    stored_limits: BTreeMap<Prefix, crate::config::Limits>,
+    interfaces: Vec<Interface>,
+    generation: u64,
+    warnings: Vec<String>,
+}
+
+type Command = Box<dyn FnOnce(&mut Control) + Send>;
+
+enum Message {
+    Command(Command),
+    Shutdown,
+}
+
+/// Sends work to the task.
+#[derive(Clone)]
+pub struct Handle {
+    sender: SyncSender<Message>,
+}
+
+impl Handle {
+    /// Runs `command` in the task and waits for its answer.
+    pub async fn call<R: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Control) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let (answer, answered) = oneshot::channel();
+        let work: Command = Box::new(move |control| {
+            // A caller that has gone away no longer wants the answer; the work is done all the same.
+            drop(answer.send(command(control)));
+        });
+        match self.sender.try_send(Message::Command(work)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(anyhow!("the daemon is busy: try again in a moment"));
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                return Err(anyhow!("the daemon is shutting down"));
+            }
+        }
+        answered.await.context("the daemon is shutting down")?
+    }
+
+    /// Asks the task to end; it detaches every interface on its way out.
+    pub fn shut_down(&self) {
+        if self.sender.try_send(Message::Shutdown).is_err() {
+            tracing::debug!("the control task has ended already");
+        }
+    }
+}
+
+impl Control {
+    /// Restores what was on disk, puts the policy in force and attaches the interfaces, in this
+    /// order: nothing is attached before its lists are complete.
+    pub fn start(
+        datapath: Box<dyn Datapath>,
+        state: State,
+        config: Config,
+        overrides: Overrides,
+        path: String,
+    ) -> Result<Self> {
+        let now = Timestamp::now();
+        let mut control = Self {
+            datapath,
+            state,
+            config,
+            overrides,
+            reloads: Reloads {
+                path,
+                loaded: now,
+                done: 0,
+                refused: 0,
+                last_error: None,
+            },
+            started: now,
+            names: ListNames::default(),
+            allow: Entries::default(),
+            block: Entries::default(),
+            unsettled: Vec::new(),
+            runtime_limits: BTreeMap::new(),
+            stored_limits: BTreeMap::new(),
+            interfaces: Vec::new(),
+            generation: 0,
+            warnings: Vec::new(),
+        };
+        control.restore_entries()?;
+        control.restore_limits()?;
+        control.restore_bans()?;
+        control.publish_policy()?;
+        control.attach_configured()?;
+        control.publish_policy()?;
+        Ok(control)
+    }
+
+    /// Starts the task. It ends at [`Handle::shut_down`] or when every handle is gone; the second
+    /// value then tells.
+    pub fn spawn(self) -> Result<(Handle, oneshot::Receiver<()>)> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let (ended, has_ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                self.serve(&receiver);
+                if ended.send(()).is_err() {
+                    tracing::debug!("nobody waits: the daemon failed on its way up");
+                }
+            })
+            .context("could not start the control task")?;
+        Ok((Handle { sender }, has_ended))
+    }
+
+    fn serve(mut self, receiver: &Receiver<Message>) {
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            match receiver.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+                Ok(Message::Command(command)) => command(&mut self),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Shutdown) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= next_tick {
+                self.tick();
+                next_tick = Instant::now() + TICK;
+            }
+        }
+        self.stop();
+    }
+
+    /// What has ended goes; what the kernel refused is tried again.
+    fn tick(&mut self) {
+        for done in [
+            self.sweep_entries(),
+            self.sweep_bans(),
+            self.retry_unsettled(),
+        ] {
+            if let Err(error) = done {
+                tracing::warn!("{error:#}");
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Err(error) = self.save_bans() {
+            tracing::warn!("bans of the last moment are not on disk: {error:#}");
+        }
+        for interface in std::mem::take(&mut self.interfaces) {
+            match self.datapath.detach(&interface.name) {
+                Ok(()) => tracing::info!(interface = %interface.name, "detached"),
+                Err(error) => {
+                    tracing::error!(interface = %interface.name, "could not detach: {error:#}")
+                }
+            }
+        }
+    }
+
+    fn entries(&mut self, kind: ListKind) -> &mut Entries {
+        match kind {
+            ListKind::Allow => &mut self.allow,
+            ListKind::Block => &mut self.block,
+        }
+    }
+
+    /// Builds the policy from the configuration, the limits and the interfaces, and puts it in force.
+    fn publish_policy(&mut self) -> Result<()> {
+        let mut interfaces = [0; MAX_INTERFACES];
+        for interface in &self.interfaces {
+            if let (Some(slot), Some(attached)) =
+                (interfaces.get_mut(interface.slot), interface.attached)
+            {
+                *slot = attached.index;
+            }
+        }
+        let limits = self.default_limits()?;
+        let policy = policy::build(
+            &self.config,
+            policy::Live {
+                limits: Some(&limits),
+                overrides: !self.stored_limits.is_empty(),
+                interfaces,
+                generation: self.generation + 1,
+            },
+        );
+        self.datapath.set_policy(&policy)?;
+        self.generation += 1;
+        Ok(())
+    }
+
+    fn now() -> Moment {
+        Moment::now()
+    }
+}

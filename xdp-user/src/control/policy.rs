@@ -1,0 +1,132 @@
+//! From the configuration to what the program is told.
+
+use xdp_common::abi::{
+    ABI_VERSION, BanPolicy, FLAG_BANS, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
+    FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain,
+    Policy,
+};
+
+use crate::config::{self, Config};
+use crate::domain::Mode;
+
+/// What a policy holds beside the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Live<'a> {
+    /// Limits of every source, where they were set at run time.
+    pub limits: Option<&'a config::Limits>,
+    /// Whether any override is stored.
+    pub overrides: bool,
+    /// Index of the interface in each counter slot, 0 where none.
+    pub interfaces: [u32; MAX_INTERFACES],
+    /// Counts policies.
+    pub generation: u64,
+}
+
+/// The policy of a configuration.
+pub fn build(config: &Config, live: Live<'_>) -> Policy {
+    let mut flags = 0;
+    for (on, flag) in [
+        (live.overrides, FLAG_OVERRIDES),
+        (config.ban.enabled, FLAG_BANS),
+        (config.sanity.tcp_flags, FLAG_SANITY_TCP_FLAGS),
+        (config.sanity.land, FLAG_SANITY_LAND),
+        (config.sanity.martian_source, FLAG_SANITY_MARTIAN),
+    ] {
+        if on {
+            flags |= flag;
+        }
+    }
+    Policy {
+        version: ABI_VERSION,
+        mode: match config.mode {
+            Mode::Enforce => MODE_ENFORCE,
+            Mode::Observe => MODE_OBSERVE,
+        },
+        observe_mask: config
+            .observe_reasons
+            .iter()
+            .fold(0, |mask, reason| mask | reason.bit()),
+        flags,
+        source_len_v4: config.source.ipv4_prefix,
+        source_len_v6: config.source.ipv6_prefix,
+        source_mask_v4: u32::MAX
+            .checked_shl(32 - u32::from(config.source.ipv4_prefix).min(32))
+            .unwrap_or(0)
+            .to_be_bytes(),
+        source_mask_v6: u128::MAX
+            .checked_shl(128 - u32::from(config.source.ipv6_prefix).min(128))
+            .unwrap_or(0)
+            .to_be_bytes(),
+        limits: limits(live.limits.unwrap_or(&config.limits)),
+        ban: ban(&config.ban),
+        interfaces: live.interfaces,
+        generation: live.generation,
+        ..Policy::ZERO
+    }
+}
+
+/// Limits as the program takes them.
+pub fn limits(limits: &config::Limits) -> Limits {
+    Limits {
+        packets: limits.packets.map_or(Limit::OFF, |l| {
+            Limit::counts(l.rate.packets_per_second(), l.burst.get())
+        }),
+        bytes: limits.bytes.map_or(Limit::OFF, |l| {
+            Limit::bytes(l.rate.bytes_per_second(), l.burst.bytes())
+        }),
+        tcp_new: limits.tcp_new.map_or(Limit::OFF, |l| {
+            Limit::counts(l.rate.connections_per_second(), l.burst.get())
+        }),
+    }
+}
+
+fn ban(ban: &config::Ban) -> BanPolicy {
+    BanPolicy {
+        strike_interval_ns: ban.strike_interval.as_nanos(),
+        strike_decay_ns: ban.strike_decay.as_nanos(),
+        base_ns: ban.duration.as_nanos(),
+        max_ns: ban.max_duration.as_nanos(),
+        level_decay_ns: ban.level_decay.as_nanos(),
+        strikes: ban.strikes,
+        growth_shift: ban.growth_shift,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(text: &str) -> Policy {
+        build(
+            &Config::parse(text, "test").unwrap().config,
+            Live::default(),
+        )
+    }
+
+    #[test]
+    fn source_prefixes_become_masks() {
+        let default = policy("");
+        assert_eq!(default.source_mask_v4, [255; 4]);
+        assert_eq!(default.source_mask_v6[..8], [255; 8]);
+        assert_eq!(default.source_mask_v6[8..], [0; 8]);
+        let wide = policy("[source]\nipv4_prefix = 20\nipv6_prefix = 128\n");
+        assert_eq!(wide.source_mask_v4, [255, 255, 0xf0, 0]);
+        assert_eq!(wide.source_mask_v6, [255; 16]);
+    }
+
+    #[test]
+    fn switches_become_flags_and_a_limit_that_is_off_costs_nothing() {
+        let all = policy("");
+        assert_eq!(
+            all.flags,
+            FLAG_BANS | FLAG_SANITY_TCP_FLAGS | FLAG_SANITY_LAND | FLAG_SANITY_MARTIAN
+        );
+        let none = policy(
+            "mode = \"observe\"\n[ban]\nenabled = false\n[sanity]\ntcp_flags = false\nland = false\nmartian_source = false\n[limits]\npackets = \"off\"\n",
+        );
+        assert_eq!(none.flags, 0);
+        assert_eq!(none.mode, MODE_OBSERVE);
+        assert!(none.limits.packets.is_off());
+        assert!(!none.limits.bytes.is_off());
+    }
+}

@@ -1,0 +1,244 @@
+//! Putting another configuration in force, all of it or none, and attaching interfaces.
+
+use anyhow::{Context, Result, anyhow};
+use jiff::Timestamp;
+use xdp_common::abi::MAX_INTERFACES;
+
+use super::{Control, Interface, Overrides};
+use crate::api::types::{Apply, ApplyReport, ListKind};
+use crate::config::{Config, Loaded, Problem};
+use crate::domain::{AttachMode, IfName, Mode};
+
+impl Overrides {
+    /// A configuration with the command line's choices over it.
+    pub fn over(&self, mut config: Config) -> Config {
+        if !self.interfaces.is_empty() {
+            let attach = self.attach.unwrap_or(AttachMode::Auto);
+            config.interfaces = self
+                .interfaces
+                .iter()
+                .map(|name| crate::config::Interface {
+                    name: name.clone(),
+                    attach,
+                })
+                .collect();
+        } else if let Some(attach) = self.attach {
+            config
+                .interfaces
+                .iter_mut()
+                .for_each(|interface| interface.attach = attach);
+        }
+        if self.observe {
+            config.mode = Mode::Observe;
+        }
+        config
+    }
+}
+
+impl Control {
+    /// Checks a configuration and puts it in force; when anything is wrong with it, the one in
+    /// force stays.
+    pub fn apply(&mut self, request: &Apply) -> Result<ApplyReport> {
+        let applied = self
+            .load_for(request)
+            .and_then(|loaded| self.put_in_force(loaded));
+        match &applied {
+            Ok(_) => {
+                self.reloads.done += 1;
+                self.reloads.loaded = Timestamp::now();
+                self.reloads.last_error = None;
+                tracing::info!(path = self.reloads.path, "configuration in force");
+            }
+            Err(error) => {
+                self.reloads.refused += 1;
+                self.reloads.last_error = Some(format!("{error:#}"));
+                tracing::error!("configuration refused, the one in force stays: {error:#}");
+            }
+        }
+        applied
+    }
+
+    fn load_for(&self, request: &Apply) -> Result<Loaded> {
+        match (&request.text, &request.path) {
+            (Some(text), path) => {
+                let name = path.as_deref().unwrap_or("configuration");
+                Ok(Config::parse(text, name)?)
+            }
+            (None, Some(path)) => Err(anyhow!("the text of {path} is missing")),
+            (None, None) if self.reloads.path.is_empty() => Err(anyhow!(
+                "the daemon was started without a file: give one to apply"
+            )),
+            (None, None) => Ok(Config::load(self.reloads.path.as_ref())?),
+        }
+    }
+
+    fn put_in_force(&mut self, loaded: Loaded) -> Result<ApplyReport> {
+        let next = self.overrides.over(loaded.config);
+        let mut report = ApplyReport {
+            changes: self.changes_to(&next),
+            needs_restart: Vec::new(),
+            warnings: loaded
+                .warnings
+                .iter()
+                .map(|w: &Problem| format!("line {}: {}", w.line, w.message))
+                .collect(),
+        };
+        let next = self.keep_what_needs_restart(next, &mut report);
+        // What can fail comes first and can be taken back.
+        self.wanted_limits(&next)?;
+        let added = self.attach_new(&next)?;
+        let before = std::mem::replace(&mut self.config, next);
+        if let Err(error) = self.settle_config(&before) {
+            let next = std::mem::replace(&mut self.config, before);
+            if let Err(second) = self.settle_config(&next) {
+                tracing::error!("could not take back a refused configuration: {second:#}");
+            }
+            self.detach_named(&added);
+            return Err(error);
+        }
+        self.detach_unnamed()?;
+        self.publish_policy()?;
+        Ok(report)
+    }
+
+    /// Brings entries, limits and policy from one configuration to the one now held.
+    fn settle_config(&mut self, before: &Config) -> Result<()> {
+        let (allow, block) = (self.config.allow.clone(), self.config.block.clone());
+        // The allowlist grows first, so that nobody on it is blocked for a moment.
+        self.change_config_entries(ListKind::Allow, &before.allow, &allow)?;
+        self.change_config_entries(ListKind::Block, &before.block, &block)?;
+        self.store_limits()?;
+        self.publish_policy()
+    }
+
+    /// Sections that are read at start only keep their values, and the report says so.
+    fn keep_what_needs_restart(&self, mut next: Config, report: &mut ApplyReport) -> Config {
+        let old = &self.config;
+        macro_rules! keep {
+            ($($section:ident)+) => {$(
+                if next.$section != old.$section {
+                    report.needs_restart.push(concat!("[", stringify!($section), "]").to_owned());
+                    next.$section = old.$section.clone();
+                }
+            )+};
+        }
+        keep!(capacity metrics control state log);
+        for wanted in &mut next.interfaces {
+            if let Some(held) = old.interfaces.iter().find(|held| held.name == wanted.name)
+                && held.attach != wanted.attach
+            {
+                report
+                    .needs_restart
+                    .push(format!("attach of {}", wanted.name));
+                wanted.attach = held.attach;
+            }
+        }
+        next
+    }
+
+    fn changes_to(&self, next: &Config) -> Vec<String> {
+        let old = &self.config;
+        let mut changes = Vec::new();
+        if next.mode != old.mode {
+            changes.push(format!("mode: {} to {}", old.mode, next.mode));
+        }
+        let names = |config: &Config| {
+            config
+                .interfaces
+                .iter()
+                .map(|i| i.name.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        if names(next) != names(old) {
+            changes.push(format!("interfaces: {} to {}", names(old), names(next)));
+        }
+        for (what, changed) in [
+            (
+                "observe_reasons",
+                next.observe_reasons != old.observe_reasons,
+            ),
+            ("[source]", next.source != old.source),
+            ("[limits]", next.limits != old.limits),
+            ("[[override]]", next.overrides != old.overrides),
+            ("[ban]", next.ban != old.ban),
+            ("[sanity]", next.sanity != old.sanity),
+            ("[allow]", next.allow != old.allow),
+            ("[block]", next.block != old.block),
+        ] {
+            if changed {
+                changes.push(format!("{what} changed"));
+            }
+        }
+        changes
+    }
+
+    /// Attaches every interface of the configuration at start.
+    pub(super) fn attach_configured(&mut self) -> Result<()> {
+        let config = self.config.clone();
+        self.attach_new(&config).map(|_added| ())
+    }
+
+    /// Attaches the interfaces that are new in a configuration; all of them or none.
+    fn attach_new(&mut self, config: &Config) -> Result<Vec<IfName>> {
+        let mut added: Vec<IfName> = Vec::new();
+        for wanted in &config.interfaces {
+            if self
+                .interfaces
+                .iter()
+                .any(|known| known.name == wanted.name)
+            {
+                continue;
+            }
+            let attached = self.free_slot().and_then(|slot| {
+                self.datapath.reset_counters(slot)?;
+                let attached = self.datapath.attach(&wanted.name, wanted.attach)?;
+                Ok((slot, attached))
+            });
+            match attached {
+                Ok((slot, attached)) => {
+                    let mode = if attached.native { "native" } else { "generic" };
+                    tracing::info!(interface = %wanted.name, mode, "attached");
+                    self.interfaces.push(Interface {
+                        name: wanted.name.clone(),
+                        attached: Some(attached),
+                        slot,
+                    });
+                    added.push(wanted.name.clone());
+                }
+                Err(error) => {
+                    self.detach_named(&added);
+                    return Err(error.context(format!("could not attach to {}", wanted.name)));
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    fn free_slot(&self) -> Result<usize> {
+        (0..MAX_INTERFACES - 1)
+            .find(|slot| self.interfaces.iter().all(|known| known.slot != *slot))
+            .context("too many interfaces")
+    }
+
+    fn detach_unnamed(&mut self) -> Result<()> {
+        let named = &self.config.interfaces;
+        let gone: Vec<IfName> = self
+            .interfaces
+            .iter()
+            .filter(|known| named.iter().all(|wanted| wanted.name != known.name))
+            .map(|known| known.name.clone())
+            .collect();
+        self.detach_named(&gone);
+        Ok(())
+    }
+
+    fn detach_named(&mut self, names: &[IfName]) {
+        for name in names {
+            if let Err(error) = self.datapath.detach(name) {
+                tracing::error!(interface = %name, "could not detach: {error:#}");
+            }
+            self.interfaces.retain(|known| known.name != *name);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What is known of sources.
+
+use anyhow::Result;
+use xdp_common::abi::{Ban, Source, SourceKey};
+use xdp_common::verdict::{STRIKE_COUNT_BITS, strikes_left};
+
+use super::clock::Moment;
+use super::{Control, policy};
+use crate::api::types::{SourceList, SourceQuery, SourceSort, SourceView};
+use crate::datapath::keys::decode_source;
+use crate::domain::Prefix;
+
+const DEFAULT_PAGE: u64 = 20;
+const MAX_PAGE: u64 = 10_000;
+
+impl Control {
+    /// The first sources by what was asked for.
+    pub fn list_sources(&mut self, query: &SourceQuery) -> Result<SourceList> {
+        let now = Self::now();
+        let mut known: Vec<(Prefix, Source, Option<Ban>)> = Vec::new();
+        let bans: std::collections::HashMap<_, _> = self
+            .datapath
+            .bans()?
+            .into_iter()
+            .filter_map(|(key, ban)| Some((decode_source(&key)?, ban)))
+            .collect();
+        for (key, source) in self.datapath.sources()? {
+            let Some(prefix) = decode_source(&key) else {
+                continue;
+            };
+            if query
+                .matching
+                .is_none_or(|matching| matching.covers(&prefix))
+            {
+                known.push((prefix, source, bans.get(&prefix).copied()));
+            }
+        }
+        let total = u64::try_from(known.len()).unwrap_or(u64::MAX);
+        known.sort_by_key(|(prefix, source, ban)| {
+            (
+                std::cmp::Reverse(rank(query.sort, source, ban.as_ref())),
+                *prefix,
+            )
+        });
+        let limit = usize::try_from(query.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE))
+            .unwrap_or(usize::MAX);
+        let sources = known
+            .into_iter()
+            .take(limit)
+            .map(|(prefix, source, ban)| self.source_view(prefix, &source, ban, now))
+            .collect();
+        Ok(SourceList { sources, total })
+    }
+
+    pub(super) fn source_view(
+        &self,
+        source: Prefix,
+        known: &Source,
+        ban: Option<Ban>,
+        now: Moment,
+    ) -> SourceView {
+        let ban_policy = policy::build(&self.config, policy::Live::default()).ban;
+        let struck_ns = (known.strikes >> STRIKE_COUNT_BITS).saturating_mul(1_000_000);
+        let strikes = strikes_left(
+            known.strikes,
+            now.boot_ns.saturating_sub(struck_ns),
+            &ban_policy,
+        );
+        let (banned_packets, banned_bytes) = ban.map_or((0, 0), |b| (b.packets, b.bytes));
+        SourceView {
+            source,
+            packets: known.packets + banned_packets,
+            bytes: known.bytes + banned_bytes,
+            dropped_packets: known.dropped_packets + banned_packets,
+            dropped_bytes: known.dropped_bytes + banned_bytes,
+            first_seen: now.to_wall(known.first_seen_ns),
+            last_seen: now.to_wall(known.last_seen_ns),
+            strikes,
+            banned_until: ban
+                .filter(|b| b.until_ns > now.boot_ns)
+                .map(|b| now.to_wall(b.until_ns)),
+        }
+    }
+
+    pub(super) fn known_source(&self, key: &SourceKey) -> Result<(Option<Source>, Option<Ban>)> {
+        Ok((self.datapath.source(key)?, self.datapath.ban(key)?))
+    }
+}
+
+fn rank(sort: Option<SourceSort>, source: &Source, ban: Option<&Ban>) -> u64 {
+    let (packets, bytes) = ban.map_or((0, 0), |b| (b.packets, b.bytes));
+    match sort.unwrap_or_default() {
+        SourceSort::Packets => source.packets + packets,
+        SourceSort::Bytes => source.bytes + bytes,
+        SourceSort::Dropped => source.dropped_packets + packets,
+        SourceSort::LastSeen => source.last_seen_ns,
+    }
+}

@@ -1,0 +1,223 @@
+//! The state of everything in one answer.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use xdp_common::abi::{Fault, MAX_INTERFACES};
+use xdp_common::reason::{Action, Class, Reason};
+
+use super::Control;
+use super::entries::Entries;
+use crate::api::types::{
+    ConfigStatus, InterfaceStatus, ListKind, ListStatus, NamedCount, ReasonCount, Status,
+    TableStatus,
+};
+use crate::datapath::Counters;
+
+impl Control {
+    /// The state of everything.
+    pub fn status(&mut self) -> Result<Status> {
+        let counters = self.datapath.counters()?;
+        let now = Self::now();
+        let bans = self.datapath.bans()?;
+        let sources = self.datapath.sources()?.len();
+        let in_force = bans
+            .iter()
+            .filter(|(_, ban)| ban.until_ns > now.boot_ns)
+            .count();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            mode: self.config.mode,
+            observe_reasons: self
+                .config
+                .observe_reasons
+                .iter()
+                .map(|r| r.name().to_owned())
+                .collect(),
+            config: ConfigStatus {
+                path: self.reloads.path.clone(),
+                loaded: self.reloads.loaded,
+                reloads: self.reloads.done,
+                refused: self.reloads.refused,
+                last_error: self.reloads.last_error.clone(),
+            },
+            kernel: nix::sys::utsname::uname()?
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            verified_instructions: self.datapath.verified_instructions(),
+            interfaces: self.interface_status(&counters),
+            reasons: reason_counts(|reason, action| counters.total(reason, action), true),
+            tables: self.table_status(sources, bans.len()),
+            lists: self.list_status()?,
+            bans: count(in_force),
+            faults: Fault::ALL
+                .iter()
+                .map(|fault| NamedCount {
+                    name: fault.name().to_owned(),
+                    count: counters.fault(*fault),
+                })
+                .collect(),
+            warnings: self.current_warnings(&counters),
+        })
+    }
+
+    fn interface_status(&self, counters: &Counters) -> Vec<InterfaceStatus> {
+        self.interfaces
+            .iter()
+            .map(|interface| InterfaceStatus {
+                name: interface.name.as_str().to_owned(),
+                index: interface.attached.map_or(0, |a| a.index),
+                attached: interface.attached.is_some(),
+                mode: interface
+                    .attached
+                    .map(|a| if a.native { "native" } else { "generic" }.to_owned()),
+                reasons: reason_counts(
+                    |reason, action| counters.get(interface.slot, reason, action),
+                    false,
+                ),
+            })
+            .collect()
+    }
+
+    fn table_status(&self, sources: usize, bans: usize) -> Vec<TableStatus> {
+        let capacity = &self.config.capacity;
+        let fullest = |entries: &Entries| entries.stored(true).max(entries.stored(false));
+        let v4 = self
+            .stored_limits
+            .keys()
+            .filter(|prefix| prefix.is_ipv4())
+            .count();
+        [
+            (
+                "allow",
+                fullest(&self.allow),
+                capacity.allow,
+                "new entries are refused with an error",
+            ),
+            (
+                "block",
+                fullest(&self.block),
+                capacity.block,
+                "new entries are refused with an error",
+            ),
+            (
+                "overrides",
+                v4.max(self.stored_limits.len() - v4),
+                capacity.overrides,
+                "a configuration with more is refused",
+            ),
+            (
+                "sources",
+                sources,
+                capacity.sources,
+                "a source that was silent for long makes room and starts anew",
+            ),
+            (
+                "bans",
+                bans,
+                capacity.bans,
+                "a new ban is not stored, counted as a fault; the source stays limited",
+            ),
+        ]
+        .into_iter()
+        .map(|(name, entries, capacity, when_full)| TableStatus {
+            name: name.to_owned(),
+            entries: count(entries),
+            capacity: u64::from(capacity),
+            when_full: when_full.to_owned(),
+        })
+        .collect()
+    }
+
+    fn list_status(&self) -> Result<Vec<ListStatus>> {
+        let mut lists = Vec::new();
+        for (kind, entries) in [
+            (ListKind::Allow, &self.allow),
+            (ListKind::Block, &self.block),
+        ] {
+            let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
+            for (_, members) in entries.iter() {
+                for member in members {
+                    *sizes.entry(member.list).or_default() += 1;
+                }
+            }
+            for (list, entries) in sizes {
+                lists.push(ListStatus {
+                    name: self.list_name(list)?,
+                    kind,
+                    entries,
+                });
+            }
+        }
+        Ok(lists)
+    }
+
+    fn current_warnings(&self, counters: &Counters) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        for interface in &self.interfaces {
+            let name = &interface.name;
+            match interface.attached {
+                None => warnings.push(format!("{name} is not attached: its traffic is not filtered")),
+                Some(attached) if !attached.native => warnings.push(format!(
+                    "{name} is attached in generic mode, which is several times slower: its driver has no native XDP"
+                )),
+                Some(_) => {}
+            }
+        }
+        if !self.unsettled.is_empty() {
+            warnings.push(format!(
+                "{} entries are on disk but not in the kernel yet",
+                self.unsettled.len()
+            ));
+        }
+        if counters.fault(Fault::BanTableFull) > 0 {
+            warnings.push("the ban table was full: raise capacity.bans and restart".to_owned());
+        }
+        let strays: u64 = [Action::Pass, Action::Drop]
+            .iter()
+            .flat_map(|action| {
+                Reason::ALL
+                    .iter()
+                    .map(|reason| counters.get(MAX_INTERFACES - 1, *reason, *action).packets)
+            })
+            .sum();
+        if strays > 0 {
+            warnings.push(format!(
+                "{strays} packets came in before their interface had a counter of its own"
+            ));
+        }
+        warnings
+    }
+}
+
+fn reason_counts(
+    get: impl Fn(Reason, Action) -> xdp_common::abi::Counter,
+    with_zeros: bool,
+) -> Vec<ReasonCount> {
+    let mut counts = Vec::new();
+    for reason in Reason::ALL {
+        let actions: &[(Action, &str)] = match reason.class() {
+            Class::Pass => &[(Action::Pass, "passed")],
+            Class::Drop => &[(Action::Drop, "dropped"), (Action::Pass, "passed")],
+        };
+        for (action, name) in actions {
+            let counter = get(*reason, *action);
+            if with_zeros || counter.packets > 0 {
+                counts.push(ReasonCount {
+                    reason: reason.name().to_owned(),
+                    action: (*name).to_owned(),
+                    packets: counter.packets,
+                    bytes: counter.bytes,
+                });
+            }
+        }
+    }
+    counts
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

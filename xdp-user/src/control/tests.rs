@@ -1,0 +1,1 @@
+//! The controller over the datapath in memory.

@@ -1,0 +1,277 @@
+//! The daemon: configuration, state, datapath, control task, API and exporter wired together.
+
+mod logging;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use caps::{CapSet, Capability, CapsHashSet};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::server;
+use crate::api::types::{Apply, Status};
+use crate::config::{Config, DatapathLog, LoadError};
+use crate::control::{Control, Handle, Overrides};
+use crate::datapath::events::Events;
+use crate::datapath::kernel::KernelDatapath;
+use crate::datapath::{Capacity, DatapathError};
+use crate::domain::{AttachMode, IfName};
+use crate::exporter::{self, SnapshotSource};
+use crate::failure::{Failure, FailureKind};
+use crate::state::State;
+
+/// What the command line chose.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The configuration file; built-in defaults without one.
+    pub config: Option<PathBuf>,
+    /// Interfaces in place of the file's.
+    pub interfaces: Vec<IfName>,
+    /// How to attach, in place of the file's choice.
+    pub attach: Option<AttachMode>,
+    /// Drop nothing.
+    pub observe: bool,
+}
+
+/// What the daemon keeps of root's powers, and why.
+const KEPT: [Capability; 3] = [
+    // Attach to interfaces that a reload names.
+    Capability::CAP_NET_ADMIN,
+    // Read and write maps.
+    Capability::CAP_BPF,
+    // Load programs of this size (kernel/bpf/verifier.c, `bpf_allow_ptr_leaks`).
+    Capability::CAP_PERFMON,
+];
+
+/// Runs until SIGINT or SIGTERM, then detaches.
+///
+/// # Errors
+/// With a [`Failure`] that tells an invalid configuration, a missing right and a missing kernel
+/// feature apart.
+pub fn run(options: Options) -> Result<()> {
+    let (config, path) = load_config(&options)?;
+    let overrides = Overrides {
+        interfaces: options.interfaces,
+        attach: options.attach,
+        observe: options.observe,
+    };
+    let config = overrides.over(config);
+    if config.interfaces.is_empty() {
+        return Err(Failure::new(
+            FailureKind::Invalid,
+            "no interface to protect: name one in an [[interface]] section or with --iface",
+        )
+        .into());
+    }
+    logging::start(&config.log)?;
+    let state = State::open(&config.state.directory)?;
+    let mut datapath =
+        KernelDatapath::load(capacity(&config), log_level(config.log.datapath)).map_err(kind_of)?;
+    let ring = datapath
+        .take_events()
+        .context("the ring buffer of events is missing")?;
+    let diagnostics = (config.log.datapath != DatapathLog::Off)
+        .then(|| datapath.diagnostics())
+        .transpose()?;
+    let listener =
+        server::listen_blocking(&config.control.socket, config.control.socket_mode.bits())?;
+    drop_privileges()?;
+
+    let metrics = config.metrics.clone();
+    let socket = config.control.socket.clone();
+    let control =
+        Control::start(Box::new(datapath), state, config, overrides, path).map_err(kind_of_any)?;
+    let (handle, ended) = control.spawn()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(async {
+        let events = tokio::spawn(pass_on(Events::new(ring)?, handle.clone()));
+        if let Some(logger) = diagnostics {
+            tokio::spawn(logging::pass_on_diagnostics(logger));
+        }
+        let served = serve(handle.clone(), listener, metrics).await;
+        events.abort();
+        handle.shut_down();
+        ended
+            .await
+            .context("the control task ended before its time")?;
+        served
+    });
+    if let Err(error) = std::fs::remove_file(&socket) {
+        tracing::debug!("the control socket was gone already: {error}");
+    }
+    served
+}
+
+fn load_config(options: &Options) -> Result<(Config, String)> {
+    let Some(path) = &options.config else {
+        return Ok((Config::default(), String::new()));
+    };
+    let loaded = Config::load(path).map_err(|error| match error {
+        LoadError::Invalid(invalid) => {
+            anyhow::Error::new(Failure::new(FailureKind::Invalid, invalid.to_string()))
+        }
+        LoadError::Read { .. } => anyhow::Error::new(error),
+    })?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {}", warning.render(&path.display().to_string()));
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    Ok((loaded.config, absolute.display().to_string()))
+}
+
+fn capacity(config: &Config) -> Capacity {
+    let c = &config.capacity;
+    Capacity {
+        allow: c.allow,
+        block: c.block,
+        overrides: c.overrides,
+        sources: c.sources,
+        bans: c.bans,
+    }
+}
+
+/// The level as the program's log macros take it.
+fn log_level(level: DatapathLog) -> u8 {
+    match level {
+        DatapathLog::Off => 0,
+        DatapathLog::Error => 1,
+        DatapathLog::Warn => 2,
+        DatapathLog::Info => 3,
+        DatapathLog::Debug => 4,
+    }
+}
+
+/// Gives up every capability but [`KEPT`]. Threads started later inherit the smaller set.
+fn drop_privileges() -> Result<()> {
+    let held = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = KEPT
+        .into_iter()
+        .filter(|capability| held.contains(capability))
+        .collect();
+    for (set, capabilities) in [
+        (CapSet::Effective, &kept),
+        (CapSet::Permitted, &kept),
+        (CapSet::Inheritable, &CapsHashSet::new()),
+    ] {
+        caps::set(None, set, capabilities).context("could not give up capabilities")?;
+    }
+    Ok(())
+}
+
+/// Serves the API and the metrics and reacts to signals, until one of them asks to end.
+async fn serve(
+    control: Handle,
+    listener: std::os::unix::net::UnixListener,
+    metrics: crate::config::Metrics,
+) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let api = axum::serve(listener, server::router(control.clone()))
+        .with_graceful_shutdown(until(stopped.clone()));
+    let mut api = tokio::spawn(api.into_future());
+    let mut exporter = tokio::spawn(export(control.clone(), metrics, until(stopped)));
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tracing::info!("ready");
+    let ended = loop {
+        tokio::select! {
+            _ = hang_up.recv() => reload(&control).await,
+            _ = interrupt.recv() => break Ok(()),
+            _ = terminate.recv() => break Ok(()),
+            result = &mut api => break result.context("the API task failed")?.context("the API failed"),
+            result = &mut exporter => break result.context("the metrics task failed")?,
+        }
+    };
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    ended
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which asks to stop as well.
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
+async fn export(
+    control: Handle,
+    metrics: crate::config::Metrics,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    if !metrics.enabled {
+        stop.await;
+        return Ok(());
+    }
+    let listener = TcpListener::bind(metrics.listen).await.with_context(|| {
+        format!(
+            "could not open the metrics port {}: change metrics.listen",
+            metrics.listen
+        )
+    })?;
+    exporter::serve(listener, Snapshots(control), stop).await
+}
+
+async fn reload(control: &Handle) {
+    let request = Apply {
+        path: None,
+        text: None,
+    };
+    // The control task has logged the outcome and keeps it for `status`.
+    drop(control.call(move |c| c.apply(&request)).await);
+}
+
+struct Snapshots(Handle);
+
+impl SnapshotSource for Snapshots {
+    async fn snapshot(&self) -> Result<Arc<Status>> {
+        self.0.call(|control| control.status()).await.map(Arc::new)
+    }
+}
+
+async fn pass_on(mut events: Events, control: Handle) {
+    loop {
+        match events.next().await {
+            Ok(batch) => {
+                let noted = control
+                    .call(move |c| batch.iter().try_for_each(|event| c.note_event(event)))
+                    .await;
+                if let Err(error) = noted {
+                    tracing::warn!("an event was not noted: {error:#}");
+                }
+            }
+            Err(error) => {
+                tracing::error!("events are no longer read: {error}");
+                return;
+            }
+        }
+    }
+}
+
+fn kind_of(error: DatapathError) -> anyhow::Error {
+    kind_of_any(anyhow::Error::new(error))
+}
+
+/// Marks an error with what the exit code says of it.
+fn kind_of_any(error: anyhow::Error) -> anyhow::Error {
+    let kind = match error.downcast_ref::<DatapathError>() {
+        Some(DatapathError::Privilege { .. }) => FailureKind::Privilege,
+        Some(DatapathError::Unsupported { .. } | DatapathError::NoNative { .. }) => {
+            FailureKind::Unsupported
+        }
+        Some(
+            DatapathError::Full { .. }
+            | DatapathError::NoInterface { .. }
+            | DatapathError::Occupied { .. }
+            | DatapathError::Kernel { .. },
+        )
+        | None => return error,
+    };
+    Failure::new(kind, format!("{error:#}")).into()
+}

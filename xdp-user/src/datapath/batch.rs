@@ -1,0 +1,78 @@
+//! Reading a hash map in bulk: `BPF_MAP_LOOKUP_BATCH` (kernel 5.6), which the loader doesn't offer.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::libc;
+use xdp_common::abi::Plain;
+
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// Entries a call; the kernel copies bucket by bucket and needs room for the fullest.
+const CHUNK: usize = 4096;
+
+/// `struct { … } batch` of `union bpf_attr` (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// All entries of a hash or LRU hash, at most `capacity` of them. Entries that come or go
+/// meanwhile may or may not be among them.
+pub(super) fn read_all<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    capacity: u32,
+) -> io::Result<Vec<(K, V)>> {
+    let mut all = Vec::new();
+    let mut keys = vec![K::ZERO; CHUNK];
+    let mut values = vec![V::ZERO; CHUNK];
+    let mut position = 0u32;
+    let mut first = true;
+    loop {
+        let mut next = 0u32;
+        let mut attr = BatchAttr {
+            in_batch: if first {
+                0
+            } else {
+                (&raw const position) as u64
+            },
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(CHUNK).unwrap_or(u32::MAX),
+            map_fd: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+            ..BatchAttr::default()
+        };
+        // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of the
+        // map's own sizes (the caller's types), which are `Plain`.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_MAP_LOOKUP_BATCH,
+                &raw mut attr,
+                size_of::<BatchAttr>(),
+            )
+        };
+        let error = io::Error::last_os_error();
+        let at_end = result < 0 && error.raw_os_error() == Some(libc::ENOENT);
+        if result < 0 && !at_end {
+            return Err(error);
+        }
+        let count = usize::try_from(attr.count)
+            .map_err(io::Error::other)?
+            .min(CHUNK);
+        all.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+        if at_end || all.len() > capacity as usize {
+            return Ok(all);
+        }
+        position = next;
+        first = false;
+    }
+}

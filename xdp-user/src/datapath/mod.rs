@@ -1,0 +1,165 @@
+//! The kernel's side of the throttler in domain verbs.
+//!
+//! [`Datapath`] is what the controller asks for. [`kernel::KernelDatapath`] does it with BPF maps
+//! and links and is, with its neighbours, the only place that names the loader;
+//! [`memory::MemoryDatapath`] does it in the process, for `explain` and for tests that need no
+//! kernel. Both pass the same contract test.
+
+mod batch;
+mod counters;
+pub mod events;
+pub mod kernel;
+pub mod keys;
+pub mod memory;
+mod objects;
+
+use std::io;
+
+use xdp_common::abi::{Ban, Entry, Limits, Policy, Source, SourceKey};
+
+use crate::api::types::ListKind;
+use crate::domain::{AttachMode, IfName, Prefix};
+pub use counters::Counters;
+pub use objects::OBJECT;
+
+/// How many entries each table holds; fixed when the program is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Allowlist, for each address family.
+    pub allow: u32,
+    /// Blocklist, for each address family.
+    pub block: u32,
+    /// Overrides, for each address family.
+    pub overrides: u32,
+    /// Sources.
+    pub sources: u32,
+    /// Bans.
+    pub bans: u32,
+}
+
+/// How an interface is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Index of the interface.
+    pub index: u32,
+    /// In the driver; else in the network stack.
+    pub native: bool,
+}
+
+/// Why the datapath could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// A table has no room left.
+    #[error("the {table} table is full: raise capacity.{table} in the config file and restart")]
+    Full {
+        /// `allow`, `block`, `overrides` or `bans`.
+        table: &'static str,
+    },
+    /// No such interface.
+    #[error("there is no interface {interface}: see `ip link`")]
+    NoInterface {
+        /// Its name.
+        interface: IfName,
+    },
+    /// Another XDP program is on the interface.
+    #[error(
+        "another XDP program is attached to {interface}: find it with `ip link show {interface}` and detach it first"
+    )]
+    Occupied {
+        /// The interface's name.
+        interface: IfName,
+    },
+    /// The driver has no native XDP, and native was asked for.
+    #[error("{interface} cannot run XDP in native mode: use --mode auto or generic")]
+    NoNative {
+        /// The interface's name.
+        interface: IfName,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A capability is missing.
+    #[error(
+        "the kernel refused to {what}: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    Privilege {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel lacks something.
+    #[error("this kernel cannot {what}: Linux 5.18 or newer is needed")]
+    Unsupported {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: anyhow::Error,
+    },
+    /// Anything else that the kernel refused.
+    #[error("could not {what}")]
+    Kernel {
+        /// What was attempted.
+        what: String,
+        /// What the kernel said.
+        #[source]
+        source: anyhow::Error,
+    },
+}
+
+/// Result of a datapath verb.
+pub type Result<T> = std::result::Result<T, DatapathError>;
+
+/// What the controller asks of the kernel's side. One task owns it and is the only writer.
+pub trait Datapath: Send {
+    /// Puts a policy in force; a packet sees the old one or the new one.
+    fn set_policy(&mut self, policy: &Policy) -> Result<()>;
+
+    /// Stores a list entry or changes its end and list; its hits go on counting.
+    fn put_entry(
+        &mut self,
+        kind: ListKind,
+        prefix: &Prefix,
+        expires_ns: u64,
+        list: u32,
+    ) -> Result<()>;
+    /// Removes a list entry; nothing happens if it isn't there.
+    fn remove_entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<()>;
+    /// The entry stored for just this prefix.
+    fn entry(&self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>>;
+
+    /// Stores limits for a prefix.
+    fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> Result<()>;
+    /// Removes the limits of a prefix; nothing happens if there are none.
+    fn remove_limits(&mut self, prefix: &Prefix) -> Result<()>;
+
+    /// Stores a ban.
+    fn put_ban(&mut self, source: &SourceKey, ban: &Ban) -> Result<()>;
+    /// Removes a ban; tells whether there was one.
+    fn remove_ban(&mut self, source: &SourceKey) -> Result<bool>;
+    /// The ban of a source.
+    fn ban(&self, source: &SourceKey) -> Result<Option<Ban>>;
+    /// All bans, current and remembered.
+    fn bans(&self) -> Result<Vec<(SourceKey, Ban)>>;
+
+    /// What is known of a source.
+    fn source(&self, source: &SourceKey) -> Result<Option<Source>>;
+    /// All known sources.
+    fn sources(&self) -> Result<Vec<(SourceKey, Source)>>;
+
+    /// Packets and bytes so far, and our own faults.
+    fn counters(&self) -> Result<Counters>;
+
+    /// Sets the counters of an interface slot to zero, for the next interface to use it.
+    fn reset_counters(&mut self, slot: usize) -> Result<()>;
+
+    /// Attaches an interface: native or generic as asked, native and then generic for `auto`.
+    fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached>;
+    /// Detaches an interface; nothing happens if it isn't attached.
+    fn detach(&mut self, interface: &IfName) -> Result<()>;
+
+    /// Instructions that the verifier went through, where the kernel tells.
+    fn verified_instructions(&self) -> Option<u32>;
+}

@@ -1,0 +1,37 @@
+//! Values that are parsed once and can't be wrong afterwards.
+//!
+//! Every type here has a text form: `FromStr` and `Display` round-trip, and serde reads and
+//! writes the same text. Config, command line and control socket share it.
+
+mod mode;
+mod name;
+mod prefix;
+mod quantity;
+mod rate;
+mod span;
+
+pub use mode::{AttachMode, Mode, UnknownChoice};
+pub use name::{IfName, IfNameError, ListName, ListNameError};
+pub use prefix::{AddrBytes, Prefix, PrefixError};
+pub use quantity::{Burst, ByteSize, QuantityError};
+pub use rate::{BitRate, ConnectionRate, PacketRate};
+pub use span::{Span, SpanError};
+
+/// Serialises a type as its `Display` text and deserialises it through `FromStr`.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+use serde_as_text;

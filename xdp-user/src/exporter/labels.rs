@@ -1,0 +1,139 @@
+//! Labels and the values that they can have.
+
+use xdp_common::abi::Fault;
+use xdp_common::reason::{Class, Reason};
+
+use crate::api::types::ListKind;
+use crate::domain::Mode;
+
+/// A label of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// Interface.
+    Interface,
+    /// Why a packet passed or was dropped.
+    Reason,
+    /// What was done with it.
+    Action,
+    /// Whether verdicts are carried out.
+    Mode,
+    /// Kernel table.
+    Table,
+    /// Allowlist or blocklist.
+    Kind,
+    /// List of entries.
+    List,
+    /// How a reload ended.
+    Result,
+    /// Fault of our own.
+    Fault,
+    /// Version of the daemon.
+    Version,
+    /// Version of the kernel border.
+    Abi,
+}
+
+/// A packet went on to the host.
+pub const PASSED: &str = "passed";
+/// A packet was dropped.
+pub const DROPPED: &str = "dropped";
+/// A reload took effect.
+pub const OK: &str = "ok";
+/// A reload was refused.
+pub const REFUSED: &str = "refused";
+/// The tables, by the names in [`crate::api::types::TableStatus`].
+pub const TABLES: [&str; 5] = ["allow", "block", "overrides", "sources", "bans"];
+/// The two kinds of lists.
+pub const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Block];
+
+impl Label {
+    /// Every label.
+    pub const ALL: [Self; 11] = [
+        Self::Interface,
+        Self::Reason,
+        Self::Action,
+        Self::Mode,
+        Self::Table,
+        Self::Kind,
+        Self::List,
+        Self::Result,
+        Self::Fault,
+        Self::Version,
+        Self::Abi,
+    ];
+
+    /// The name in the text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interface => "interface",
+            Self::Reason => "reason",
+            Self::Action => "action",
+            Self::Mode => "mode",
+            Self::Table => "table",
+            Self::Kind => "kind",
+            Self::List => "list",
+            Self::Result => "result",
+            Self::Fault => "fault",
+            Self::Version => "version",
+            Self::Abi => "abi",
+        }
+    }
+
+    /// What it says and, where it has no closed set of values, what bounds them.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Interface => "Protected interface, at most 15 of them.",
+            Self::Reason => "Why a packet passed or was dropped, see below.",
+            Self::Action => {
+                "What was done with the packet. A packet with a drop reason that `passed` was only \
+                 observed."
+            }
+            Self::Mode => "Whether verdicts are carried out.",
+            Self::Table => "Kernel table.",
+            Self::Kind => "What a list does.",
+            Self::List => "List of entries, as many as the operator named.",
+            Self::Result => "How a reload of the configuration ended.",
+            Self::Fault => "Fault of our own, see below.",
+            Self::Version => "Version of the daemon.",
+            Self::Abi => "Version of the types that daemon and kernel program share.",
+        }
+    }
+
+    /// Every value that it can have; `None` where they aren't a closed set.
+    pub fn values(self) -> Option<Vec<&'static str>> {
+        match self {
+            Self::Interface | Self::List | Self::Version | Self::Abi => None,
+            Self::Reason => Some(Reason::ALL.iter().map(|reason| reason.name()).collect()),
+            Self::Action => Some(vec![PASSED, DROPPED]),
+            Self::Mode => Some(Mode::ALL.map(Mode::name).to_vec()),
+            Self::Table => Some(TABLES.to_vec()),
+            Self::Kind => Some(KINDS.map(ListKind::name).to_vec()),
+            Self::Result => Some(vec![OK, REFUSED]),
+            Self::Fault => Some(Fault::ALL.iter().map(|fault| fault.name()).collect()),
+        }
+    }
+}
+
+/// What can happen to a packet with this reason.
+pub const fn actions(reason: Reason) -> &'static [&'static str] {
+    match reason.class() {
+        Class::Pass => &[PASSED],
+        Class::Drop => &[DROPPED, PASSED],
+    }
+}
+
+/// One sentence about a fault.
+pub const fn fault_description(fault: Fault) -> &'static str {
+    match fault {
+        Fault::BanTableFull => {
+            "A ban could not be stored because the ban table is full; the limits still hold."
+        }
+        Fault::SourceTableFull => {
+            "A source could not be stored; its packets passed without a limit."
+        }
+        Fault::EventLost => "The buffer for events was full: an event is lost.",
+        Fault::LimiterContended => {
+            "Too many CPUs met at one source's limiter; the packet counted as over the limit."
+        }
+    }
+}

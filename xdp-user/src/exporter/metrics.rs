@@ -1,0 +1,163 @@
+//! The table of metrics.
+
+use super::labels::Label;
+use super::{Scrape, read};
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up, from 0 when the kernel program is loaded or the daemon starts.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+impl Kind {
+    /// The word for it in the text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name, with its unit.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// Labels, in the order of [`Sample::labels`].
+    pub labels: &'static [Label],
+    /// What it counts, as a sentence.
+    pub help: &'static str,
+    /// Reads every series of it.
+    pub(crate) read: fn(&Scrape<'_>) -> Vec<Sample>,
+}
+
+/// One series' value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sample {
+    /// Values of [`Metric::labels`].
+    pub(crate) labels: Vec<String>,
+    /// The value, in the unit of the metric's name.
+    pub(crate) value: f64,
+}
+
+/// Every metric, in the order of the text.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "xdp_throttle_packets_total",
+        kind: Kind::Counter,
+        labels: &[Label::Interface, Label::Reason, Label::Action],
+        help: "Packets by the reason that they passed or were dropped for.",
+        read: read::packets,
+    },
+    Metric {
+        name: "xdp_throttle_bytes_total",
+        kind: Kind::Counter,
+        labels: &[Label::Interface, Label::Reason, Label::Action],
+        help: "Bytes of those packets: whole Ethernet frames without their checksum.",
+        read: read::bytes,
+    },
+    Metric {
+        name: "xdp_throttle_interface_attached",
+        kind: Kind::Gauge,
+        labels: &[Label::Interface],
+        help: "1 while the program is attached to the interface, else 0.",
+        read: read::interface_attached,
+    },
+    Metric {
+        name: "xdp_throttle_interface_generic",
+        kind: Kind::Gauge,
+        labels: &[Label::Interface],
+        help: "1 while the program is attached in generic mode, several times slower than native.",
+        read: read::interface_generic,
+    },
+    Metric {
+        name: "xdp_throttle_mode",
+        kind: Kind::Gauge,
+        labels: &[Label::Mode],
+        help: "1 for the mode in force, 0 for the other.",
+        read: read::mode,
+    },
+    Metric {
+        name: "xdp_throttle_table_entries",
+        kind: Kind::Gauge,
+        labels: &[Label::Table],
+        help: "Entries in a kernel table.",
+        read: read::table_entries,
+    },
+    Metric {
+        name: "xdp_throttle_table_capacity",
+        kind: Kind::Gauge,
+        labels: &[Label::Table],
+        help: "Entries that fit into a kernel table.",
+        read: read::table_capacity,
+    },
+    Metric {
+        name: "xdp_throttle_bans",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Bans in force.",
+        read: read::bans,
+    },
+    Metric {
+        name: "xdp_throttle_list_entries",
+        kind: Kind::Gauge,
+        labels: &[Label::Kind, Label::List],
+        help: "Entries in a list, those that a wider entry covers included.",
+        read: read::list_entries,
+    },
+    Metric {
+        name: "xdp_throttle_reloads_total",
+        kind: Kind::Counter,
+        labels: &[Label::Result],
+        help: "Reloads of the configuration, by how they ended.",
+        read: read::reloads,
+    },
+    Metric {
+        name: "xdp_throttle_events_lost_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Events that did not reach the daemon; also a fault, as event_lost.",
+        read: read::events_lost,
+    },
+    Metric {
+        name: "xdp_throttle_faults_total",
+        kind: Kind::Counter,
+        labels: &[Label::Fault],
+        help: "Faults of our own in the kernel program.",
+        read: read::faults,
+    },
+    Metric {
+        name: "xdp_throttle_build_info",
+        kind: Kind::Gauge,
+        labels: &[Label::Version, Label::Abi],
+        help: "Always 1; the labels say what is running.",
+        read: read::build_info,
+    },
+    Metric {
+        name: "xdp_throttle_start_time_seconds",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "When the daemon started, in seconds since 1970-01-01 UTC.",
+        read: read::start_time,
+    },
+    Metric {
+        name: "xdp_throttle_config_loaded_timestamp_seconds",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "When the configuration in force was loaded, in seconds since 1970-01-01 UTC.",
+        read: read::config_loaded,
+    },
+    Metric {
+        name: "xdp_throttle_scrape_errors_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Scrapes that had no answer because the daemon's state could not be read.",
+        read: read::scrape_errors,
+    },
+];

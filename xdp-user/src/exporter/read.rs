@@ -1,0 +1,160 @@
+//! From the daemon's state to the series of each metric.
+//!
+//! Series come from the closed sets, not from what the state happens to hold, so that each is
+//! there from the start, at 0.
+
+use jiff::Timestamp;
+use xdp_common::abi::{ABI_VERSION, Fault};
+use xdp_common::reason::Reason;
+
+use super::Scrape;
+use super::labels::{OK, REFUSED, TABLES, actions};
+use super::metrics::Sample;
+use crate::api::types::{InterfaceStatus, ReasonCount, Status, TableStatus};
+use crate::domain::{AttachMode, Mode};
+
+pub(super) fn packets(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_reason(scrape.status, |count| count.packets)
+}
+
+pub(super) fn bytes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_reason(scrape.status, |count| count.bytes)
+}
+
+fn by_reason(status: &Status, number: fn(&ReasonCount) -> u64) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for interface in &status.interfaces {
+        for reason in Reason::ALL
+            .iter()
+            .map(|reason| (reason.name(), actions(*reason)))
+        {
+            let (reason, actions) = reason;
+            for action in actions {
+                let found = interface
+                    .reasons
+                    .iter()
+                    .find(|count| count.reason == reason && count.action == *action);
+                let labels = [interface.name.as_str(), reason, action];
+                samples.push(sample(&labels, found.map_or(0, number)));
+            }
+        }
+    }
+    samples
+}
+
+pub(super) fn interface_attached(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_interface(scrape.status, |interface| interface.attached)
+}
+
+pub(super) fn interface_generic(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_interface(scrape.status, |interface| {
+        interface.attached && interface.mode.as_deref() == Some(AttachMode::Generic.name())
+    })
+}
+
+fn by_interface(status: &Status, holds: fn(&InterfaceStatus) -> bool) -> Vec<Sample> {
+    status
+        .interfaces
+        .iter()
+        .map(|interface| sample(&[&interface.name], u64::from(holds(interface))))
+        .collect()
+}
+
+pub(super) fn mode(scrape: &Scrape<'_>) -> Vec<Sample> {
+    Mode::ALL
+        .into_iter()
+        .map(|mode| sample(&[mode.name()], u64::from(mode == scrape.status.mode)))
+        .collect()
+}
+
+pub(super) fn table_entries(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_table(scrape.status, |table| table.entries)
+}
+
+pub(super) fn table_capacity(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_table(scrape.status, |table| table.capacity)
+}
+
+fn by_table(status: &Status, number: fn(&TableStatus) -> u64) -> Vec<Sample> {
+    TABLES
+        .into_iter()
+        .map(|name| {
+            let found = status.tables.iter().find(|table| table.name == name);
+            sample(&[name], found.map_or(0, number))
+        })
+        .collect()
+}
+
+pub(super) fn bans(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![sample(&[], scrape.status.bans)]
+}
+
+pub(super) fn list_entries(scrape: &Scrape<'_>) -> Vec<Sample> {
+    scrape
+        .status
+        .lists
+        .iter()
+        .map(|list| sample(&[list.kind.name(), list.name.as_str()], list.entries))
+        .collect()
+}
+
+pub(super) fn reloads(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let config = &scrape.status.config;
+    vec![
+        sample(&[OK], config.reloads),
+        sample(&[REFUSED], config.refused),
+    ]
+}
+
+pub(super) fn events_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![sample(&[], fault_count(scrape.status, Fault::EventLost))]
+}
+
+pub(super) fn faults(scrape: &Scrape<'_>) -> Vec<Sample> {
+    Fault::ALL
+        .iter()
+        .map(|fault| sample(&[fault.name()], fault_count(scrape.status, *fault)))
+        .collect()
+}
+
+fn fault_count(status: &Status, fault: Fault) -> u64 {
+    let found = status
+        .faults
+        .iter()
+        .find(|count| count.name == fault.name());
+    found.map_or(0, |count| count.count)
+}
+
+pub(super) fn build_info(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![sample(
+        &[&scrape.status.version, &ABI_VERSION.to_string()],
+        1,
+    )]
+}
+
+pub(super) fn start_time(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![time(scrape.status.started)]
+}
+
+pub(super) fn config_loaded(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![time(scrape.status.config.loaded)]
+}
+
+pub(super) fn scrape_errors(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![sample(&[], scrape.scrape_errors)]
+}
+
+/// Counts over 2^53 lose their last digits, as everywhere in Prometheus.
+fn sample(labels: &[&str], value: u64) -> Sample {
+    Sample {
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        value: value as f64,
+    }
+}
+
+fn time(at: Timestamp) -> Sample {
+    Sample {
+        labels: Vec::new(),
+        value: at.as_millisecond() as f64 / 1000.0,
+    }
+}

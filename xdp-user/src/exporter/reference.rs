@@ -1,0 +1,99 @@
+//! The reference page of the metrics.
+
+use xdp_common::abi::Fault;
+use xdp_common::reason::{Class, Reason};
+
+use super::labels::{Label, fault_description};
+use super::metrics::METRICS;
+
+/// Every metric, label, reason and fault, as a page of Markdown.
+pub fn markdown() -> String {
+    [
+        INTRODUCTION.to_owned(),
+        metrics(),
+        labels(),
+        reasons(),
+        faults(),
+    ]
+    .join("\n")
+}
+
+const INTRODUCTION: &str = "# Metrics\n\n\
+    <!-- Written from the table in xdp-user/src/exporter/metrics.rs. -->\n\n\
+    The daemon serves these for Prometheus at `/metrics`, on `127.0.0.1:9777` unless `[metrics]` \
+    in the configuration says otherwise. Values are read at each scrape. Every series is there \
+    from the start, at 0; no label holds an address. `packaging/grafana/overview.json` is a \
+    dashboard over them.\n";
+
+fn metrics() -> String {
+    let mut text = String::from(
+        "## What is told\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for metric in METRICS {
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{}`", label.name()))
+            .collect();
+        text += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            metric.name,
+            metric.kind.name(),
+            labels.join(", "),
+            metric.help
+        );
+    }
+    text
+}
+
+fn labels() -> String {
+    let mut text = String::from("## Labels\n\n| label | meaning | values |\n| --- | --- | --- |\n");
+    for label in Label::ALL {
+        let values = match label {
+            Label::Reason | Label::Fault => "below".to_owned(),
+            Label::Interface
+            | Label::Action
+            | Label::Mode
+            | Label::Table
+            | Label::Kind
+            | Label::List
+            | Label::Result
+            | Label::Version
+            | Label::Abi => label.values().map_or("open".to_owned(), |values| {
+                format!("`{}`", values.join("`, `"))
+            }),
+        };
+        text += &format!(
+            "| `{}` | {} | {values} |\n",
+            label.name(),
+            label.description()
+        );
+    }
+    text
+}
+
+fn reasons() -> String {
+    let mut text = String::from(
+        "## Reasons\n\n\
+         Every packet leaves with exactly one. A packet with a reason to drop passes in observe \
+         mode, and where `observe_reasons` names the reason; it counts as `passed` then.\n\n\
+         | reason | asks to | meaning |\n| --- | --- | --- |\n",
+    );
+    for reason in Reason::ALL {
+        let class = match reason.class() {
+            Class::Pass => "pass",
+            Class::Drop => "drop",
+        };
+        let description = reason.description().trim();
+        text += &format!("| `{}` | {class} | {description} |\n", reason.name());
+    }
+    text
+}
+
+fn faults() -> String {
+    let mut text = String::from("## Faults\n\n| fault | meaning |\n| --- | --- |\n");
+    for fault in Fault::ALL {
+        text += &format!("| `{}` | {} |\n", fault.name(), fault_description(*fault));
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! HTTP for the scrapes.
+//!
+//! Whoever reaches the port is served, so everything is bounded: connections at once, the time of
+//! each, the size of a request's head. A connection carries one request; a scraper opens one for
+//! each scrape, and none stays open in between.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::{Scrape, SnapshotSource, render};
+
+/// What one client can take at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections at once; further ones wait in the listener's queue.
+    pub(super) connections: usize,
+    /// Bytes of a request's head.
+    pub(super) head: usize,
+    /// From the acceptance of a connection to the last byte of the answer.
+    pub(super) connection: Duration,
+    /// For the state to be read.
+    pub(super) snapshot: Duration,
+}
+
+const BOUNDS: Bounds = Bounds {
+    connections: 16,
+    head: 16 * 1024,
+    // Prometheus itself gives up after 10 s unless told otherwise.
+    connection: Duration::from_secs(10),
+    snapshot: Duration::from_secs(5),
+};
+
+/// After a failed accept, mostly for want of file descriptors, trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves `/metrics` on `listener` until `shutdown` is done.
+///
+/// A scrape under way is cut off then. Connections that fail are theirs to see, not ours.
+///
+/// # Errors
+/// When the listener has no address, so when it isn't one.
+pub async fn serve<S: SnapshotSource>(
+    listener: TcpListener,
+    source: S,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    serve_within(BOUNDS, listener, source, shutdown).await
+}
+
+pub(super) async fn serve_within<S: SnapshotSource>(
+    bounds: Bounds,
+    listener: TcpListener,
+    source: S,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let address = listener
+        .local_addr()
+        .context("cannot serve metrics: the listener has no address")?;
+    debug!("metrics on http://{address}/metrics");
+    let routes = routes(bounds, source);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        let room = connections.len() < bounds.connections;
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    warn!("a scrape's task failed: {error}");
+                }
+            }
+            accepted = listener.accept(), if room => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(answer(bounds, stream, routes.clone()));
+                }
+                Err(error) => {
+                    warn!("cannot accept a scrape's connection on {address}: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+async fn answer(bounds: Bounds, stream: TcpStream, routes: Router) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(bounds.head)
+        // The time of the whole connection is bounded instead, its end included.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    match timeout(bounds.connection, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("a scrape's connection failed: {error}"),
+        Err(_) => debug!("a scrape took over {:?}: cut off", bounds.connection),
+    }
+}
+
+struct Shared<S> {
+    source: S,
+    patience: Duration,
+    errors: AtomicU64,
+}
+
+fn routes<S: SnapshotSource>(bounds: Bounds, source: S) -> Router {
+    let shared = Arc::new(Shared {
+        source,
+        patience: bounds.snapshot,
+        errors: AtomicU64::new(0),
+    });
+    // `get` answers HEAD too, and every other method with 405.
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics::<S>))
+        .fallback(nothing_here)
+        .with_state(shared)
+}
+
+async fn index() -> &'static str {
+    "xdp-throttle: figures for Prometheus are at /metrics\n"
+}
+
+async fn nothing_here() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "nothing here; see /metrics\n")
+}
+
+async fn metrics<S: SnapshotSource>(State(shared): State<Arc<Shared<S>>>) -> Response {
+    match scrape(&shared).await {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            shared.errors.fetch_add(1, Ordering::Relaxed);
+            warn!("a scrape has no answer: {error:#}");
+            let text = format!("{error:#}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+async fn scrape<S: SnapshotSource>(shared: &Shared<S>) -> Result<String> {
+    let status = timeout(shared.patience, shared.source.snapshot())
+        .await
+        .with_context(|| {
+            format!(
+                "the daemon's state was not there within {:?}",
+                shared.patience
+            )
+        })?
+        .context("cannot read the daemon's state")?;
+    render::text(&Scrape {
+        status: &status,
+        scrape_errors: shared.errors.load(Ordering::Relaxed),
+    })
+}

@@ -1,0 +1,258 @@
+//! What the text says.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use xdp_common::abi::ABI_VERSION;
+use xdp_common::reason::{Class, Reason};
+
+use super::*;
+use crate::api::types::ReasonCount;
+use crate::domain::Prefix;
+use crate::exporter::labels::{Label, actions};
+use crate::exporter::metrics::{METRICS, Metric};
+use crate::exporter::reference;
+
+fn count(reason: Reason, action: &str, packets: u64, bytes: u64) -> ReasonCount {
+    ReasonCount {
+        reason: reason.name().to_owned(),
+        action: action.to_owned(),
+        packets,
+        bytes,
+    }
+}
+
+#[test]
+fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
+    let pairs: usize = Reason::ALL
+        .iter()
+        .map(|reason| actions(*reason).len())
+        .sum();
+    let expected = [
+        ("xdp_throttle_packets_total", 2 * pairs),
+        ("xdp_throttle_bytes_total", 2 * pairs),
+        ("xdp_throttle_interface_attached", 2),
+        ("xdp_throttle_interface_generic", 2),
+        ("xdp_throttle_mode", 2),
+        ("xdp_throttle_table_entries", 5),
+        ("xdp_throttle_table_capacity", 5),
+        ("xdp_throttle_bans", 1),
+        ("xdp_throttle_list_entries", 1),
+        ("xdp_throttle_reloads_total", 2),
+        ("xdp_throttle_events_lost_total", 1),
+        ("xdp_throttle_faults_total", 4),
+        ("xdp_throttle_build_info", 1),
+        ("xdp_throttle_start_time_seconds", 1),
+        ("xdp_throttle_config_loaded_timestamp_seconds", 1),
+        ("xdp_throttle_scrape_errors_total", 1),
+    ];
+    let read = Exposition::of(&fresh());
+    let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!(names, expected.map(|(name, _)| name));
+    for (name, number) in expected {
+        let series = read.series.iter().filter(|(other, ..)| other == name);
+        assert_eq!(series.clone().count(), number, "{name}");
+        if read.kinds[name] == "counter" {
+            assert!(series.clone().all(|(_, _, value)| *value == 0.0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_state_that_lacks_tables_and_faults_still_has_their_series() {
+    let bare = Status {
+        tables: Vec::new(),
+        faults: Vec::new(),
+        ..fresh()
+    };
+    let read = Exposition::of(&bare);
+    for table in TABLES {
+        let labels = [("table", table)];
+        assert_eq!(read.value("xdp_throttle_table_entries", &labels), 0.0);
+    }
+    for fault in Fault::ALL {
+        let labels = [("fault", fault.name())];
+        assert_eq!(read.value("xdp_throttle_faults_total", &labels), 0.0);
+    }
+}
+
+#[test]
+fn a_pass_reason_never_drops_and_a_drop_reason_does_both() {
+    for reason in Reason::ALL {
+        let expected: &[&str] = match reason.class() {
+            Class::Pass => &["passed"],
+            Class::Drop => &["dropped", "passed"],
+        };
+        assert_eq!(actions(*reason), expected, "{reason:?}");
+    }
+}
+
+#[test]
+fn counts_land_in_the_series_of_their_interface_reason_and_action() {
+    let mut status = fresh();
+    status.interfaces[1].reasons = vec![
+        count(Reason::Banned, "dropped", 7, 448),
+        count(Reason::Banned, "passed", 2, 128),
+        count(Reason::Accepted, "passed", 11, 16_500),
+    ];
+    let read = Exposition::of(&status);
+    let value = |name, interface, reason, action| {
+        let labels = [
+            ("interface", interface),
+            ("reason", reason),
+            ("action", action),
+        ];
+        read.value(name, &labels)
+    };
+    let packets = "xdp_throttle_packets_total";
+    let bytes = "xdp_throttle_bytes_total";
+    assert_eq!(value(packets, "eth1", "banned", "dropped"), 7.0);
+    assert_eq!(value(packets, "eth1", "banned", "passed"), 2.0);
+    assert_eq!(value(bytes, "eth1", "accepted", "passed"), 16_500.0);
+    assert_eq!(value(packets, "eth0", "banned", "dropped"), 0.0);
+}
+
+#[test]
+fn the_gauges_say_what_the_state_says() {
+    let mut status = fresh();
+    status.mode = Mode::Observe;
+    status.bans = 9;
+    status.interfaces[0].mode = Some("generic".to_owned());
+    status.interfaces[1].attached = false;
+    status.interfaces[1].mode = None;
+    status.tables[1].entries = 12;
+    status.lists[0].entries = 13;
+    status.config.reloads = 3;
+    status.config.refused = 1;
+    status.faults[2].count = 5;
+    let read = Exposition::of(&status);
+    let abi = ABI_VERSION.to_string();
+    type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+    let expected: &[Expected<'_>] = &[
+        ("xdp_throttle_mode", &[("mode", "observe")], 1.0),
+        ("xdp_throttle_mode", &[("mode", "enforce")], 0.0),
+        ("xdp_throttle_bans", &[], 9.0),
+        (
+            "xdp_throttle_interface_generic",
+            &[("interface", "eth0")],
+            1.0,
+        ),
+        (
+            "xdp_throttle_interface_attached",
+            &[("interface", "eth0")],
+            1.0,
+        ),
+        (
+            "xdp_throttle_interface_attached",
+            &[("interface", "eth1")],
+            0.0,
+        ),
+        (
+            "xdp_throttle_interface_generic",
+            &[("interface", "eth1")],
+            0.0,
+        ),
+        ("xdp_throttle_table_entries", &[("table", "block")], 12.0),
+        ("xdp_throttle_table_capacity", &[("table", "block")], 1000.0),
+        (
+            "xdp_throttle_list_entries",
+            &[("kind", "block"), ("list", "manual")],
+            13.0,
+        ),
+        ("xdp_throttle_reloads_total", &[("result", "ok")], 3.0),
+        ("xdp_throttle_reloads_total", &[("result", "refused")], 1.0),
+        ("xdp_throttle_events_lost_total", &[], 5.0),
+        ("xdp_throttle_faults_total", &[("fault", "event_lost")], 5.0),
+        (
+            "xdp_throttle_build_info",
+            &[("version", "1.2.3"), ("abi", &abi)],
+            1.0,
+        ),
+        ("xdp_throttle_start_time_seconds", &[], 1_700_000_000.5),
+        (
+            "xdp_throttle_config_loaded_timestamp_seconds",
+            &[],
+            1_700_000_001.0,
+        ),
+    ];
+    for (name, labels, value) in expected {
+        assert_eq!(read.value(name, labels), *value, "{name} {labels:?}");
+    }
+}
+
+#[test]
+fn every_series_has_the_labels_of_the_table_with_values_of_their_sets() {
+    let read = Exposition::of(&fresh());
+    for (name, labels, _) in &read.series {
+        let metric = METRICS.iter().find(|metric| metric.name == name).unwrap();
+        let names: BTreeSet<&str> = metric.labels.iter().map(|label| label.name()).collect();
+        assert_eq!(names, labels.keys().map(String::as_str).collect(), "{name}");
+        for label in metric.labels {
+            let value = labels[label.name()].as_str();
+            if let Some(values) = label.values() {
+                assert!(values.contains(&value), "{name} {value}");
+            }
+        }
+    }
+}
+
+/// Only what the operator or the build names is open; anything that a packet holds is not.
+#[test]
+fn no_label_can_hold_an_address() {
+    let open: Vec<&str> = Label::ALL
+        .into_iter()
+        .filter(|label| label.values().is_none())
+        .map(Label::name)
+        .collect();
+    assert_eq!(open, ["interface", "list", "version", "abi"]);
+    for (name, labels, _) in Exposition::of(&fresh()).series {
+        for value in labels.values() {
+            assert!(value.parse::<IpAddr>().is_err(), "{name} {value}");
+            assert!(value.parse::<Prefix>().is_err(), "{name} {value}");
+        }
+    }
+}
+
+#[test]
+fn names_follow_the_conventions() {
+    let counter = |metric: &Metric| metric.kind.name() == "counter";
+    for metric in METRICS {
+        let name = metric.name;
+        assert!(name.starts_with("xdp_throttle_"), "{name}");
+        assert_eq!(name.ends_with("_total"), counter(metric), "{name}");
+        assert!(metric.help.ends_with('.'), "{name}");
+    }
+}
+
+#[test]
+fn a_daemon_without_interfaces_and_lists_leaves_their_metrics_out() {
+    let empty = Status {
+        interfaces: Vec::new(),
+        lists: Vec::new(),
+        ..fresh()
+    };
+    let read = Exposition::of(&empty);
+    assert!(!read.kinds.contains_key("xdp_throttle_packets_total"));
+    assert!(!read.kinds.contains_key("xdp_throttle_list_entries"));
+    assert_eq!(read.value("xdp_throttle_bans", &[]), 0.0);
+}
+
+#[test]
+fn the_reference_names_every_metric_label_reason_and_fault() {
+    let page = reference::markdown();
+    let metrics = METRICS.iter().map(|metric| (metric.name, metric.help));
+    let labels = Label::ALL.map(|label| (label.name(), label.description()));
+    let reasons = Reason::ALL
+        .iter()
+        .map(|reason| (reason.name(), reason.description().trim()));
+    for (name, meaning) in metrics.chain(labels).chain(reasons) {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")) && line.contains(meaning));
+        assert!(row.is_some(), "{name}");
+    }
+    for fault in Fault::ALL {
+        assert!(page.contains(&format!("\n| `{}` |", fault.name())));
+    }
+    assert!(!page.contains("\n\n\n"), "two empty lines");
+}

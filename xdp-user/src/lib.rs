@@ -1,0 +1,19 @@
+//! The controller of xdp-throttle: the daemon and its command line.
+//!
+//! - [`domain`], [`config`], [`lists`]: what operators write, as types that can't be wrong;
+//! - [`datapath`]: the kernel's side in domain verbs, the only place that names the loader;
+//! - [`control`]: one task that owns the datapath; [`state`]: what outlives it on disk;
+//! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
+//! - [`daemon`]: all of it wired together.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod datapath;
+pub mod domain;
+pub mod exporter;
+pub mod failure;
+pub mod lists;
+pub mod state;

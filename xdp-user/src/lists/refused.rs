@@ -1,0 +1,120 @@
+//! Lines that can't be taken.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a line isn't an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    NotAnAddress,
+    BadPrefixLength,
+    /// IPv4 wider than /8, IPv6 wider than /16.
+    TooWide,
+    /// Unspecified, loopback or multicast: no packet on the wire comes from there.
+    NotASource,
+    /// Over [`super::MAX_LINE_BYTES`].
+    LineTooLong,
+}
+
+impl RefusalReason {
+    pub const ALL: [Self; 5] = [
+        Self::NotAnAddress,
+        Self::BadPrefixLength,
+        Self::TooWide,
+        Self::NotASource,
+        Self::LineTooLong,
+    ];
+
+    /// For people.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::NotAnAddress => "not an address or prefix",
+            Self::BadPrefixLength => "prefix length out of range",
+            Self::TooWide => "wider than /8 (IPv4) or /16 (IPv6), not taken without force",
+            Self::NotASource => "unspecified, loopback or multicast, never a source",
+            Self::LineTooLong => "line too long",
+        }
+    }
+}
+
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.description())
+    }
+}
+
+/// A line that can't be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Counted from 1.
+    pub line: u64,
+    /// Its first 80 characters, control characters escaped.
+    pub text: String,
+    pub reason: RefusalReason,
+}
+
+impl Refused {
+    pub(super) fn new(line: u64, text: &[u8], reason: RefusalReason) -> Self {
+        Self {
+            line,
+            text: shown(text),
+            reason,
+        }
+    }
+}
+
+/// At most 80 characters, escapes included, and "…" where more follows.
+fn shown(bytes: &[u8]) -> String {
+    const LONGEST: usize = 80;
+    let start = bytes.get(..LONGEST * 4).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(start);
+    let mut shown = String::new();
+    let mut length = 0;
+    for c in text.chars() {
+        let escaped = if is_harmless(c) {
+            c.to_string()
+        } else {
+            c.escape_unicode().to_string()
+        };
+        length += escaped.chars().count();
+        if length > LONGEST {
+            shown.push('…');
+            return shown;
+        }
+        shown += &escaped;
+    }
+    shown
+}
+
+/// Nothing that moves a terminal's cursor or turns the direction of its text.
+fn is_harmless(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn text_is_short_and_harmless() {
+        assert_eq!(shown(b"plain text"), "plain text");
+        assert_eq!(shown(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(shown("\u{202e}x".as_bytes()), "\\u{202e}x");
+        assert_eq!(shown(&[b'x'; 81]), format!("{}…", "x".repeat(80)));
+        assert_eq!(shown(&[b'x'; 80]), "x".repeat(80));
+        assert_eq!(shown(b"\xff"), "\u{fffd}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_shown_without_control_characters(bytes: Vec<u8>) {
+            let text = shown(&bytes);
+            prop_assert!(text.chars().count() <= 81);
+            prop_assert!(text.chars().all(is_harmless));
+        }
+    }
+}

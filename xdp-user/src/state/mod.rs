@@ -1,0 +1,362 @@
+//! What outlives the daemon: SQLite in WAL mode, one file in the state directory.
+//!
+//! A change is on disk (`synchronous=FULL`) before its caller hears that it took effect.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::api::types::{LimitFields, ListKind};
+use crate::domain::{ListName, Prefix};
+
+const FILE: &str = "state.sqlite";
+/// `PRAGMA user_version` of this layout.
+const SCHEMA_VERSION: i64 = 1;
+const SCHEMA: &str = "
+CREATE TABLE entries (
+    kind TEXT NOT NULL, prefix TEXT NOT NULL, list TEXT NOT NULL,
+    expires_ms INTEGER, comment TEXT, added_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, prefix, list)
+) WITHOUT ROWID;
+CREATE TABLE bans (
+    source TEXT PRIMARY KEY, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+    level INTEGER NOT NULL, reason INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE limits (scope TEXT PRIMARY KEY, fields TEXT NOT NULL) WITHOUT ROWID;
+";
+/// Scope of the limits of every source without an override.
+const DEFAULT_SCOPE: &str = "default";
+
+/// An entry as it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRow {
+    /// Which list kind.
+    pub kind: ListKind,
+    /// The prefix.
+    pub prefix: Prefix,
+    /// The list's name.
+    pub list: ListName,
+    /// When it ends; `None` never.
+    pub expires: Option<Timestamp>,
+    /// Why it is there.
+    pub comment: Option<String>,
+    /// When it was added.
+    pub added: Timestamp,
+}
+
+/// A change of the entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryChange {
+    /// Write it, over an older one of the same list.
+    Put(EntryRow),
+    /// Remove it.
+    Remove(ListKind, Prefix, ListName),
+}
+
+/// A ban as it is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanRow {
+    /// Who.
+    pub source: Prefix,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// How often its length has grown.
+    pub level: u32,
+    /// Code of the reason.
+    pub reason: u32,
+}
+
+/// The open database.
+pub struct State {
+    connection: Connection,
+}
+
+impl State {
+    /// Opens or makes the database in `directory`, which is made with mode 0700 if it is missing.
+    pub fn open(directory: &Path) -> Result<Self> {
+        make_directory(directory)?;
+        let path = directory.join(FILE);
+        Self::open_file(&path).with_context(|| {
+            format!(
+                "could not open the state in {}: move the file away to start without it",
+                path.display()
+            )
+        })
+    }
+
+    fn open_file(path: &PathBuf) -> Result<Self> {
+        let connection = Connection::open(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // No other process writes here; a second daemon finds the lock and says so.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        ensure!(
+            version <= SCHEMA_VERSION,
+            "the state was written by a newer xdp-throttle (layout {version}, this one knows {SCHEMA_VERSION})"
+        );
+        if version == 0 {
+            connection.execute_batch(&format!(
+                "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            ))?;
+        }
+        Ok(Self { connection })
+    }
+
+    /// Writes changes of the entries, all or none.
+    pub fn change_entries(&mut self, changes: &[EntryChange]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut put = transaction
+                .prepare("INSERT OR REPLACE INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let mut remove = transaction
+                .prepare("DELETE FROM entries WHERE kind = ?1 AND prefix = ?2 AND list = ?3")?;
+            for change in changes {
+                match change {
+                    EntryChange::Put(row) => put.execute(params![
+                        row.kind.name(),
+                        row.prefix.to_string(),
+                        row.list.as_str(),
+                        row.expires.map(Timestamp::as_millisecond),
+                        row.comment,
+                        row.added.as_millisecond(),
+                    ])?,
+                    EntryChange::Remove(kind, prefix, list) => {
+                        remove.execute(params![kind.name(), prefix.to_string(), list.as_str()])?
+                    }
+                };
+            }
+        }
+        transaction
+            .commit()
+            .context("could not write the change to the state on disk: nothing was changed")
+    }
+
+    /// All entries. Rows that no longer mean anything are left out and counted.
+    pub fn entries(&self) -> Result<(Vec<EntryRow>, u64)> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT kind, prefix, list, expires_ms, comment, added_ms FROM entries")?;
+        let mut rows = statement.query([])?;
+        let (mut entries, mut damaged) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            match decode_entry(row)? {
+                Some(entry) => entries.push(entry),
+                None => damaged += 1,
+            }
+        }
+        Ok((entries, damaged))
+    }
+
+    /// Writes a ban over an older one of the same source.
+    pub fn put_ban(&mut self, ban: &BanRow) -> Result<()> {
+        self.connection
+            .prepare("INSERT OR REPLACE INTO bans VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                ban.source.to_string(),
+                ban.since.as_millisecond(),
+                ban.until.as_millisecond(),
+                ban.level,
+                ban.reason,
+            ])?;
+        Ok(())
+    }
+
+    /// Forgets bans.
+    pub fn remove_bans(&mut self, sources: &[Prefix]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut remove = transaction.prepare("DELETE FROM bans WHERE source = ?1")?;
+            for source in sources {
+                remove.execute([source.to_string()])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// All bans.
+    pub fn bans(&self) -> Result<Vec<BanRow>> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT source, since_ms, until_ms, level, reason FROM bans")?;
+        let mut rows = statement.query([])?;
+        let mut bans = Vec::new();
+        while let Some(row) = rows.next()? {
+            let source: String = row.get(0)?;
+            let decoded = (
+                source.parse(),
+                timestamp(row.get(1)?),
+                timestamp(row.get(2)?),
+            );
+            if let (Ok(source), Some(since), Some(until)) = decoded {
+                bans.push(BanRow {
+                    source,
+                    since,
+                    until,
+                    level: row.get(3)?,
+                    reason: row.get(4)?,
+                });
+            }
+        }
+        Ok(bans)
+    }
+
+    /// Writes limits set at run time; `None` forgets them.
+    pub fn set_limits(
+        &mut self,
+        prefix: Option<&Prefix>,
+        fields: Option<&LimitFields>,
+    ) -> Result<()> {
+        let scope = prefix.map_or_else(|| DEFAULT_SCOPE.to_owned(), ToString::to_string);
+        match fields {
+            Some(fields) => self.connection.execute(
+                "INSERT OR REPLACE INTO limits VALUES (?1, ?2)",
+                params![scope, serde_json::to_string(fields)?],
+            )?,
+            None => self
+                .connection
+                .execute("DELETE FROM limits WHERE scope = ?1", [scope])?,
+        };
+        Ok(())
+    }
+
+    /// Limits set at run time: the default ones, if any, and by prefix.
+    pub fn limits(&self) -> Result<Vec<(Option<Prefix>, LimitFields)>> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT scope, fields FROM limits")?;
+        let mut rows = statement.query([])?;
+        let mut limits = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (scope, fields): (String, String) = (row.get(0)?, row.get(1)?);
+            let prefix = if scope == DEFAULT_SCOPE {
+                None
+            } else {
+                Some(scope.parse()?)
+            };
+            limits.push((prefix, serde_json::from_str(&fields)?));
+        }
+        Ok(limits)
+    }
+
+    /// Whether the file passes SQLite's own check.
+    pub fn is_sound(&self) -> Result<bool> {
+        let verdict: Option<String> = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .optional()?;
+        Ok(verdict.as_deref() == Some("ok"))
+    }
+}
+
+fn make_directory(directory: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("could not make the state directory {}", directory.display()))
+}
+
+fn decode_entry(row: &Row<'_>) -> Result<Option<EntryRow>> {
+    let (kind, prefix, list): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let expires_ms: Option<i64> = row.get(3)?;
+    let kind = match kind.as_str() {
+        "allow" => ListKind::Allow,
+        "block" => ListKind::Block,
+        _ => return Ok(None),
+    };
+    let (Ok(prefix), Ok(list), Some(added)) =
+        (prefix.parse(), list.parse(), timestamp(row.get(5)?))
+    else {
+        return Ok(None);
+    };
+    let expires = expires_ms.and_then(timestamp);
+    Ok(Some(EntryRow {
+        kind,
+        prefix,
+        list,
+        expires,
+        comment: row.get(4)?,
+        added,
+    }))
+}
+
+fn timestamp(milliseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(prefix: &str, expires: Option<i64>) -> EntryRow {
+        EntryRow {
+            kind: ListKind::Block,
+            prefix: prefix.parse().unwrap(),
+            list: "manual".parse().unwrap(),
+            expires: expires.and_then(timestamp),
+            comment: Some("seen in the log".into()),
+            added: timestamp(1_700_000_000_123).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_reopening() {
+        let directory = tempfile::tempdir().unwrap();
+        let entries = [
+            row("192.0.2.0/24", None),
+            row("2001:db8::1", Some(1_800_000_000_000)),
+        ];
+        let ban = BanRow {
+            source: "198.51.100.7".parse().unwrap(),
+            since: timestamp(1).unwrap(),
+            until: timestamp(2).unwrap(),
+            level: 3,
+            reason: 37,
+        };
+        let fields = LimitFields {
+            packets: Some("1kpps".into()),
+            ..LimitFields::default()
+        };
+        {
+            let mut state = State::open(directory.path()).unwrap();
+            state
+                .change_entries(&entries.clone().map(EntryChange::Put))
+                .unwrap();
+            state.put_ban(&ban).unwrap();
+            state.set_limits(None, Some(&fields)).unwrap();
+        }
+        let mut state = State::open(directory.path()).unwrap();
+        assert!(state.is_sound().unwrap());
+        assert_eq!(state.entries().unwrap(), (entries.to_vec(), 0));
+        assert_eq!(state.bans().unwrap(), [ban]);
+        assert_eq!(state.limits().unwrap(), [(None, fields)]);
+
+        let gone = EntryChange::Remove(ListKind::Block, entries[0].prefix, entries[0].list.clone());
+        state.change_entries(&[gone]).unwrap();
+        state.remove_bans(&[ban.source]).unwrap();
+        state.set_limits(None, None).unwrap();
+        assert_eq!(state.entries().unwrap().0, entries[1..]);
+        assert!(state.bans().unwrap().is_empty());
+        assert!(state.limits().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = Connection::open(directory.path().join(FILE)).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(connection);
+        let error = State::open(directory.path()).err().unwrap();
+        assert!(
+            format!("{error:#}").contains("newer xdp-throttle"),
+            "{error:#}"
+        );
+    }
+}
