@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The pages that `xdp-throttle generate-docs` writes.
-const PAGES: [&str; 3] = ["configuration.md", "metrics.md", "cli.md"];
+const PAGES: [&str; 4] = ["configuration.md", "metrics.md", "cli.md", "reasons.md"];
 
-/// Write docs/configuration.md, docs/metrics.md and docs/cli.md from the program itself.
+/// Write docs/{configuration,metrics,cli,reasons}.md from the program itself.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only compare, and fail when a page differs from what the program would write.

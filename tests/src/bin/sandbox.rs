@@ -1,0 +1,79 @@
+//! The sandbox run. `cargo xtask run` calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use xdp_tests::sandbox::{Options, Report, run};
+
+/// Shows what the throttler does, on this machine alone: a protected host, an honest client and
+/// an attacker in network namespaces that are gone afterwards. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "sandbox")]
+struct Args {
+    /// The daemon's program [default: the one of this tree, built if need be]
+    #[arg(long, value_name = "PATH", env = "XDP_THROTTLE_BIN")]
+    daemon: Option<PathBuf>,
+    /// Length of the three phases together
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..=3600))]
+    seconds: u64,
+    /// Write the report there, too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Attack packets per second
+    #[arg(long, value_name = "PPS", default_value_t = 400_000)]
+    rate: u64,
+    /// Addresses that the attack comes from
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=200))]
+    sources: u8,
+    /// The honest client's requests per second
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    requests: u32,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn stop(_signal: libc::c_int) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+fn main() -> ExitCode {
+    match try_main() {
+        Ok(report) if report.scorecard().all_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sandbox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_main() -> Result<Report> {
+    let args = Args::parse();
+    for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        unsafe { signal(which, SigHandler::Handler(stop)) }
+            .with_context(|| format!("cannot handle {which}"))?;
+    }
+    let options = Options {
+        daemon: args.daemon,
+        duration: Duration::from_secs(args.seconds),
+        attack_rate: args.rate,
+        attack_sources: args.sources,
+        client_rate: args.requests,
+    };
+    let report = run(&options, &STOP)?;
+    println!("\n{report}");
+    if let Some(path) = args.json {
+        let text = serde_json::to_string_pretty(&report.json())?;
+        std::fs::write(&path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report)
+}

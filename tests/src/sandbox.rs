@@ -1,0 +1,271 @@
+//! The sandbox run: a protected host, an honest client and an attacker in namespaces of their own,
+//! joined by a bridge, and what the client gets in three phases: at peace, under a flood that the
+//! throttler only observes, and under the same flood with the throttler enforcing.
+//!
+//! On two CPUs the attacker has the last one to itself, with the switching of its packets; CPU 0
+//! has everything of the protected host (its interface's packets, its web server) and the client.
+//! The interface's packets are processed before user space, as with a real network card.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::daemon::{Daemon, binary};
+use crate::netns::link::Attachment;
+use crate::netns::offload::Priority;
+use crate::netns::privilege;
+use crate::traffic::client::{Client, Schedule, Summary};
+use crate::traffic::sender::{Load, Sender};
+use crate::traffic::server::Server;
+
+mod attack;
+mod config;
+mod meter;
+mod report;
+mod scorecard;
+mod teardown;
+mod topology;
+
+pub use report::Report;
+pub use scorecard::{Line, Scorecard};
+
+use meter::{Meter, Sample};
+use teardown::Remains;
+use topology::Topology;
+
+/// The CPU of the protected host and the client.
+const HOST_CPU: usize = 0;
+/// A page that takes longer than this has failed: shorter than TCP's first retransmission of a
+/// SYN (1 s), so that a lost packet counts.
+const CLIENT_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// What a run is to be like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The daemon's program; `None` for that of this tree, built if need be.
+    pub daemon: Option<PathBuf>,
+    /// Length of the three phases together.
+    pub duration: Duration,
+    /// Attack packets per second.
+    pub attack_rate: u64,
+    /// Sources that the attack comes from, at most 200.
+    pub attack_sources: u8,
+    /// The honest client's requests per second.
+    pub client_rate: u32,
+}
+
+/// The three phases, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No attack; the throttler observes.
+    Quiet,
+    /// An attack; the throttler observes.
+    Observed,
+    /// The same attack; the throttler enforces.
+    Enforced,
+}
+
+impl Phase {
+    /// As in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Observed => "attack observed",
+            Self::Enforced => "attack enforced",
+        }
+    }
+}
+
+/// One phase as it was measured.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Which one.
+    pub phase: Phase,
+    /// What the client got.
+    pub client: Summary,
+    /// Counters at its start.
+    from: Sample,
+    /// Counters at its end.
+    to: Sample,
+}
+
+/// Runs the sandbox, showing a line each second on standard output, and takes everything down
+/// again. `stop` ends it early.
+///
+/// # Errors
+/// When something can't be made or fails, or when it was stopped; everything is gone then too.
+pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
+    if let Some(missing) = privilege::missing() {
+        bail!("the sandbox makes network namespaces, but {missing}");
+    }
+    let remains = Remains::before();
+    let outcome = Sandbox::build(options).and_then(|mut sandbox| {
+        let report = sandbox.run(options, stop);
+        let detached = sandbox.end_daemon();
+        Ok((report?, detached?))
+    });
+    let clean = remains.wait_until_gone();
+    let (mut report, detached) = outcome.with_context(|| match clean {
+        true => "nothing is left of the sandbox",
+        false => "something is left of the sandbox, see `ip link` and `ps`",
+    })?;
+    report.torn_down(detached && clean);
+    Ok(report)
+}
+
+/// Dropped in this order: traffic first, then who answers it, then the ground.
+struct Sandbox {
+    attack: Option<Sender>,
+    client: Client,
+    _server: Server,
+    daemon: Daemon,
+    topology: Topology,
+}
+
+impl Sandbox {
+    fn build(options: &Options) -> Result<Self> {
+        let program = match &options.daemon {
+            Some(path) => std::path::absolute(path)?,
+            None => binary()?,
+        };
+        let topology = Topology::new(options.attack_sources)?;
+        let server = Server::start(
+            &topology.protected,
+            topology::SERVICE.into(),
+            Some(HOST_CPU),
+        )?;
+        let config = config::observe(&topology.uplink);
+        let daemon = Daemon::start_binary(&topology.protected, &program, &config)?;
+        topology
+            .protected
+            .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
+        let client = Client::start(
+            &topology.client,
+            Schedule {
+                server: server.address(),
+                rate: options.client_rate,
+                timeout: CLIENT_TIMEOUT,
+                cpu: Some(HOST_CPU),
+            },
+        )?;
+        Ok(Self {
+            attack: None,
+            client,
+            _server: server,
+            daemon,
+            topology,
+        })
+    }
+
+    fn run(&mut self, options: &Options, stop: &AtomicBool) -> Result<Report> {
+        let attachment = self
+            .topology
+            .protected
+            .xdp_attachment(&self.topology.uplink)?;
+        println!("{}", report::introduction(options, attachment));
+        println!("{}", meter::HEADER);
+        let length = options.duration / 3;
+        self.warm_up(stop)?;
+        let quiet = self.measure(Phase::Quiet, length, stop)?;
+        self.attack = Some(self.start_attack(options)?);
+        let observed = self.measure(Phase::Observed, length, stop)?;
+        self.enforce()?;
+        let enforced = self.measure(Phase::Enforced, length, stop)?;
+        let sent = match self.attack.take() {
+            Some(attack) => attack.stop()?,
+            None => bail!("the attack is missing"),
+        };
+        let phases = self.settle([quiet, observed, enforced], stop)?;
+        Ok(Report::new(options, attachment, sent, phases))
+    }
+
+    /// Lets the bridge learn and caches fill before anything is measured.
+    fn warm_up(&self, stop: &AtomicBool) -> Result<()> {
+        sleep_until(Instant::now() + Duration::from_millis(500), stop)
+    }
+
+    fn start_attack(&self, options: &Options) -> Result<Sender> {
+        let load = Load {
+            frames: attack::frames(options.attack_sources),
+            rate: options.attack_rate,
+            count: u64::MAX,
+            duration: options.duration + Duration::from_secs(60),
+            cpu: Some(topology::attack_cpu()),
+        };
+        Sender::start(&self.topology.attacker, topology::ATTACKER_PORT, load)
+    }
+
+    fn enforce(&self) -> Result<()> {
+        let config = config::enforce(&self.topology.uplink);
+        let path = self.daemon.write_config(&config)?;
+        self.daemon.cli_text(&["apply", &path.to_string_lossy()])?;
+        // The program may have been replaced, and with it the interface's threads.
+        self.topology.protected.process_on_cpu(
+            &self.topology.uplink,
+            HOST_CPU,
+            Priority::BeforeUserSpace,
+        )
+    }
+
+    fn measure(&self, phase: Phase, length: Duration, stop: &AtomicBool) -> Result<Measured> {
+        let meter = Meter {
+            topology: &self.topology,
+            daemon: &self.daemon,
+            attack: self.attack.as_ref(),
+        };
+        let from = meter.sample()?;
+        let end = from.at + length;
+        let mut last = from.clone();
+        while last.at < end {
+            let next = (last.at + Duration::from_secs(1)).min(end);
+            sleep_until(next, stop)?;
+            let now = meter.sample()?;
+            let client = self.client.summary(last.at, now.at);
+            println!("{}", meter::line(phase, &client, &last, &now));
+            last = now;
+        }
+        let client = self.client.summary(from.at, last.at);
+        Ok(Measured {
+            phase,
+            client,
+            from,
+            to: last,
+        })
+    }
+
+    /// Waits until the last request has its page or is lost, and counts all of them again.
+    fn settle(&self, phases: [Measured; 3], stop: &AtomicBool) -> Result<[Measured; 3]> {
+        let [_, _, last] = &phases;
+        sleep_until(self.client.settled(last.to.at), stop)?;
+        Ok(phases.map(|measured| Measured {
+            client: self.client.summary(measured.from.at, measured.to.at),
+            ..measured
+        }))
+    }
+
+    /// Ends the daemon and asks the kernel whether it took its program along.
+    fn end_daemon(mut self) -> Result<bool> {
+        self.daemon.terminate()?;
+        let attachment = self
+            .topology
+            .protected
+            .xdp_attachment(&self.topology.uplink)?;
+        Ok(attachment == Attachment::None)
+    }
+}
+
+fn sleep_until(until: Instant, stop: &AtomicBool) -> Result<()> {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            bail!("stopped before the end");
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(20)));
+    }
+}

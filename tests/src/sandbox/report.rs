@@ -1,0 +1,241 @@
+//! The table at the end, and the same as JSON.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::meter::milliseconds;
+use super::scorecard::Scorecard;
+use super::{Measured, Options, config};
+use crate::netns::link::Attachment;
+use crate::traffic::sender::Sent;
+
+/// Share of the quiet requests per second that the client must keep under attack.
+const LEAST_KEPT_PERCENT: f64 = 95.0;
+/// An attack that, unthrottled, leaves the client more of its requests than this proves nothing,
+const MOST_KEPT_UNTHROTTLED_PERCENT: f64 = 80.0;
+/// unless it makes the slow ones this much slower. A machine that does other work besides sends
+/// less, and then latency is what suffers.
+const LEAST_SLOWED_UNTHROTTLED: f64 = 5.0;
+
+/// An attack that fades when it is throttled proves nothing either.
+const LEAST_ATTACK_PERCENT: f64 = 75.0;
+/// What the sender got rid of is counted as dropped, but for what the interface had no room for.
+const LEAST_DROPPED_PERCENT: f64 = 95.0;
+
+/// What a run measured.
+#[derive(Clone, Debug)]
+pub struct Report {
+    attack: Sent,
+    phases: [Measured; 3],
+    scorecard: Scorecard,
+}
+
+impl Report {
+    pub(super) fn new(
+        options: &Options,
+        attachment: Attachment,
+        attack: Sent,
+        phases: [Measured; 3],
+    ) -> Self {
+        let scorecard = score(options, attachment, &phases);
+        Self {
+            attack,
+            phases,
+            scorecard,
+        }
+    }
+
+    /// Notes whether everything is gone.
+    pub(super) fn torn_down(&mut self, clean: bool) {
+        let measured = if clean { "clean" } else { "leftovers" };
+        self.scorecard.add(clean, "torn_down", measured, "clean");
+    }
+
+    /// What was promised against what was measured.
+    #[must_use]
+    pub fn scorecard(&self) -> &Scorecard {
+        &self.scorecard
+    }
+
+    /// The report for programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "phases": self.phases.iter().map(phase_json).collect::<Vec<_>>(),
+            "attack": {
+                "sent": self.attack.frames,
+                "refused_by_interface": self.attack.refused,
+                "seconds": self.attack.elapsed.as_secs_f64(),
+            },
+            "scorecard": self.scorecard,
+        })
+    }
+}
+
+fn score(options: &Options, attachment: Attachment, phases: &[Measured; 3]) -> Scorecard {
+    let [quiet, observed, enforced] = phases;
+    let kept = |measured: &Measured| 100.0 * measured.client.rate() / quiet.client.rate();
+    let mut card = Scorecard::default();
+    card.add(
+        attachment == Attachment::Native,
+        "attached",
+        attachment_name(attachment),
+        "native",
+    );
+    card.add(
+        kept(enforced) >= LEAST_KEPT_PERCENT,
+        "honest_rps_under_attack_vs_quiet",
+        format!("{:.1}%", kept(enforced)),
+        format!(">={LEAST_KEPT_PERCENT}%"),
+    );
+    let slowed = tail(observed) / tail(quiet);
+    card.add(
+        kept(observed) <= MOST_KEPT_UNTHROTTLED_PERCENT || slowed >= LEAST_SLOWED_UNTHROTTLED,
+        "harm_unthrottled",
+        format!("{:.1}%_of_requests,_p99_x{slowed:.1}", kept(observed)),
+        format!("<={MOST_KEPT_UNTHROTTLED_PERCENT}%_or_p99_x{LEAST_SLOWED_UNTHROTTLED}"),
+    );
+    let held = 100.0 * attack_rate(enforced) / attack_rate(observed);
+    card.add(
+        held >= LEAST_ATTACK_PERCENT,
+        "attack_rate_enforced_vs_observed",
+        format!("{held:.1}%"),
+        format!(">={LEAST_ATTACK_PERCENT}%"),
+    );
+    let sent = enforced
+        .to
+        .attack_sent
+        .saturating_sub(enforced.from.attack_sent);
+    let dropped = 100.0 * enforced.to.dropped_since(&enforced.from) as f64 / sent as f64;
+    card.add(
+        dropped >= LEAST_DROPPED_PERCENT,
+        "attack_counted_as_dropped_vs_sent",
+        format!("{dropped:.1}%"),
+        format!(">={LEAST_DROPPED_PERCENT}%"),
+    );
+    let leaked = enforced.to.leaked_since(&enforced.from);
+    let most = config::most_passed(options.attack_sources, enforced.client.span);
+    card.add(
+        leaked <= most,
+        "attack_leak",
+        format!("{leaked}_packets"),
+        format!("<={most}_packets"),
+    );
+    card
+}
+
+/// Attack packets per second that the sender got rid of.
+/// 99th percentile of the client's latency, in seconds.
+fn tail(measured: &Measured) -> f64 {
+    let latency = measured.client.latencies.percentile(99);
+    latency.map_or(f64::NAN, |latency| latency.as_secs_f64())
+}
+
+fn attack_rate(measured: &Measured) -> f64 {
+    let packets = measured.to.attack_sent - measured.from.attack_sent;
+    packets as f64 / measured.client.span.as_secs_f64()
+}
+
+fn attachment_name(attachment: Attachment) -> &'static str {
+    match attachment {
+        Attachment::None => "nothing",
+        Attachment::Native => "native",
+        Attachment::Generic => "generic",
+        Attachment::Other => "other",
+    }
+}
+
+fn phase_json(measured: &Measured) -> Value {
+    let client = &measured.client;
+    let milliseconds = |percent| {
+        client
+            .latencies
+            .percentile(percent)
+            .map(|latency| latency.as_secs_f64() * 1000.0)
+    };
+    json!({
+        "phase": measured.phase.name(),
+        "seconds": client.span.as_secs_f64(),
+        "requests": client.scheduled,
+        "requests_succeeded": client.succeeded,
+        "requests_per_second": client.rate(),
+        "success_percent": client.success_percent(),
+        "latency_p50_ms": milliseconds(50),
+        "latency_p95_ms": milliseconds(95),
+        "latency_p99_ms": milliseconds(99),
+        "attack_sent": measured.to.attack_sent - measured.from.attack_sent,
+        "attack_reached_stack": measured.to.leaked_since(&measured.from),
+        "reasons": measured.to.reasons_since(&measured.from),
+    })
+}
+
+pub(super) fn introduction(options: &Options, attachment: Attachment) -> String {
+    format!(
+        "A protected host, an honest client ({} requests/s) and an attacker ({} packets/s from {} \
+         addresses)\nin namespaces of their own; the program is attached in {} mode.\n",
+        options.client_rate,
+        options.attack_rate,
+        options.attack_sources,
+        attachment_name(attachment),
+    )
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, cell: &dyn Fn(&Measured) -> String| {
+            write!(f, "{name:<34}")?;
+            for measured in &self.phases {
+                write!(f, "{:>18}", cell(measured))?;
+            }
+            writeln!(f)
+        };
+        row(f, "", &|m| m.phase.name().to_owned())?;
+        row(f, "client requests/s", &|m| {
+            format!("{:.1}", m.client.rate())
+        })?;
+        row(f, "client requests answered", &|m| {
+            format!("{:.1} %", m.client.success_percent())
+        })?;
+        for percent in [50, 95, 99] {
+            row(f, &format!("client latency p{percent}, ms"), &|m| {
+                milliseconds(m.client.latencies.percentile(percent))
+            })?;
+        }
+        row(f, "attack packets sent", &|m| {
+            (m.to.attack_sent - m.from.attack_sent).to_string()
+        })?;
+        row(f, "attack packets in the host's stack", &|m| {
+            m.to.leaked_since(&m.from).to_string()
+        })?;
+        for outcome in self.outcomes() {
+            row(f, &outcome, &|m| {
+                let counts = m.to.reasons_since(&m.from);
+                counts.get(&outcome).copied().unwrap_or(0).to_string()
+            })?;
+        }
+        writeln!(
+            f,
+            "\"in the host's stack\" is counted by the kernel, behind the program: IP packets \
+             received\nby the host less IP packets sent by the client.\n"
+        )?;
+        for line in self.scorecard.lines() {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    /// Every outcome that was counted in some phase.
+    fn outcomes(&self) -> Vec<String> {
+        let mut outcomes: Vec<String> = self
+            .phases
+            .iter()
+            .flat_map(|measured| measured.to.reasons_since(&measured.from).into_keys())
+            .collect();
+        outcomes.sort_unstable();
+        outcomes.dedup();
+        outcomes
+    }
+}

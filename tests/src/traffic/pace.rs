@@ -1,0 +1,110 @@
+//! When is the next packet due?
+
+use std::time::Duration;
+
+/// How far a sender may fall behind before it gives the lost time up instead of catching up with
+/// a burst.
+const LARGEST_LAG: Duration = Duration::from_millis(10);
+
+/// A schedule of evenly spaced packets that knows no clock: it is told the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    packets_per_second: u64,
+    /// Elapsed time that counts as 0.
+    origin: Duration,
+    /// Packets since the origin.
+    sent: u64,
+}
+
+impl Pace {
+    /// A schedule that starts at 0. A rate of 0 counts as 1.
+    #[must_use]
+    pub fn new(packets_per_second: u64) -> Self {
+        Self {
+            packets_per_second: packets_per_second.max(1),
+            origin: Duration::ZERO,
+            sent: 0,
+        }
+    }
+
+    /// How many packets are due `elapsed` after the start, at most `most`.
+    #[must_use]
+    pub fn due(&mut self, elapsed: Duration, most: usize) -> usize {
+        let running = elapsed.saturating_sub(self.origin);
+        if running > self.time_of(self.sent + 1) + LARGEST_LAG {
+            self.origin = elapsed;
+            self.sent = 0;
+        }
+        let running = elapsed.saturating_sub(self.origin);
+        let scheduled = running.as_nanos() * u128::from(self.packets_per_second) / 1_000_000_000;
+        let due = scheduled.saturating_sub(u128::from(self.sent));
+        usize::try_from(due).unwrap_or(usize::MAX).min(most)
+    }
+
+    /// Notes that so many were sent.
+    pub fn sent(&mut self, packets: usize) {
+        self.sent += packets as u64;
+    }
+
+    /// How long after `elapsed` the next `packets` will all be due.
+    #[must_use]
+    pub fn until(&self, elapsed: Duration, packets: usize) -> Duration {
+        let at = self.origin + self.time_of(self.sent + packets as u64);
+        at.saturating_sub(elapsed)
+    }
+
+    fn time_of(&self, packets: u64) -> Duration {
+        let nanoseconds = u128::from(packets) * 1_000_000_000 / u128::from(self.packets_per_second);
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_fall_due_evenly() {
+        let mut pace = Pace::new(1_000);
+        assert_eq!(pace.due(Duration::from_micros(999), 32), 0);
+        assert_eq!(pace.due(Duration::from_millis(3), 32), 3);
+        pace.sent(3);
+        assert_eq!(pace.due(Duration::from_millis(3), 32), 0);
+        assert_eq!(
+            pace.until(Duration::from_millis(3), 2),
+            Duration::from_millis(2)
+        );
+        assert_eq!(pace.due(Duration::from_millis(8), 4), 4);
+    }
+
+    #[test]
+    fn a_second_of_steps_sends_the_rate_and_no_more() {
+        let mut pace = Pace::new(250_001);
+        let mut total = 0;
+        for microsecond in 1..=1_000_000 {
+            let due = pace.due(Duration::from_micros(microsecond), 32);
+            pace.sent(due);
+            total += due;
+        }
+        assert_eq!(total, 250_001);
+    }
+
+    #[test]
+    fn a_slow_schedule_is_kept() {
+        let mut pace = Pace::new(10);
+        for tenth in 1..=5 {
+            assert_eq!(pace.due(Duration::from_millis(tenth * 100 - 1), 32), 0);
+            assert_eq!(pace.due(Duration::from_millis(tenth * 100), 32), 1);
+            pace.sent(1);
+        }
+    }
+
+    #[test]
+    fn a_long_stall_is_not_made_up_for() {
+        let mut pace = Pace::new(1_000);
+        let due = pace.due(Duration::from_millis(5), 32);
+        pace.sent(due);
+        assert_eq!(pace.due(Duration::from_secs(2), usize::MAX), 0);
+        assert_eq!(pace.due(Duration::from_millis(2_004), usize::MAX), 4);
+    }
+}

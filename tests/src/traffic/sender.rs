@@ -1,0 +1,305 @@
+//! A sender of ready frames at a steady rate.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::libc;
+
+use super::pace::Pace;
+use super::socket;
+use crate::netns::Namespace;
+use crate::netns::offload::pin_current_thread;
+
+/// Frames handed over in one system call. Far below the 256 slots of a veth ring, so that a batch
+/// alone doesn't overflow it.
+const BATCH: usize = 16;
+/// A slow sender sends as soon as a frame is due, a fast one waits for a batch: how many waits a
+/// second are few enough.
+const WAITS_PER_SECOND: u64 = 2_000;
+/// A wait shorter than this is spun through: a sleep takes longer.
+const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
+
+/// What to send, how fast and how long.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Frames, sent in turn, over and over.
+    pub frames: Vec<Vec<u8>>,
+    /// Frames per second.
+    pub rate: u64,
+    /// Stop after so many frames.
+    pub count: u64,
+    /// Stop after so much time.
+    pub duration: Duration,
+    /// Bind the sending thread to this CPU.
+    pub cpu: Option<usize>,
+}
+
+impl Load {
+    /// These frames once each, as fast as they go, within a minute.
+    #[must_use]
+    pub fn once(frames: Vec<Vec<u8>>) -> Self {
+        Self {
+            count: frames.len() as u64,
+            frames,
+            rate: u64::MAX,
+            duration: Duration::from_secs(60),
+            cpu: None,
+        }
+    }
+}
+
+/// What a sender did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Frames that the interface took.
+    pub frames: u64,
+    /// Frames that it refused because it had no room (ENOBUFS).
+    pub refused: u64,
+    /// From the first to the last frame.
+    pub elapsed: Duration,
+}
+
+/// A sender on a thread of its own. Dropped, it stops.
+#[derive(Debug)]
+pub struct Sender {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<Sent>>>,
+}
+
+impl Sender {
+    /// Starts sending from `interface` of `namespace`.
+    ///
+    /// # Errors
+    /// When there is no such interface, no frame, or no right to open packet sockets.
+    pub fn start(namespace: &Namespace, interface: &str, load: Load) -> Result<Self> {
+        ensure!(!load.frames.is_empty(), "nothing to send on {interface}");
+        let socket = socket::open(namespace, interface, false)?;
+        // No queueing discipline: a frame goes to the driver or is refused.
+        socket::set_option(&socket, libc::PACKET_QDISC_BYPASS, 1)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (stop_seen, sent_shown) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = thread::Builder::new()
+            .name("sender".to_owned())
+            .spawn(move || send(&socket, load, &stop_seen, &sent_shown))
+            .context("cannot start the sender's thread")?;
+        Ok(Self {
+            stop,
+            sent,
+            thread: Some(thread),
+        })
+    }
+
+    /// How many frames have been sent until now.
+    #[must_use]
+    pub fn sent_so_far(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Tells the sender to stop, and waits for it.
+    ///
+    /// # Errors
+    /// When sending failed.
+    pub fn stop(self) -> Result<Sent> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wait()
+    }
+
+    /// Waits until the count or the time is reached.
+    ///
+    /// # Errors
+    /// When sending failed.
+    pub fn wait(mut self) -> Result<Sent> {
+        let thread = self.thread.take().context("the sender has no thread")?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Nobody is left to tell: the owner is gone, often in a panic already.
+            drop(thread.join());
+        }
+    }
+}
+
+fn send(socket: &OwnedFd, load: Load, stop: &AtomicBool, sent: &AtomicU64) -> Result<Sent> {
+    if let Some(cpu) = load.cpu {
+        pin_current_thread(cpu)?;
+    }
+    let mut ring = Ring::new(load.frames);
+    let mut pace = Pace::new(load.rate);
+    let together = usize::try_from(load.rate / WAITS_PER_SECOND).unwrap_or(BATCH);
+    let together = together.clamp(1, BATCH);
+    let mut total = Sent::default();
+    let started = Instant::now();
+    loop {
+        let elapsed = started.elapsed();
+        let left = load.count - total.frames;
+        if left == 0 || elapsed >= load.duration || stop.load(Ordering::Relaxed) {
+            total.elapsed = elapsed;
+            return Ok(total);
+        }
+        let batch = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
+        let due = pace.due(elapsed, batch);
+        if due == 0 {
+            wait(pace.until(elapsed, together));
+            continue;
+        }
+        match ring.send(socket, due) {
+            Ok(frames) => {
+                total.frames += frames as u64;
+                sent.store(total.frames, Ordering::Relaxed);
+                pace.sent(frames);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                total.refused += 1;
+                pace.sent(1);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("cannot send a frame"),
+        }
+    }
+}
+
+/// Sleeps for the greater part, so that a slow sender leaves its CPU to others.
+fn wait(time: Duration) {
+    if time > SHORTEST_SLEEP {
+        thread::sleep((time - SHORTEST_SLEEP / 2).min(Duration::from_millis(5)));
+    } else {
+        std::hint::spin_loop();
+    }
+}
+
+/// The frames and their descriptions for sendmmsg(2), made once.
+struct Ring {
+    messages: Vec<libc::mmsghdr>,
+    next: usize,
+    // What `messages` points into; heap memory that doesn't move with this struct.
+    _vectors: Vec<libc::iovec>,
+    _frames: Vec<Vec<u8>>,
+}
+
+impl Ring {
+    fn new(mut frames: Vec<Vec<u8>>) -> Self {
+        let mut vectors: Vec<libc::iovec> = frames
+            .iter_mut()
+            .map(|frame| libc::iovec {
+                iov_base: frame.as_mut_ptr().cast(),
+                iov_len: frame.len(),
+            })
+            .collect();
+        let messages = vectors.iter_mut().map(message).collect();
+        Self {
+            messages,
+            next: 0,
+            _vectors: vectors,
+            _frames: frames,
+        }
+    }
+
+    /// Sends up to `most` frames and says how many went.
+    fn send(&mut self, socket: &OwnedFd, most: usize) -> io::Result<usize> {
+        let until = (self.next + most).min(self.messages.len());
+        let batch = &mut self.messages[self.next..until];
+        // SAFETY: every message of the batch points to a vector and that to a frame, both owned
+        // by `self`, unmoved and unchanged since `new`; the kernel writes into the batch only.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                batch.as_mut_ptr(),
+                batch.len() as u32,
+                0,
+            )
+        };
+        let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        self.next = (self.next + sent) % self.messages.len();
+        Ok(sent)
+    }
+}
+
+fn message(vector: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all zeros is a valid `mmsghdr`: null pointers with lengths of 0.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    message.msg_hdr.msg_iov = vector;
+    message.msg_hdr.msg_iovlen = 1;
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::link::{End, veth_pair};
+    use crate::packet::Packet;
+    use crate::require_kernel;
+    use crate::traffic::counter::Counter;
+
+    fn pair() -> (Namespace, Namespace) {
+        let from = Namespace::new("from").unwrap();
+        let to = Namespace::new("to").unwrap();
+        veth_pair(End::new(&from, "out0"), End::new(&to, "in0"), 1500).unwrap();
+        (from, to)
+    }
+
+    fn frames(count: u16) -> Vec<Vec<u8>> {
+        (0..count)
+            .map(|port| Packet::v4("10.0.0.1", "10.0.0.2").udp(port, 9).build())
+            .collect()
+    }
+
+    #[test]
+    fn every_frame_of_a_list_arrives_once() {
+        require_kernel!("every_frame_of_a_list_arrives_once");
+        let (from, to) = pair();
+        let counter = Counter::start(&to, "in0", |frame| frame[12..14] == [8, 0]).unwrap();
+        let sender = Sender::start(&from, "out0", Load::once(frames(100))).unwrap();
+        let sent = sender.wait().unwrap();
+        assert_eq!((sent.frames, sent.refused), (100, 0));
+        counter.wait_for(100, Duration::from_secs(5)).unwrap();
+        assert_eq!(counter.stop().unwrap().matched, 100);
+    }
+
+    #[test]
+    fn the_rate_is_kept_and_the_time_ends_it() {
+        require_kernel!("the_rate_is_kept_and_the_time_ends_it");
+        let (from, _to) = pair();
+        let load = Load {
+            rate: 2_000,
+            count: u64::MAX,
+            duration: Duration::from_millis(500),
+            ..Load::once(frames(7))
+        };
+        let sent = Sender::start(&from, "out0", load).unwrap().wait().unwrap();
+        // At most the rate at any load of the machine; a busy one may lose a part of it.
+        assert!((200..=1_000).contains(&sent.frames), "{sent:?}");
+    }
+
+    #[test]
+    fn a_sender_told_to_stop_stops() {
+        require_kernel!("a_sender_told_to_stop_stops");
+        let (from, _to) = pair();
+        let load = Load {
+            rate: 1_000,
+            count: u64::MAX,
+            ..Load::once(frames(1))
+        };
+        let sender = Sender::start(&from, "out0", load).unwrap();
+        crate::wait::wait_until("the first frame", Duration::from_secs(5), || {
+            sender.sent_so_far() > 0
+        })
+        .unwrap();
+        let sent = sender.stop().unwrap();
+        assert!(sent.elapsed < Duration::from_secs(10), "{sent:?}");
+    }
+}
