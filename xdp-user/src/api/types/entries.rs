@@ -1,0 +1,137 @@
+//! List entries and what became of a change of them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{ListName, Prefix, Span};
+
+/// `GET /v1/allow`, `GET /v1/block`: query.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryQuery {
+    /// Only this list.
+    pub list: Option<ListName>,
+    /// Only entries that cover this prefix or lie in it.
+    pub matching: Option<Prefix>,
+    /// How many to skip.
+    #[serde(default)]
+    pub offset: u64,
+    /// How many to give, at most 10,000; 1,000 if absent.
+    pub limit: Option<u64>,
+}
+
+/// `GET /v1/allow`, `GET /v1/block`: a page of entries in the order of their prefixes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<EntryView>,
+    /// How many there are in all, under the query.
+    pub total: u64,
+}
+
+/// One list entry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntryView {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// The list.
+    pub list: ListName,
+    /// When it ends; absent: never.
+    pub expires: Option<Timestamp>,
+    /// Why it is there, in the operator's words.
+    pub comment: Option<String>,
+    /// When it was added; absent for the configuration's own entries.
+    pub added: Option<Timestamp>,
+    /// Packets that it decided. Absent where a wider entry of the list kind does its work.
+    pub packets: Option<u64>,
+    /// Bytes of those packets.
+    pub bytes: Option<u64>,
+}
+
+/// `POST /v1/allow`, `POST /v1/block`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddEntries {
+    /// What to add.
+    pub prefixes: Vec<Prefix>,
+    /// To which list; `manual` if absent.
+    pub list: Option<ListName>,
+    /// For how long; for good if absent.
+    pub ttl: Option<Span>,
+    /// Why, at most 200 characters.
+    pub comment: Option<String>,
+    /// Also very wide prefixes.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// `POST /v1/allow/remove`, `POST /v1/block/remove`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveEntries {
+    /// What to remove; each must be there just as it is.
+    pub prefixes: Vec<Prefix>,
+    /// From which list; from all but the configuration's if absent.
+    pub list: Option<ListName>,
+}
+
+/// `POST /v1/block/flush`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlushEntries {
+    /// Which list; all but the configuration's if absent.
+    pub list: Option<ListName>,
+}
+
+/// `POST /v1/block/import`: query. The body is the list's text, at most 256 MiB.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportQuery {
+    /// Into which list; `manual` if absent.
+    pub list: Option<ListName>,
+    /// For how long; for good if absent.
+    pub ttl: Option<Span>,
+    /// Also very wide prefixes.
+    #[serde(default)]
+    pub force: bool,
+    /// Remove what the list holds and the text doesn't.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// Answer to every change of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// Entries that are new in the list.
+    pub added: u64,
+    /// Entries that were in the list already, with the same end.
+    pub unchanged: u64,
+    /// Entries whose end changed.
+    pub updated: u64,
+    /// Of the new and changed ones: those that a wider entry covers, so that they cost no room in
+    /// the kernel.
+    pub merged: u64,
+    /// Entries that are gone.
+    pub removed: u64,
+    /// Entries that were asked to go and weren't there.
+    pub missing: Vec<String>,
+    /// Lines or prefixes that were refused, in all.
+    pub refused: u64,
+    /// The first of them.
+    pub refusals: Vec<Refusal>,
+    /// Lines that repeat an earlier one of the same text.
+    pub duplicates: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// One refused line or prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The line in the text, from 1; absent where there was no text.
+    pub line: Option<u64>,
+    /// What stood there.
+    pub text: String,
+    /// Why it was refused.
+    pub why: String,
+}

@@ -1,0 +1,118 @@
+//! The state of everything.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ListKind;
+use crate::domain::{ListName, Mode};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// Whether verdicts are carried out.
+    pub mode: Mode,
+    /// Reasons that are only counted, by name.
+    pub observe_reasons: Vec<String>,
+    /// Where the configuration in force came from.
+    pub config: ConfigStatus,
+    /// The kernel, as `uname -r` has it.
+    pub kernel: String,
+    /// Instructions that the kernel's verifier went through to accept the program.
+    pub verified_instructions: Option<u32>,
+    /// The interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Packets by reason, the sum of all interfaces; every reason is there.
+    pub reasons: Vec<ReasonCount>,
+    /// The tables and how full they are.
+    pub tables: Vec<TableStatus>,
+    /// Lists with their entries.
+    pub lists: Vec<ListStatus>,
+    /// Bans in force.
+    pub bans: u64,
+    /// Our own faults, by name; every fault is there.
+    pub faults: Vec<NamedCount>,
+    /// What works less well than it could, each as a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// Where the configuration in force came from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Path of the file.
+    pub path: String,
+    /// When it was put in force.
+    pub loaded: Timestamp,
+    /// How many reloads took effect.
+    pub reloads: u64,
+    /// How many were refused.
+    pub refused: u64,
+    /// Why the last one was refused, if the last one was.
+    pub last_error: Option<String>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its index; 0 while it doesn't exist.
+    pub index: u32,
+    /// Whether the program is attached.
+    pub attached: bool,
+    /// `native` or `generic` while attached.
+    pub mode: Option<String>,
+    /// Packets by reason on this interface; reasons without packets are left out.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// Packets that left with one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The reason's name.
+    pub reason: String,
+    /// What was done: `passed` or `dropped`. A drop reason that passed was only observed.
+    pub action: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// One kernel table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// `allow`, `block`, `overrides`, `sources` or `bans`.
+    pub name: String,
+    /// Entries in it now.
+    pub entries: u64,
+    /// Entries that fit.
+    pub capacity: u64,
+    /// What happens when it is full.
+    pub when_full: String,
+}
+
+/// One list of entries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Its name.
+    pub name: ListName,
+    /// What it does.
+    pub kind: ListKind,
+    /// Entries in it, those that a wider entry covers included.
+    pub entries: u64,
+}
+
+/// A number with a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedCount {
+    /// The name.
+    pub name: String,
+    /// The number.
+    pub count: u64,
+}
