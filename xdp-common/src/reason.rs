@@ -75,7 +75,7 @@ reasons! {
     VlanTooDeep = 9, "vlan_too_deep", Drop;
     /// The frame ends before the IPv4 header or the length that the header states.
     Ipv4Truncated = 10, "ipv4_truncated", Drop;
-    /// Not version 4, a header under 20 bytes, or a total length under the header's.
+    /// Not version 4, a header under 20 bytes, or a total length under the header's (but zero, which stands for the frame's).
     Ipv4Malformed = 11, "ipv4_malformed", Drop;
     /// The frame ends before the IPv6 header, its extension headers or the length it states.
     Ipv6Truncated = 12, "ipv6_truncated", Drop;
@@ -102,7 +102,7 @@ reasons! {
     Blocklisted = 32, "blocklisted", Drop;
     /// The source is banned for a time after repeated strikes.
     Banned = 33, "banned", Drop;
-    /// A set of TCP flags that no stack sends: none, SYN with FIN or RST, FIN without ACK.
+    /// A set of TCP flags that no stack sends: none, SYN with FIN or RST, FIN without ACK or RST.
     TcpFlags = 34, "tcp_flags", Drop;
     /// Source and destination address are the same (land attack).
     Land = 35, "land", Drop;

@@ -18,12 +18,21 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     let header: Ipv4Hdr = read_or(view, start, Reason::Ipv4Truncated)?;
     let header_len = usize::from(header.vihl & 0x0f).wrapping_mul(4);
     let total_len = usize::from(u16::from_be_bytes(header.tot_len));
-    if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || total_len < header_len {
+    // Segmentation offload states no length in what it hands over in one piece when that is over
+    // 64 KiB (BIG TCP, Linux 6.3, include/net/ip.h, `iph_set_totlen`); the frame's own is the
+    // bound then.
+    let unstated = total_len == 0;
+    let contradiction = total_len < header_len && !unstated;
+    if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || contradiction {
         return ControlFlow::Break(Reason::Ipv4Malformed);
     }
     // `start` is at most 22 and both lengths fit 16 bits: no overflow.
-    let end = start.wrapping_add(total_len);
-    if end > view.len() {
+    let end = if unstated {
+        view.len()
+    } else {
+        start.wrapping_add(total_len)
+    };
+    if end > view.len() || start.wrapping_add(header_len) > end {
         return ControlFlow::Break(Reason::Ipv4Truncated);
     }
     let word = u16::from_be_bytes(header.frags);

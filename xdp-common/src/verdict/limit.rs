@@ -126,8 +126,8 @@ fn conforms<T: Tables, W: Word>(tat: W, limit: &Limit, units: u64, now: u64, tab
     false
 }
 
-/// Cost of `units`, rounded up to a whole nanosecond. Units fit 20 bits and a cost 47, see
-/// [`Limit::bytes`]: no overflow.
+/// Cost of `units`, rounded up to a whole nanosecond. A cost fits 46 bits (one unit per
+/// second) and a frame 17: no overflow.
 #[inline(always)]
 fn cost_ns(limit: &Limit, units: u64) -> u64 {
     let exact = units.wrapping_mul(limit.cost_fp);

@@ -79,7 +79,7 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     lists::check_block(&packet, tables, clock)?;
     let source = source_key(&packet.source, policy);
     ban::check_ban(&packet, &source, tables, clock)?;
-    sanity::check_sanity(&packet, policy)?;
+    sanity::check_sanity(view, &packet, policy)?;
     limit::check_limits(&packet, &source, tables, policy, clock.now())
 }
 

@@ -4,27 +4,46 @@ use core::ops::ControlFlow;
 
 use crate::abi::{FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Policy};
 use crate::packet::tcp_flags::{ACK, FIN, RST, SYN};
-use crate::packet::{Address, Packet, Transport, protocol};
+use crate::packet::{Address, Packet, PacketView, Transport, protocol};
 use crate::reason::Reason;
 
 #[inline(always)]
-pub(super) fn check_sanity(packet: &Packet, policy: &Policy) -> ControlFlow<Reason> {
+pub(super) fn check_sanity<V: PacketView + ?Sized>(
+    view: &V,
+    packet: &Packet,
+    policy: &Policy,
+) -> ControlFlow<Reason> {
     if policy.flags & FLAG_SANITY_TCP_FLAGS != 0
         && let Transport::Tcp { flags, .. } = packet.transport
         && is_impossible(flags)
     {
         return ControlFlow::Break(Reason::TcpFlags);
     }
-    if policy.flags & FLAG_SANITY_LAND != 0 && packet.source == packet.destination {
+    if policy.flags & FLAG_SANITY_LAND != 0
+        && packet.source == packet.destination
+        && !is_from_loopback_device(view)
+    {
         return ControlFlow::Break(Reason::Land);
     }
-    if policy.flags & FLAG_SANITY_MARTIAN != 0 && is_martian(packet) {
+    if policy.flags & FLAG_SANITY_MARTIAN != 0
+        && is_martian(packet)
+        && !is_from_loopback_device(view)
+    {
         return ControlFlow::Break(Reason::MartianSource);
     }
     ControlFlow::Continue(())
 }
 
-/// RFC 9293, section 3.10: every segment of a connection but the first SYN and a RST carries ACK,
+/// A host talks to itself from any of its addresses to any of them, over the one device whose
+/// frames have no Ethernet addresses (drivers/net/loopback.c). On a wire such a frame is for
+/// nobody, and no stack takes it. Read last: nearly no packet gets here.
+#[inline(always)]
+fn is_from_loopback_device<V: PacketView + ?Sized>(view: &V) -> bool {
+    let addresses: Option<([u8; 8], [u8; 4])> = view.read(0).zip(view.read(8));
+    addresses == Some(([0; 8], [0; 4]))
+}
+
+/// RFC 9293, section 3.10: every segment of a connection but the first SYN and an RST carries ACK,
 /// and SYN goes with neither FIN nor RST.
 #[inline(always)]
 fn is_impossible(flags: u8) -> bool {

@@ -1,0 +1,239 @@
+//! The tables in host memory, and what frames of the suites have in common.
+
+#![allow(dead_code, reason = "each suite takes what it needs")]
+#![allow(unreachable_pub, reason = "a module of several test crates")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: what fails there fails the test"
+)]
+
+pub mod frames;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xdp_common::abi::{
+    ABI_VERSION, Ban, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault, Limits,
+    MODE_ENFORCE, Plain, Policy, Source, SourceKey,
+};
+use xdp_common::packet::Address;
+use xdp_common::reason::Reason;
+use xdp_common::verdict::{
+    BanState, EntryState, SourceState, Tables, Verdict, Word, decide, source_key,
+};
+
+/// A policy that enforces and checks everything, and limits nothing.
+pub fn policy() -> Policy {
+    let mut mask = [0; 16];
+    mask[..8].fill(255);
+    Policy {
+        version: ABI_VERSION,
+        mode: MODE_ENFORCE,
+        flags: FLAG_SANITY_LAND | FLAG_SANITY_MARTIAN | FLAG_SANITY_TCP_FLAGS,
+        source_len_v4: 32,
+        source_len_v6: 64,
+        source_mask_v4: [255; 4],
+        source_mask_v6: mask,
+        ..Policy::ZERO
+    }
+}
+
+/// Leading bits, and the address.
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix(pub u32, pub Address);
+
+impl Prefix {
+    fn covers(&self, address: &Address) -> bool {
+        let bits = |address: &Address| match address {
+            Address::V4(a) => (4, u128::from(u32::from_be_bytes(*a)) << 96),
+            Address::V6(a) => (6, u128::from_be_bytes(*a)),
+        };
+        let ((family, ours), (other, theirs)) = (bits(&self.1), bits(address));
+        let shift = 128 - self.0;
+        family == other && (shift == 128 || ours >> shift == theirs >> shift)
+    }
+}
+
+/// A list entry with its hits.
+#[derive(Default)]
+pub struct HostEntry {
+    pub expires_ns: u64,
+    pub hits: AtomicU64,
+}
+
+/// Words of a source, in the order of the ABI's fields.
+#[derive(Default)]
+pub struct Words([AtomicU64; Source::LAYOUT.len()]);
+
+/// Tables without a kernel. Lists are small and searched from end to end; sources are those that
+/// the test names, and any other finds no room.
+pub struct HostTables {
+    pub policy: Policy,
+    pub allow: Vec<(Prefix, HostEntry)>,
+    pub block: Vec<(Prefix, HostEntry)>,
+    pub overrides: Vec<(Prefix, Limits)>,
+    sources: Vec<(SourceKey, Words)>,
+    bans: Mutex<Vec<(SourceKey, Ban)>>,
+    faults: Mutex<Vec<Fault>>,
+}
+
+impl HostTables {
+    pub fn new(policy: Policy, sources: &[Address]) -> Self {
+        let known = |address| (source_key(address, &policy), Words::default());
+        Self {
+            policy,
+            allow: Vec::new(),
+            block: Vec::new(),
+            overrides: Vec::new(),
+            sources: sources.iter().map(known).collect(),
+            bans: Mutex::default(),
+            faults: Mutex::default(),
+        }
+    }
+
+    /// Judges a frame at a time.
+    pub fn judge(&self, frame: &[u8], now: u64) -> Verdict {
+        decide(&frame, self, || now)
+    }
+
+    /// The reason of the frame at a time.
+    pub fn reason(&self, frame: &[u8], now: u64) -> Reason {
+        self.judge(frame, now).reason
+    }
+
+    pub fn key(&self, address: &Address) -> SourceKey {
+        source_key(address, &self.policy)
+    }
+
+    pub fn ban_of(&self, address: &Address) -> Option<Ban> {
+        let key = self.key(address);
+        let bans = self.bans.lock().unwrap();
+        bans.iter().find(|(k, _)| *k == key).map(|(_, ban)| *ban)
+    }
+
+    pub fn set_ban(&self, key: &SourceKey, ban: Ban) {
+        let mut bans = self.bans.lock().unwrap();
+        bans.retain(|(k, _)| k != key);
+        bans.push((*key, ban));
+    }
+
+    pub fn words(&self, address: &Address) -> Option<&Words> {
+        self.source(&self.key(address), 0)
+    }
+
+    pub fn faults(&self) -> Vec<Fault> {
+        self.faults.lock().unwrap().clone()
+    }
+}
+
+impl Tables for HostTables {
+    type Entry<'a> = &'a HostEntry;
+    type Ban<'a> = HostBan;
+    type Source<'a> = &'a Words;
+
+    fn policy(&self) -> Option<&Policy> {
+        Some(&self.policy)
+    }
+
+    fn allowed(&self, source: &Address) -> Option<&HostEntry> {
+        longest(&self.allow, source)
+    }
+
+    fn blocked(&self, source: &Address) -> Option<&HostEntry> {
+        longest(&self.block, source)
+    }
+
+    fn ban(&self, source: &SourceKey) -> Option<HostBan> {
+        let bans = self.bans.lock().unwrap();
+        let found = bans.iter().find(|(key, _)| key == source);
+        found.map(|(_, ban)| HostBan(*ban))
+    }
+
+    fn limits(&self, source: &Address) -> Option<&Limits> {
+        longest(&self.overrides, source)
+    }
+
+    fn source(&self, key: &SourceKey, _now: u64) -> Option<&Words> {
+        let found = self.sources.iter().find(|(known, _)| known == key);
+        found.map(|(_, words)| words)
+    }
+
+    fn start_ban(&self, key: &SourceKey, ban: &Ban) {
+        self.set_ban(key, *ban);
+    }
+
+    fn fault(&self, fault: Fault) {
+        self.faults.lock().unwrap().push(fault);
+    }
+}
+
+fn longest<'a, V>(list: &'a [(Prefix, V)], address: &Address) -> Option<&'a V> {
+    list.iter()
+        .filter(|(prefix, _)| prefix.covers(address))
+        .max_by_key(|(prefix, _)| prefix.0)
+        .map(|(_, value)| value)
+}
+
+impl EntryState for &HostEntry {
+    fn expires_ns(&self) -> u64 {
+        self.expires_ns
+    }
+
+    fn hit(&self, _bytes: u64) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A copy of a stored ban; its hits are not kept.
+pub struct HostBan(Ban);
+
+impl BanState for HostBan {
+    fn get(&self) -> Ban {
+        self.0
+    }
+
+    fn until_ns(&self) -> u64 {
+        self.0.until_ns
+    }
+
+    fn hit(&self, _bytes: u64) {}
+}
+
+/// One word.
+#[derive(Clone, Copy)]
+pub struct HostWord<'a>(&'a AtomicU64);
+
+impl Word for HostWord<'_> {
+    fn load(self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn store(self, value: u64) {
+        self.0.store(value, Ordering::SeqCst);
+    }
+
+    fn add(self, n: u64) {
+        self.0.fetch_add(n, Ordering::SeqCst);
+    }
+
+    fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64> {
+        let swap =
+            |a: &AtomicU64| a.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
+        swap(self.0).map(drop)
+    }
+}
+
+macro_rules! source_words {
+    ($($index:literal $field:ident)+) => {
+        impl<'a> SourceState for &'a Words {
+            type Word = HostWord<'a>;
+            $(
+                fn $field(&self) -> HostWord<'a> {
+                    HostWord(&self.0[$index])
+                }
+            )+
+        }
+    };
+}
+source_words!(0 tat_packets 1 tat_bytes 2 tat_tcp_new 3 strikes 4 packets 5 bytes
+    6 dropped_packets 7 dropped_bytes 9 last_seen_ns);
