@@ -1,0 +1,12 @@
+//! Test harness: network namespaces, frames, traffic, the daemon under test, and the sandbox run
+//! that shows all of it.
+
+pub mod daemon;
+pub mod kernel;
+pub mod netns;
+pub mod oracle;
+pub mod packet;
+pub mod prometheus;
+pub mod sandbox;
+pub mod traffic;
+pub mod wait;

@@ -1,0 +1,491 @@
+//! Modes, policies that can't be used, sources, interfaces, sanity, and every reason by name.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: what fails there fails the test"
+)]
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use xdp_common::abi::{ABI_VERSION, Fault, MODE_ENFORCE, Plain, Policy};
+use xdp_common::reason::{Action, Class, Reason};
+use xdp_tests::kernel::{self, Kernel, LOOPBACK, Sizes, UNNAMED_INTERFACE, policy};
+use xdp_tests::oracle::{Limits, Listed, Rate, Rules};
+use xdp_tests::packet::{Extension, Flags, Packet, ether_type, protocol};
+use xdp_tests::require_kernel;
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn from(source: &str) -> Packet {
+    if source.contains(':') {
+        Packet::v6(source, "2001:db8:1::1").udp(1, 2)
+    } else {
+        Packet::v4(source, "198.51.100.1").udp(1, 2)
+    }
+}
+
+/// A frame for each reason to drop, under [`all_reasons`].
+fn offenders() -> Vec<(Reason, Vec<u8>)> {
+    let v4 = || Packet::v4("203.0.113.7", "198.51.100.1");
+    let v6 = || Packet::v6("2001:db8::7", "2001:db8:1::1");
+    let bare = |number, bytes| v4().protocol(number).payload(vec![0; bytes]).build();
+    let with = |mut frame: Vec<u8>, at: usize, byte: u8| {
+        frame[at] = byte;
+        frame
+    };
+    let nine = (0..9).fold(v6(), |p, _| p.extension(Extension::Destination(8)));
+    vec![
+        (
+            Reason::EthernetTruncated,
+            v4().vlan(1).build()[..17].to_vec(),
+        ),
+        (Reason::VlanTooDeep, v4().vlan(1).vlan(2).vlan(3).build()),
+        (Reason::Ipv4Truncated, v4().build()[..33].to_vec()),
+        (Reason::Ipv4Malformed, with(v4().build(), 14, 0x44)),
+        (Reason::Ipv6Truncated, v6().build()[..53].to_vec()),
+        (Reason::Ipv6Malformed, with(v6().build(), 14, 0x50)),
+        (Reason::Ipv6ExtensionsTooDeep, nine.udp(1, 2).build()),
+        (Reason::TcpTruncated, bare(protocol::TCP, 19)),
+        (Reason::TcpMalformed, bare(protocol::TCP, 20)),
+        (Reason::UdpTruncated, bare(17, 7)),
+        (Reason::UdpMalformed, bare(17, 8)),
+        (Reason::IcmpTruncated, bare(protocol::ICMP, 7)),
+        (
+            Reason::Icmpv6Truncated,
+            v6().protocol(protocol::ICMPV6).payload([0; 7]).build(),
+        ),
+        (
+            Reason::TinyFragment,
+            v4().protocol(protocol::TCP)
+                .payload([0; 16])
+                .fragment(1, 0, true)
+                .build(),
+        ),
+        (Reason::Blocklisted, from("203.0.113.32").build()),
+        (Reason::Banned, from("203.0.113.33").build()),
+        (Reason::TcpFlags, v4().tcp(1, 2, Flags::NONE).build()),
+        (
+            Reason::Land,
+            Packet::v4("203.0.113.7", "203.0.113.7").udp(1, 2).build(),
+        ),
+        (Reason::MartianSource, from("127.0.0.1").build()),
+        (Reason::RatePackets, from("203.0.113.37").build()),
+        (Reason::RateBytes, from("203.0.113.38").build()),
+        (
+            Reason::RateTcpNew,
+            Packet::v4("203.0.113.39", "198.51.100.1")
+                .tcp(1, 2, Flags::SYN)
+                .build(),
+        ),
+    ]
+}
+
+/// Rules under which each of [`offenders`] meets its reason with its first packet.
+fn all_reasons() -> Rules {
+    let nothing = Some(Rate::new(1, 0));
+    Rules {
+        block: vec![Listed::forever(net("203.0.113.32/32"))],
+        overrides: vec![
+            (
+                net("203.0.113.37/32"),
+                Limits {
+                    packets: nothing,
+                    ..Limits::default()
+                },
+            ),
+            (
+                net("203.0.113.38/32"),
+                Limits {
+                    bytes: nothing,
+                    ..Limits::default()
+                },
+            ),
+            (
+                net("203.0.113.39/32"),
+                Limits {
+                    tcp_new: nothing,
+                    ..Limits::default()
+                },
+            ),
+        ],
+        ..Rules::default()
+    }
+}
+
+fn loaded(rules: &Rules) -> Kernel {
+    let mut kernel = Kernel::load().unwrap();
+    kernel.apply(rules).unwrap();
+    let now = kernel::boot_ns().unwrap();
+    let ban = xdp_common::abi::Ban {
+        since_ns: now,
+        until_ns: now + 3_600_000_000_000,
+        ..xdp_common::abi::Ban::ZERO
+    };
+    kernel.ban(net("203.0.113.33/32"), ban).unwrap();
+    kernel
+}
+
+#[test]
+fn every_reason_to_drop_drops_and_is_counted() {
+    require_kernel!("every_reason_to_drop_drops_and_is_counted");
+    let kernel = loaded(&all_reasons());
+    let offenders = offenders();
+    for reason in Reason::ALL.iter().filter(|r| r.class() == Class::Drop) {
+        assert!(
+            offenders.iter().any(|(r, _)| r == reason),
+            "no frame for {reason:?}"
+        );
+    }
+    for (reason, frame) in offenders {
+        kernel.assert_drops(&frame, reason);
+    }
+}
+
+#[test]
+fn observe_drops_nothing() {
+    require_kernel!("observe_drops_nothing");
+    let kernel = loaded(&Rules {
+        enforce: false,
+        ..all_reasons()
+    });
+    for (reason, frame) in offenders() {
+        kernel.assert_passes(&frame, reason);
+    }
+    assert_eq!(kernel.counters().unwrap().packets_with_outcome(true), 0);
+    // What would have been dropped is counted for the source all the same.
+    let source = kernel.source(net("203.0.113.37/32")).unwrap().unwrap();
+    assert_eq!((source.packets, source.dropped_packets), (1, 1));
+}
+
+#[test]
+fn an_observed_reason_passes_and_the_others_drop() {
+    require_kernel!("an_observed_reason_passes_and_the_others_drop");
+    let observed = BTreeSet::from([
+        "blocklisted",
+        "rate_bytes",
+        "tcp_malformed",
+        "martian_source",
+    ]);
+    let kernel = loaded(&Rules {
+        observed: observed.clone(),
+        ..all_reasons()
+    });
+    for (reason, frame) in offenders() {
+        if observed.contains(reason.name()) {
+            kernel.assert_passes(&frame, reason);
+        } else {
+            kernel.assert_drops(&frame, reason);
+        }
+    }
+}
+
+#[test]
+fn a_mode_that_is_neither_drops_nothing() {
+    require_kernel!("a_mode_that_is_neither_drops_nothing");
+    for mode in [0, 3, u32::MAX] {
+        let mut kernel = loaded(&all_reasons());
+        kernel
+            .set_policy(&Policy {
+                mode,
+                ..policy(&all_reasons())
+            })
+            .unwrap();
+        for (reason, frame) in offenders() {
+            kernel.assert_passes(&frame, reason);
+        }
+    }
+}
+
+#[test]
+fn no_policy_passes_and_is_counted() {
+    require_kernel!("no_policy_passes_and_is_counted");
+    let kernel = Kernel::load().unwrap();
+    for (_, frame) in offenders() {
+        kernel.assert_passes(&frame, Reason::NoPolicy);
+    }
+    kernel.assert_passes(&Packet::other(ether_type::ARP).build(), Reason::NoPolicy);
+}
+
+#[test]
+fn policy_version_mismatch_passes_and_is_counted() {
+    require_kernel!("policy_version_mismatch_passes_and_is_counted");
+    let mut kernel = loaded(&all_reasons());
+    for version in [ABI_VERSION + 1, u32::MAX] {
+        let other = Policy {
+            version,
+            mode: MODE_ENFORCE,
+            ..policy(&all_reasons())
+        };
+        kernel.set_policy(&other).unwrap();
+        for (_, frame) in offenders() {
+            kernel.assert_passes(&frame, Reason::PolicyMismatch);
+        }
+    }
+    kernel.set_policy(&policy(&all_reasons())).unwrap();
+    kernel.assert_drops(&from("203.0.113.32").build(), Reason::Blocklisted);
+}
+
+#[test]
+fn every_policy_slot_can_be_active() {
+    require_kernel!("every_policy_slot_can_be_active");
+    let mut kernel = loaded(&all_reasons());
+    let frame = from("203.0.113.32").build();
+    for round in 0..40 {
+        let rules = Rules {
+            enforce: round % 2 == 0,
+            ..all_reasons()
+        };
+        kernel.set_policy(&policy(&rules)).unwrap();
+        if rules.enforce {
+            kernel.assert_drops(&frame, Reason::Blocklisted);
+        } else {
+            kernel.assert_passes(&frame, Reason::Blocklisted);
+        }
+    }
+}
+
+/// With the table that ships a new source takes the place of an old one; this one is a hash of one
+/// entry, so that there is no place to take.
+#[test]
+fn a_source_that_finds_no_room_passes_and_is_counted() {
+    require_kernel!("a_source_that_finds_no_room_passes_and_is_counted");
+    let mut kernel = Kernel::load_with(&Sizes {
+        entries: vec![("SOURCES", 1)],
+        sources_never_evicted: true,
+    })
+    .unwrap();
+    let limits = Limits {
+        packets: Some(Rate::new(1, 1)),
+        ..Limits::default()
+    };
+    kernel
+        .apply(&Rules {
+            limits,
+            ..Rules::default()
+        })
+        .unwrap();
+    kernel.assert_passes(&from("203.0.113.1").build(), Reason::Accepted);
+    kernel.assert_drops(&from("203.0.113.1").build(), Reason::RatePackets);
+    for number in 1..=3 {
+        kernel.assert_passes(&from("203.0.113.2").build(), Reason::SourceUntracked);
+        assert_eq!(kernel.faults(Fault::SourceTableFull).unwrap(), number);
+    }
+}
+
+#[test]
+fn interfaces_are_counted_apart() {
+    require_kernel!("interfaces_are_counted_apart");
+    let mut kernel = loaded(&all_reasons());
+    let frame = from("203.0.113.32").build();
+    for slot in [0u32, 1, 7, 14] {
+        let mut named = policy(&all_reasons());
+        // The others are interfaces that no frame of a test run comes from.
+        named.interfaces = std::array::from_fn(|n| 1000 + n as u32);
+        named.interfaces[slot as usize] = LOOPBACK;
+        kernel.set_policy(&named).unwrap();
+        let judged = kernel.judge(&frame).unwrap();
+        assert_eq!(
+            (judged.action, judged.reason()),
+            (Action::Drop, Reason::Blocklisted)
+        );
+        assert_eq!(judged.slot.interface, slot);
+    }
+    // The last slot is for those without a name, also when a policy writes one there.
+    let mut named = policy(&all_reasons());
+    named.interfaces = [0; 16];
+    kernel.set_policy(&named).unwrap();
+    assert_eq!(
+        kernel.judge(&frame).unwrap().slot.interface,
+        UNNAMED_INTERFACE
+    );
+}
+
+#[test]
+fn ipv6_sources_count_by_64_and_configurable() {
+    require_kernel!("ipv6_sources_count_by_64_and_configurable");
+    let limits = Limits {
+        packets: Some(Rate::new(1, 1)),
+        ..Limits::default()
+    };
+    // Of two addresses that differ first in bit 64 (counted from 1), then in bit 65.
+    let in_64 = ["2001:db8:0:2::1", "2001:db8:0:2:8000::1", "2001:db8:0:3::1"];
+    for (bits, third_shares) in [(64, false), (63, true)] {
+        let kernel = loaded(&Rules {
+            source_bits_v6: bits,
+            limits,
+            ..Rules::default()
+        });
+        kernel.assert_passes(&from(in_64[0]).build(), Reason::Accepted);
+        kernel.assert_drops(&from(in_64[1]).build(), Reason::RatePackets);
+        if third_shares {
+            kernel.assert_drops(&from(in_64[2]).build(), Reason::RatePackets);
+        } else {
+            kernel.assert_passes(&from(in_64[2]).build(), Reason::Accepted);
+        }
+    }
+    let kernel = loaded(&Rules {
+        source_bits_v6: 128,
+        limits,
+        ..Rules::default()
+    });
+    kernel.assert_passes(&from("2001:db8::1").build(), Reason::Accepted);
+    kernel.assert_passes(&from("2001:db8::2").build(), Reason::Accepted);
+    kernel.assert_drops(&from("2001:db8::1").build(), Reason::RatePackets);
+}
+
+#[test]
+fn ipv4_sources_count_by_32_and_configurable() {
+    require_kernel!("ipv4_sources_count_by_32_and_configurable");
+    let limits = Limits {
+        packets: Some(Rate::new(1, 1)),
+        ..Limits::default()
+    };
+    for (bits, shared) in [(32, false), (24, true), (8, true)] {
+        let kernel = loaded(&Rules {
+            source_bits_v4: bits,
+            limits,
+            ..Rules::default()
+        });
+        kernel.assert_passes(&from("203.0.113.7").build(), Reason::Accepted);
+        kernel.assert_drops(&from("203.0.113.7").build(), Reason::RatePackets);
+        let neighbour = from("203.0.113.8").build();
+        if shared {
+            kernel.assert_drops(&neighbour, Reason::RatePackets);
+        } else {
+            kernel.assert_passes(&neighbour, Reason::Accepted);
+        }
+        kernel.assert_passes(&from("204.0.113.7").build(), Reason::Accepted);
+    }
+}
+
+/// RFC 9293: of the four flags that control a connection, which sets are never sent.
+#[test]
+fn every_set_of_tcp_flags() {
+    require_kernel!("every_set_of_tcp_flags");
+    let kernel = loaded(&Rules::default());
+    for flags in 0..=255u8 {
+        let has = |flag: Flags| flags & flag.0 != 0;
+        let impossible =
+            !(has(Flags::FIN) || has(Flags::SYN) || has(Flags::RST) || has(Flags::ACK))
+                || has(Flags::SYN) && (has(Flags::FIN) || has(Flags::RST))
+                || has(Flags::FIN) && !has(Flags::ACK) && !has(Flags::RST);
+        let frame = Packet::v4("203.0.113.7", "198.51.100.1")
+            .tcp(1, 2, Flags(flags))
+            .build();
+        if impossible {
+            kernel.assert_drops(&frame, Reason::TcpFlags);
+        } else {
+            kernel.assert_passes(&frame, Reason::Accepted);
+        }
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_a_source_and_their_neighbours() {
+    require_kernel!("addresses_that_cannot_be_a_source_and_their_neighbours");
+    let kernel = loaded(&Rules::default());
+    for source in [
+        "0.0.0.0",
+        "0.0.0.1",
+        "0.255.255.255",
+        "127.0.0.0",
+        "127.255.255.255",
+        "224.0.0.0",
+        "239.255.255.255",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "ff00::",
+        "ffff::1",
+        "::ffff:192.0.2.1",
+    ] {
+        kernel.assert_drops(&from(source).build(), Reason::MartianSource);
+    }
+    for source in [
+        "1.0.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "223.255.255.255",
+        "10.0.0.1",
+        "192.168.0.1",
+        "172.16.0.1",
+        "169.254.1.1",
+        "100.64.0.1",
+        "255.255.255.254",
+        "::2",
+        "fe80::1",
+        "fd00::1",
+        "fec0::1",
+        "64:ff9b::192.0.2.1",
+    ] {
+        kernel.assert_passes(&from(source).build(), Reason::Accepted);
+    }
+}
+
+#[test]
+fn a_host_without_an_address_may_ask_for_one() {
+    require_kernel!("a_host_without_an_address_may_ask_for_one");
+    let kernel = loaded(&Rules::default());
+    let v4 = || Packet::v4("0.0.0.0", "255.255.255.255");
+    kernel.assert_passes(&v4().udp(68, 67).build(), Reason::Accepted);
+    kernel.assert_drops(&v4().udp(67, 68).build(), Reason::MartianSource);
+    kernel.assert_passes(&v4().protocol(2).payload([0; 8]).build(), Reason::Accepted);
+    kernel.assert_drops(&v4().icmp(8, 0).build(), Reason::MartianSource);
+    let v6 = || Packet::v6("::", "ff02::1:ff00:1");
+    kernel.assert_passes(&v6().icmp(135, 0).build(), Reason::Accepted);
+    let report = v6().extension(Extension::HopByHop(8)).icmp(143, 0);
+    kernel.assert_passes(&report.build(), Reason::Accepted);
+    kernel.assert_drops(&v6().udp(546, 547).build(), Reason::MartianSource);
+}
+
+#[test]
+fn a_host_may_talk_to_itself_over_its_loopback_device() {
+    require_kernel!("a_host_may_talk_to_itself_over_its_loopback_device");
+    let kernel = loaded(&Rules::default());
+    let own = |address: &str| {
+        Packet::v4(address, address)
+            .tcp(40000, 80, Flags::SYN)
+            .build()
+    };
+    let over_loopback = |mut frame: Vec<u8>| {
+        frame[..12].fill(0);
+        frame
+    };
+    for address in ["127.0.0.1", "198.51.100.1"] {
+        kernel.assert_passes(&over_loopback(own(address)), Reason::Accepted);
+        kernel.assert_drops(&own(address), Reason::Land);
+    }
+    let mut one_byte_is_not_enough = over_loopback(own("127.0.0.1"));
+    one_byte_is_not_enough[11] = 1;
+    kernel.assert_drops(&one_byte_is_not_enough, Reason::Land);
+}
+
+#[test]
+fn checks_that_are_off_find_nothing() {
+    require_kernel!("checks_that_are_off_find_nothing");
+    let frames = [
+        Packet::v4("203.0.113.7", "198.51.100.1")
+            .tcp(1, 2, Flags::NONE)
+            .build(),
+        Packet::v4("203.0.113.7", "203.0.113.7").udp(1, 2).build(),
+        from("127.0.0.1").build(),
+    ];
+    let reasons = [Reason::TcpFlags, Reason::Land, Reason::MartianSource];
+    for on in 0..3 {
+        let kernel = loaded(&Rules {
+            check_tcp_flags: on == 0,
+            check_land: on == 1,
+            check_martians: on == 2,
+            ..Rules::default()
+        });
+        for (number, frame) in frames.iter().enumerate() {
+            if number == on {
+                kernel.assert_drops(frame, reasons[number]);
+            } else {
+                kernel.assert_passes(frame, Reason::Accepted);
+            }
+        }
+    }
+}
