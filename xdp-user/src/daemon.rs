@@ -68,6 +68,10 @@ pub fn run(options: Options) -> Result<()> {
         .into());
     }
     logging::start(&config.log)?;
+    // First of all, so that a second daemon is told of the first and not of its locked state.
+    let listener =
+        server::listen_blocking(&config.control.socket, config.control.socket_mode.bits())?;
+    let _socket = SocketFile(config.control.socket.clone());
     let state = State::open(&config.state.directory)?;
     let mut datapath =
         KernelDatapath::load(capacity(&config), log_level(config.log.datapath)).map_err(kind_of)?;
@@ -77,12 +81,9 @@ pub fn run(options: Options) -> Result<()> {
     let diagnostics = (config.log.datapath != DatapathLog::Off)
         .then(|| datapath.diagnostics())
         .transpose()?;
-    let listener =
-        server::listen_blocking(&config.control.socket, config.control.socket_mode.bits())?;
     drop_privileges()?;
 
     let metrics = config.metrics.clone();
-    let socket = config.control.socket.clone();
     let control =
         Control::start(Box::new(datapath), state, config, overrides, path).map_err(kind_of_any)?;
     let (handle, ended) = control.spawn()?;
@@ -90,7 +91,7 @@ pub fn run(options: Options) -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let served = runtime.block_on(async {
+    runtime.block_on(async {
         let events = tokio::spawn(pass_on(Events::new(ring)?, handle.clone()));
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
@@ -102,11 +103,18 @@ pub fn run(options: Options) -> Result<()> {
             .await
             .context("the control task ended before its time")?;
         served
-    });
-    if let Err(error) = std::fs::remove_file(&socket) {
-        tracing::debug!("the control socket was gone already: {error}");
+    })
+}
+
+/// The control socket's file, removed however the daemon ends, also on its way up.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!("the control socket was gone already: {error}");
+        }
     }
-    served
 }
 
 fn load_config(options: &Options) -> Result<(Config, String)> {
@@ -239,11 +247,9 @@ async fn pass_on(mut events: Events, control: Handle) {
     loop {
         match events.next().await {
             Ok(batch) => {
-                let noted = control
-                    .call(move |c| batch.iter().try_for_each(|event| c.note_event(event)))
-                    .await;
+                let noted = control.call(move |c| c.note_events(&batch)).await;
                 if let Err(error) = noted {
-                    tracing::warn!("an event was not noted: {error:#}");
+                    tracing::warn!("events were not noted: {error:#}");
                 }
             }
             Err(error) => {

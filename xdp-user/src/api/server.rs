@@ -21,6 +21,7 @@ use super::types::{
 };
 use crate::config::{ConfigError, LoadError};
 use crate::control::Handle;
+use crate::datapath::DatapathError;
 use crate::lists::{self, Bounds};
 
 /// Largest list text that `import` takes.
@@ -46,7 +47,7 @@ impl IntoResponse for Refused {
         let status = if details.is_some() {
             StatusCode::UNPROCESSABLE_ENTITY
         } else {
-            StatusCode::BAD_REQUEST
+            status_of(&self.0)
         };
         let error = match &details {
             Some(_) => "the configuration has mistakes; the one in force stays".to_owned(),
@@ -60,6 +61,29 @@ impl IntoResponse for Refused {
             }),
         )
             .into_response()
+    }
+}
+
+/// Tells a request that can't be meant from one that the kernel or the disk refused.
+fn status_of(error: &anyhow::Error) -> StatusCode {
+    let kernel = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<DatapathError>());
+    match kernel {
+        Some(DatapathError::Privilege { .. }) => StatusCode::FORBIDDEN,
+        Some(DatapathError::NoNative { .. } | DatapathError::Unsupported { .. }) => {
+            StatusCode::NOT_IMPLEMENTED
+        }
+        Some(
+            DatapathError::Full { .. }
+            | DatapathError::NoInterface { .. }
+            | DatapathError::Occupied { .. }
+            | DatapathError::Kernel { .. },
+        ) => StatusCode::INTERNAL_SERVER_ERROR,
+        None if error.chain().any(|cause| cause.is::<rusqlite::Error>()) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        None => StatusCode::BAD_REQUEST,
     }
 }
 

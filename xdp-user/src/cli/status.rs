@@ -69,7 +69,7 @@ fn render_head(status: &Status, now: Timestamp) -> String {
         status.version,
         status.pid,
         status.mode,
-        format::printable(&config.path),
+        config_name(&config.path),
         format::time(config.loaded),
         format::plural(config.reloads, "reload", "reloads"),
         format::count(config.refused),
@@ -92,6 +92,13 @@ fn render_head(status: &Status, now: Timestamp) -> String {
         verified.unwrap_or_default(),
         format::count(status.bans),
     )
+}
+
+fn config_name(path: &str) -> String {
+    if path.is_empty() {
+        return "built-in defaults".to_owned();
+    }
+    format::printable(path)
 }
 
 fn render_warnings(warnings: &[String]) -> String {

@@ -173,7 +173,7 @@ section! {
 section! {
     /// Checks for packets that no honest host sends.
     pub struct Sanity, "sanity", repeated: false {
-        /// Drop TCP segments with impossible flags: none at all, SYN with FIN or RST, FIN without ACK.
+        /// Drop TCP segments with impossible flags: none at all, SYN with FIN or RST, FIN without ACK or RST.
         tcp_flags: bool as Boolean = Default::Is("true"), Live;
         /// Drop packets whose source address is their destination (land attack).
         land: bool as Boolean = Default::Is("true"), Live;

@@ -60,15 +60,24 @@ impl Control {
         Ok(report)
     }
 
-    /// Notes a ban that the program began.
-    pub fn note_event(&mut self, event: &Event) -> Result<()> {
+    /// Notes bans that the program began, all of them on disk at once.
+    pub fn note_events(&mut self, events: &[Event]) -> Result<()> {
+        let mut bans = Vec::new();
+        for event in events {
+            // A ban lifted since would come back with a restart.
+            if self.datapath.ban(&event.source)?.is_some() {
+                bans.extend(self.banned(event));
+            }
+        }
+        self.state.put_bans(&bans)
+    }
+
+    fn banned(&self, event: &Event) -> Option<BanRow> {
         let now = Self::now();
-        let Some(source) = decode_source(&event.source) else {
-            return Ok(());
-        };
+        let source = decode_source(&event.source)?;
         let (since, until) = (now.to_wall(event.time_ns), now.to_wall(event.until_ns));
         tracing::info!(%source, %until, level = event.level, reason = reason_name(event.reason), "banned");
-        self.state.put_ban(&BanRow {
+        Some(BanRow {
             source,
             since,
             until,
@@ -94,6 +103,7 @@ impl Control {
     pub(super) fn restore_bans(&mut self) -> Result<()> {
         let now = Self::now();
         let mut over = Vec::new();
+        let (mut lost, mut why) = (0u64, None);
         for row in self.state.bans()? {
             let ban = Ban {
                 until_ns: now.to_boot_ns(row.until),
@@ -105,13 +115,14 @@ impl Control {
             };
             if self.is_forgotten(&ban, now) {
                 over.push(row.source);
-                continue;
+            } else if let Err(error) = self.datapath.put_ban(&source_to_abi(&row.source), &ban) {
+                lost += 1;
+                why = Some(error);
             }
-            if let Err(error) = self.datapath.put_ban(&source_to_abi(&row.source), &ban) {
-                self.warnings.push(format!(
-                    "the ban of a source could not be restored: {error}"
-                ));
-            }
+        }
+        if let Some(error) = why {
+            self.warnings
+                .push(format!("{lost} bans could not be restored: {error}"));
         }
         self.state.remove_bans(&over)
     }
@@ -136,18 +147,21 @@ impl Control {
     /// Writes what the kernel holds, so that bans whose event was lost are on disk as well.
     pub(super) fn save_bans(&mut self) -> Result<()> {
         let now = Self::now();
-        for (key, ban) in self.datapath.bans()? {
-            if let Some(source) = decode_source(&key) {
-                self.state.put_ban(&BanRow {
-                    source,
+        let bans: Vec<BanRow> = self
+            .datapath
+            .bans()?
+            .iter()
+            .filter_map(|(key, ban)| {
+                Some(BanRow {
+                    source: decode_source(key)?,
                     since: now.to_wall(ban.since_ns),
                     until: now.to_wall(ban.until_ns),
                     level: ban.level,
                     reason: ban.reason,
-                })?;
-            }
-        }
-        Ok(())
+                })
+            })
+            .collect();
+        self.state.put_bans(&bans)
     }
 
     fn is_forgotten(&self, ban: &Ban, now: Moment) -> bool {

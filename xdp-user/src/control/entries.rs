@@ -52,6 +52,17 @@ pub struct Plan {
     pub remove: Vec<Prefix>,
 }
 
+impl Plan {
+    /// Brings the steps into an order in which no address that is blocked before and after the
+    /// plan gets through in between. Narrow entries are stored before a wider one may shrink, and
+    /// wide ones go before the narrower ones in them, which end later.
+    pub fn order(&mut self) {
+        self.put
+            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
+        self.remove.sort_by_key(Prefix::prefix_len);
+    }
+}
+
 /// What became of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -145,9 +156,7 @@ impl Entries {
 
     /// Takes a list's word on a prefix back.
     pub fn take(&mut self, prefix: &Prefix, list: ListId) -> Option<Member> {
-        let members = in_family!(mut self, prefix, |map, net| map.get_mut(&net).map(|node| &mut node.members))?;
-        let index = members.iter().position(|m| m.list == list)?;
-        let member = members.swap_remove(index);
+        let member = in_family!(mut self, prefix, |map, net| take_member(map, &net, list))?;
         if let Some(at) = member.expires {
             self.ends.remove(&(at, *prefix, list));
         }
@@ -223,6 +232,7 @@ impl Entries {
             };
             *stored = (*stored + put).saturating_sub(removed);
         }
+        plan.order();
         plan
     }
 
@@ -240,6 +250,28 @@ impl Entries {
             };
             *stored = stored.saturating_sub(1);
         }
+    }
+}
+
+fn take_member<P>(map: &mut PrefixMap<P, Node>, net: &P, list: ListId) -> Option<Member>
+where
+    P: prefix_trie::Prefix,
+{
+    let members = &mut map.get_mut(net)?.members;
+    let index = members.iter().position(|m| m.list == list)?;
+    let member = members.swap_remove(index);
+    prune(map, net);
+    Some(member)
+}
+
+/// Drops a node that says nothing any more.
+fn prune<P>(map: &mut PrefixMap<P, Node>, net: &P)
+where
+    P: prefix_trie::Prefix,
+{
+    let spent = |node: &Node| node.members.is_empty() && node.stored.is_none();
+    if map.get(net).is_some_and(spent) {
+        map.remove(net);
     }
 }
 
@@ -288,11 +320,9 @@ where
         }
         node.stored = wanted;
     }
-    if map
-        .get(net)
-        .is_some_and(|node| node.members.is_empty() && node.stored.is_none())
-    {
-        map.remove(net);
-    }
+    prune(map, net);
     (put, removed)
 }
+
+#[cfg(test)]
+mod tests;

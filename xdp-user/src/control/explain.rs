@@ -5,7 +5,7 @@ mod frame;
 use anyhow::Result;
 use xdp_common::abi::{Limit, Limits, Plain, Policy, Source};
 use xdp_common::reason::{Action, Reason};
-use xdp_common::verdict::Verdict;
+use xdp_common::verdict::{STALE_NS, Verdict};
 
 use super::bans::ban_view;
 use super::clock::Moment;
@@ -230,7 +230,11 @@ fn limit_levels(limits: &Limits, known: Option<&Source>, now: Moment) -> String 
         if limit.is_off() {
             return format!("{name} off");
         }
-        let ahead = tat.saturating_sub(now.boot_ns).min(limit.tolerance_ns);
+        let ahead = match tat.saturating_sub(now.boot_ns) {
+            // Left by another limit: the program starts anew.
+            stale if stale > limit.tolerance_ns.saturating_add(STALE_NS) => 0,
+            ahead => ahead.min(limit.tolerance_ns),
+        };
         let percent = ahead
             .saturating_mul(100)
             .checked_div(limit.tolerance_ns)

@@ -133,16 +133,14 @@ impl Control {
         for (prefix, limits) in &wanted {
             if self.stored_limits.get(prefix) != Some(limits) {
                 self.datapath.put_limits(prefix, &policy::limits(limits))?;
+                self.stored_limits.insert(*prefix, *limits);
             }
         }
-        for prefix in self
-            .stored_limits
-            .keys()
-            .filter(|prefix| !wanted.contains_key(prefix))
-        {
+        let stored: Vec<Prefix> = self.stored_limits.keys().copied().collect();
+        for prefix in stored.iter().filter(|prefix| !wanted.contains_key(prefix)) {
             self.datapath.remove_limits(prefix)?;
+            self.stored_limits.remove(prefix);
         }
-        self.stored_limits = wanted;
         Ok(())
     }
 
@@ -197,15 +195,19 @@ fn complete(base: &Limits, changed: &LimitFields) -> LimitFields {
     }
 }
 
+/// A change over an earlier one. A new rate drops the burst that was given with the old one.
 fn merge(old: Option<&LimitFields>, new: LimitFields) -> LimitFields {
     let old = old.cloned().unwrap_or_default();
+    let burst = |rate: &Option<String>, new: Option<String>, old: Option<String>| {
+        new.or(if rate.is_some() { None } else { old })
+    };
     LimitFields {
+        packets_burst: burst(&new.packets, new.packets_burst, old.packets_burst),
         packets: new.packets.or(old.packets),
-        packets_burst: new.packets_burst.or(old.packets_burst),
+        bytes_burst: burst(&new.bytes, new.bytes_burst, old.bytes_burst),
         bytes: new.bytes.or(old.bytes),
-        bytes_burst: new.bytes_burst.or(old.bytes_burst),
+        tcp_new_burst: burst(&new.tcp_new, new.tcp_new_burst, old.tcp_new_burst),
         tcp_new: new.tcp_new.or(old.tcp_new),
-        tcp_new_burst: new.tcp_new_burst.or(old.tcp_new_burst),
     }
 }
 

@@ -87,6 +87,7 @@ pub struct Control {
     interfaces: Vec<Interface>,
     generation: u64,
     warnings: Vec<String>,
+    last_complaint: String,
 }
 
 type Command = Box<dyn FnOnce(&mut Control) + Send>;
@@ -125,9 +126,10 @@ impl Handle {
         answered.await.context("the daemon is shutting down")?
     }
 
-    /// Asks the task to end; it detaches every interface on its way out.
+    /// Asks the task to end; it detaches every interface on its way out. Waits while the queue is
+    /// full: the task empties it, and a request that is lost would leave it running.
     pub fn shut_down(&self) {
-        if self.sender.try_send(Message::Shutdown).is_err() {
+        if self.sender.send(Message::Shutdown).is_err() {
             tracing::debug!("the control task has ended already");
         }
     }
@@ -166,6 +168,7 @@ impl Control {
             interfaces: Vec::new(),
             generation: 0,
             warnings: Vec::new(),
+            last_complaint: String::new(),
         };
         control.restore_entries()?;
         control.restore_limits()?;
@@ -217,8 +220,16 @@ impl Control {
             self.retry_unsettled(),
         ] {
             if let Err(error) = done {
-                tracing::warn!("{error:#}");
+                self.complain(format!("{error:#}"));
             }
+        }
+    }
+
+    /// Says once what every tick would say again.
+    fn complain(&mut self, what: String) {
+        if self.last_complaint != what {
+            tracing::warn!("{what}");
+            self.last_complaint = what;
         }
     }
 

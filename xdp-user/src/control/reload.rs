@@ -1,5 +1,7 @@
 //! Putting another configuration in force, all of it or none, and attaching interfaces.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
 use xdp_common::abi::MAX_INTERFACES;
@@ -7,7 +9,7 @@ use xdp_common::abi::MAX_INTERFACES;
 use super::{Control, Interface, Overrides};
 use crate::api::types::{Apply, ApplyReport, ListKind};
 use crate::config::{Config, Loaded, Problem};
-use crate::domain::{AttachMode, IfName, Mode};
+use crate::domain::{AttachMode, IfName, Mode, Prefix};
 
 impl Overrides {
     /// A configuration with the command line's choices over it.
@@ -89,24 +91,32 @@ impl Control {
         let added = self.attach_new(&next)?;
         let before = std::mem::replace(&mut self.config, next);
         if let Err(error) = self.settle_config(&before) {
+            // Detached first, so that the policy no longer names them.
+            self.detach_named(&added);
             let next = std::mem::replace(&mut self.config, before);
             if let Err(second) = self.settle_config(&next) {
                 tracing::error!("could not take back a refused configuration: {second:#}");
             }
-            self.detach_named(&added);
             return Err(error);
         }
-        self.detach_unnamed()?;
-        self.publish_policy()?;
+        self.detach_unnamed();
+        if let Err(error) = self.publish_policy() {
+            // In force all the same: only counter slots of interfaces that went are still named.
+            report.warnings.push(format!("{error:#}"));
+        }
         Ok(report)
     }
 
     /// Brings entries, limits and policy from one configuration to the one now held.
     fn settle_config(&mut self, before: &Config) -> Result<()> {
         let (allow, block) = (self.config.allow.clone(), self.config.block.clone());
-        // The allowlist grows first, so that nobody on it is blocked for a moment.
-        self.change_config_entries(ListKind::Allow, &before.allow, &allow)?;
+        // The allowlist grows before the blocklist changes and shrinks after it: who passes under
+        // both configurations is not blocked for a moment in between.
+        let both: BTreeSet<Prefix> = before.allow.iter().chain(&allow).copied().collect();
+        let both: Vec<Prefix> = both.into_iter().collect();
+        self.change_config_entries(ListKind::Allow, &before.allow, &both)?;
         self.change_config_entries(ListKind::Block, &before.block, &block)?;
+        self.change_config_entries(ListKind::Allow, &both, &allow)?;
         self.store_limits()?;
         self.publish_policy()
     }
@@ -221,7 +231,7 @@ impl Control {
             .context("too many interfaces")
     }
 
-    fn detach_unnamed(&mut self) -> Result<()> {
+    fn detach_unnamed(&mut self) {
         let named = &self.config.interfaces;
         let gone: Vec<IfName> = self
             .interfaces
@@ -230,7 +240,6 @@ impl Control {
             .map(|known| known.name.clone())
             .collect();
         self.detach_named(&gone);
-        Ok(())
     }
 
     fn detach_named(&mut self, names: &[IfName]) {

@@ -210,6 +210,7 @@ pub struct MemoryDatapath {
     faults: RefCell<Vec<Fault>>,
     counters: Counters,
     attached: HashMap<IfName, Attached>,
+    next_index: u32,
 }
 
 impl MemoryDatapath {
@@ -227,6 +228,7 @@ impl MemoryDatapath {
             faults: RefCell::default(),
             counters: Counters::default(),
             attached: HashMap::new(),
+            next_index: 1,
         }
     }
 
@@ -441,14 +443,16 @@ impl Datapath for MemoryDatapath {
     }
 
     fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached> {
-        let index = u32::try_from(self.attached.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
+        if let Some(attached) = self.attached.get(interface) {
+            return Ok(*attached);
+        }
         let attached = Attached {
-            index,
+            index: self.next_index,
             native: mode != AttachMode::Generic,
         };
-        Ok(*self.attached.entry(interface.clone()).or_insert(attached))
+        self.next_index += 1;
+        self.attached.insert(interface.clone(), attached);
+        Ok(attached)
     }
 
     fn detach(&mut self, interface: &IfName) -> Result<()> {

@@ -6,6 +6,8 @@
 //! kernel. Both pass the same contract test.
 
 mod batch;
+#[doc(hidden)]
+pub mod contract;
 mod counters;
 pub mod events;
 pub mod kernel;

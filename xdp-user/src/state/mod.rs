@@ -81,16 +81,23 @@ impl State {
     pub fn open(directory: &Path) -> Result<Self> {
         make_directory(directory)?;
         let path = directory.join(FILE);
-        Self::open_file(&path).with_context(|| {
-            format!(
-                "could not open the state in {}: move the file away to start without it",
+        Self::open_file(&path).map_err(|error| {
+            let next = if is_locked(&error) {
+                "another daemon uses it: stop that one first, or give this one another [state] \
+                 directory"
+            } else {
+                "move the file away to start without it"
+            };
+            error.context(format!(
+                "could not open the state in {}: {next}",
                 path.display()
-            )
+            ))
         })
     }
 
     fn open_file(path: &PathBuf) -> Result<Self> {
         let connection = Connection::open(path)?;
+        connection.busy_timeout(std::time::Duration::ZERO)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -154,18 +161,23 @@ impl State {
         Ok((entries, damaged))
     }
 
-    /// Writes a ban over an older one of the same source.
-    pub fn put_ban(&mut self, ban: &BanRow) -> Result<()> {
-        self.connection
-            .prepare("INSERT OR REPLACE INTO bans VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![
-                ban.source.to_string(),
-                ban.since.as_millisecond(),
-                ban.until.as_millisecond(),
-                ban.level,
-                ban.reason,
-            ])?;
-        Ok(())
+    /// Writes bans over older ones of the same sources, all or none.
+    pub fn put_bans(&mut self, bans: &[BanRow]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut put =
+                transaction.prepare("INSERT OR REPLACE INTO bans VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            for ban in bans {
+                put.execute(params![
+                    ban.source.to_string(),
+                    ban.since.as_millisecond(),
+                    ban.until.as_millisecond(),
+                    ban.level,
+                    ban.reason,
+                ])?;
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     /// Forgets bans.
@@ -255,6 +267,14 @@ impl State {
     }
 }
 
+fn is_locked(error: &anyhow::Error) -> bool {
+    let code = error
+        .downcast_ref::<rusqlite::Error>()
+        .and_then(rusqlite::Error::sqlite_error_code);
+    code == Some(rusqlite::ErrorCode::DatabaseBusy)
+        || code == Some(rusqlite::ErrorCode::DatabaseLocked)
+}
+
 fn make_directory(directory: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -329,7 +349,7 @@ mod tests {
             state
                 .change_entries(&entries.clone().map(EntryChange::Put))
                 .unwrap();
-            state.put_ban(&ban).unwrap();
+            state.put_bans(&[ban]).unwrap();
             state.set_limits(None, Some(&fields)).unwrap();
         }
         let mut state = State::open(directory.path()).unwrap();
@@ -345,6 +365,18 @@ mod tests {
         assert_eq!(state.entries().unwrap().0, entries[1..]);
         assert!(state.bans().unwrap().is_empty());
         assert!(state.limits().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_state_in_use_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = State::open(directory.path()).unwrap();
+        first
+            .change_entries(&[EntryChange::Put(row("192.0.2.0/24", None))])
+            .unwrap();
+        let error = State::open(directory.path()).err().unwrap();
+        let text = format!("{error:#}");
+        assert!(text.contains("another daemon uses it"), "{text}");
     }
 
     #[test]

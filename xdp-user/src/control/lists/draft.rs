@@ -1,0 +1,214 @@
+//! A change on its way: in memory, then on disk, then in the kernel.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+
+use crate::api::types::{ChangeReport, ListKind, Refusal};
+use crate::control::Control;
+use crate::control::entries::{ListId, Member, Outcome};
+use crate::control::names::MANUAL;
+use crate::domain::{ListName, Prefix, Span};
+use crate::state::{EntryChange, EntryRow};
+
+/// Narrowest prefix lengths that need no force (IPv4, IPv6).
+const WIDE: (u8, u8) = (8, 16);
+/// Refusals that a report spells out.
+const MAX_REFUSALS: usize = 100;
+
+/// A change that is in memory only.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) rows: Vec<EntryChange>,
+    pub(super) touched: Vec<Prefix>,
+    pub(super) undo: Vec<(Prefix, ListId, Option<Member>)>,
+    pub(super) report: ChangeReport,
+    pub(super) new_v4: usize,
+    pub(super) new_v6: usize,
+}
+
+/// Where entries go and until when.
+pub(super) struct Target {
+    pub(super) kind: ListKind,
+    pub(super) name: ListName,
+    pub(super) list: ListId,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) comment: Option<String>,
+    pub(super) force: bool,
+}
+
+impl Control {
+    pub(super) fn target(
+        &mut self,
+        kind: ListKind,
+        list: Option<ListName>,
+        ttl: Option<Span>,
+        comment: Option<String>,
+        force: bool,
+    ) -> Result<Target> {
+        self.refuse_config_list(list.as_ref())?;
+        let name = match list {
+            Some(name) => name,
+            None => MANUAL.parse()?,
+        };
+        let expires = match ttl {
+            Some(ttl) if ttl.is_zero() => {
+                bail!("a time of zero ends at once: give a longer one, or none")
+            }
+            Some(ttl) => Some(truncate(Self::now().wall.checked_add(ttl.as_duration())?)?),
+            None => None,
+        };
+        Ok(Target {
+            kind,
+            list: self.names.id(&name),
+            name,
+            expires,
+            comment,
+            force,
+        })
+    }
+
+    pub(super) fn draft_put(&mut self, target: &Target, prefix: Prefix, draft: &mut Draft) {
+        if let Some(why) = self.refusal(target, &prefix, draft) {
+            draft.report.refused += 1;
+            if draft.report.refusals.len() < MAX_REFUSALS {
+                draft.report.refusals.push(Refusal {
+                    line: None,
+                    text: prefix.to_string(),
+                    why,
+                });
+            }
+            return;
+        }
+        let added = Timestamp::from_millisecond(Timestamp::now().as_millisecond())
+            .unwrap_or(Timestamp::UNIX_EPOCH);
+        let member = Member {
+            list: target.list,
+            expires: target.expires,
+            comment: target.comment.as_deref().map(Box::from),
+            added: Some(added),
+        };
+        let entries = self.entries(target.kind);
+        let before = entries
+            .members(&prefix)
+            .iter()
+            .find(|m| m.list == target.list)
+            .cloned();
+        let covered = entries.is_covered(&prefix, target.expires);
+        let new_in_kernel = !covered && !entries.is_stored(&prefix);
+        match entries.put(prefix, member) {
+            Outcome::Unchanged => {
+                draft.report.unchanged += 1;
+                return;
+            }
+            Outcome::Added => draft.report.added += 1,
+            Outcome::Updated => draft.report.updated += 1,
+        }
+        if covered {
+            draft.report.merged += 1;
+        }
+        if new_in_kernel {
+            let new = if prefix.is_ipv4() {
+                &mut draft.new_v4
+            } else {
+                &mut draft.new_v6
+            };
+            *new += 1;
+        }
+        draft.undo.push((prefix, target.list, before));
+        draft.touched.push(prefix);
+        draft.rows.push(EntryChange::Put(EntryRow {
+            kind: target.kind,
+            prefix,
+            list: target.name.clone(),
+            expires: target.expires,
+            comment: target.comment.clone(),
+            added,
+        }));
+    }
+
+    /// Why a prefix can't be added, if it can't.
+    pub(super) fn refusal(
+        &mut self,
+        target: &Target,
+        prefix: &Prefix,
+        draft: &Draft,
+    ) -> Option<String> {
+        let (narrowest, other) = if prefix.is_ipv4() {
+            (WIDE.0, "IPv4")
+        } else {
+            (WIDE.1, "IPv6")
+        };
+        if prefix.prefix_len() < narrowest && !target.force {
+            return Some(format!(
+                "{other} prefixes wider than /{narrowest} need --force"
+            ));
+        }
+        let capacity = match target.kind {
+            ListKind::Allow => self.config.capacity.allow,
+            ListKind::Block => self.config.capacity.block,
+        };
+        let new = if prefix.is_ipv4() {
+            draft.new_v4
+        } else {
+            draft.new_v6
+        };
+        let entries = self.entries(target.kind);
+        let needs_room = !entries.is_stored(prefix) && !entries.is_covered(prefix, target.expires);
+        if needs_room && entries.stored(prefix.is_ipv4()) + new >= capacity as usize {
+            let kind = target.kind.name();
+            return Some(format!(
+                "the table is full at {capacity} entries: raise capacity.{kind} and restart"
+            ));
+        }
+        None
+    }
+
+    pub(super) fn draft_take(
+        &mut self,
+        kind: ListKind,
+        prefix: &Prefix,
+        list: ListId,
+        draft: &mut Draft,
+    ) {
+        let Some(member) = self.entries(kind).take(prefix, list) else {
+            return;
+        };
+        draft.report.removed += 1;
+        draft.undo.push((*prefix, list, Some(member)));
+        draft.touched.push(*prefix);
+        if let Some(name) = self.names.name(list) {
+            draft
+                .rows
+                .push(EntryChange::Remove(kind, *prefix, name.clone()));
+        }
+    }
+
+    /// Writes a draft to disk, or takes it back; then tells the kernel.
+    pub(super) fn commit(
+        &mut self,
+        kind: ListKind,
+        mut draft: Draft,
+        started: Instant,
+    ) -> Result<ChangeReport> {
+        if let Err(error) = self.state.change_entries(&draft.rows) {
+            for (prefix, list, before) in draft.undo.into_iter().rev() {
+                self.entries(kind).take(&prefix, list);
+                if let Some(member) = before {
+                    self.entries(kind).put(prefix, member);
+                }
+            }
+            return Err(error);
+        }
+        let plan = self.entries(kind).settle(draft.touched);
+        self.carry_out(kind, plan)?;
+        draft.report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(draft.report)
+    }
+}
+
+/// To the millisecond, as it is on disk.
+fn truncate(at: Timestamp) -> Result<Timestamp> {
+    Ok(Timestamp::from_millisecond(at.as_millisecond())?)
+}

@@ -1,0 +1,160 @@
+//! The datapath in memory, shared with the test that looks into it, refusing what it says.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use xdp_common::abi::{Ban, Entry, Limits, Policy, Source, SourceKey};
+
+use crate::api::types::ListKind;
+use crate::datapath::memory::MemoryDatapath;
+use crate::datapath::{
+    Attached, Capacity, Counters, Datapath, DatapathError, Result as DatapathResult,
+};
+use crate::domain::{AttachMode, IfName, Prefix};
+
+type Refuses = Box<dyn FnMut(&str) -> bool + Send>;
+
+/// A handle to the kernel's stand-in.
+#[derive(Clone)]
+pub(super) struct TestKernel {
+    memory: Arc<Mutex<MemoryDatapath>>,
+    refuses: Arc<Mutex<Refuses>>,
+    carried_out: Arc<Mutex<Vec<String>>>,
+}
+
+impl TestKernel {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        Self {
+            memory: Arc::new(Mutex::new(MemoryDatapath::new(capacity))),
+            refuses: Arc::new(Mutex::new(Box::new(|_| false))),
+            carried_out: Arc::default(),
+        }
+    }
+
+    pub(super) fn memory(&self) -> MutexGuard<'_, MemoryDatapath> {
+        self.memory.lock().unwrap()
+    }
+
+    /// Refuses, from now on, the changes that `which` says: `"put_entry 192.0.2.1"` and such.
+    pub(super) fn refuse(&self, which: impl FnMut(&str) -> bool + Send + 'static) {
+        *self.refuses.lock().unwrap() = Box::new(which);
+    }
+
+    pub(super) fn refuse_nothing(&self) {
+        self.refuse(|_| false);
+    }
+
+    /// Changes carried out since the last call.
+    pub(super) fn take_changes(&self) -> Vec<String> {
+        std::mem::take(&mut self.carried_out.lock().unwrap())
+    }
+
+    pub(super) fn entry(&self, kind: ListKind, prefix: &str) -> Option<Entry> {
+        let prefix = prefix.parse().unwrap();
+        Datapath::entry(&*self.memory(), kind, &prefix).unwrap()
+    }
+
+    fn change<T>(
+        &self,
+        call: &str,
+        carry_out: impl FnOnce(&mut MemoryDatapath) -> DatapathResult<T>,
+    ) -> DatapathResult<T> {
+        if (self.refuses.lock().unwrap())(call) {
+            return Err(DatapathError::Kernel {
+                what: call.to_owned(),
+                source: anyhow::anyhow!("refused by the test"),
+            });
+        }
+        self.carried_out.lock().unwrap().push(call.to_owned());
+        carry_out(&mut self.memory())
+    }
+}
+
+impl Datapath for TestKernel {
+    fn set_policy(&mut self, policy: &Policy) -> DatapathResult<()> {
+        self.change("set_policy", |memory| memory.set_policy(policy))
+    }
+
+    fn put_entry(
+        &mut self,
+        kind: ListKind,
+        prefix: &Prefix,
+        expires_ns: u64,
+        list: u32,
+    ) -> DatapathResult<()> {
+        self.change(&format!("put_entry {prefix}"), |memory| {
+            memory.put_entry(kind, prefix, expires_ns, list)
+        })
+    }
+
+    fn remove_entry(&mut self, kind: ListKind, prefix: &Prefix) -> DatapathResult<()> {
+        self.change(&format!("remove_entry {prefix}"), |memory| {
+            memory.remove_entry(kind, prefix)
+        })
+    }
+
+    fn entry(&self, kind: ListKind, prefix: &Prefix) -> DatapathResult<Option<Entry>> {
+        Datapath::entry(&*self.memory(), kind, prefix)
+    }
+
+    fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> DatapathResult<()> {
+        self.change(&format!("put_limits {prefix}"), |memory| {
+            memory.put_limits(prefix, limits)
+        })
+    }
+
+    fn remove_limits(&mut self, prefix: &Prefix) -> DatapathResult<()> {
+        self.change(&format!("remove_limits {prefix}"), |memory| {
+            memory.remove_limits(prefix)
+        })
+    }
+
+    fn put_ban(&mut self, source: &SourceKey, ban: &Ban) -> DatapathResult<()> {
+        self.change("put_ban", |memory| memory.put_ban(source, ban))
+    }
+
+    fn remove_ban(&mut self, source: &SourceKey) -> DatapathResult<bool> {
+        self.change("remove_ban", |memory| memory.remove_ban(source))
+    }
+
+    fn ban(&self, source: &SourceKey) -> DatapathResult<Option<Ban>> {
+        Datapath::ban(&*self.memory(), source)
+    }
+
+    fn bans(&self) -> DatapathResult<Vec<(SourceKey, Ban)>> {
+        self.memory().bans()
+    }
+
+    fn source(&self, source: &SourceKey) -> DatapathResult<Option<Source>> {
+        Datapath::source(&*self.memory(), source)
+    }
+
+    fn sources(&self) -> DatapathResult<Vec<(SourceKey, Source)>> {
+        self.memory().sources()
+    }
+
+    fn counters(&self) -> DatapathResult<Counters> {
+        self.memory().counters()
+    }
+
+    fn reset_counters(&mut self, slot: usize) -> DatapathResult<()> {
+        self.change(&format!("reset_counters {slot}"), |memory| {
+            memory.reset_counters(slot)
+        })
+    }
+
+    fn attach(&mut self, interface: &IfName, mode: AttachMode) -> DatapathResult<Attached> {
+        self.change(&format!("attach {interface}"), |memory| {
+            memory.attach(interface, mode)
+        })
+    }
+
+    fn detach(&mut self, interface: &IfName) -> DatapathResult<()> {
+        self.change(&format!("detach {interface}"), |memory| {
+            memory.detach(interface)
+        })
+    }
+
+    fn verified_instructions(&self) -> Option<u32> {
+        None
+    }
+}
