@@ -281,3 +281,22 @@ fn kind_of_any(error: anyhow::Error) -> anyhow::Error {
     };
     Failure::new(kind, format!("{error:#}")).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_get_the_sizes_that_the_file_asks_for() {
+        let text = "[capacity]\nallow = 11\nblock = 12\noverrides = 13\nsources = 2048\nbans = 17\n";
+        let config = Config::parse(text, "test").unwrap().config;
+        let asked = Capacity {
+            allow: 11,
+            block: 12,
+            overrides: 13,
+            sources: 2048,
+            bans: 17,
+        };
+        assert_eq!(capacity(&config), asked);
+    }
+}

@@ -115,6 +115,21 @@ mod tests {
     }
 
     #[test]
+    fn times_of_bans_become_nanoseconds() {
+        let ban = policy(
+            "[ban]\nstrikes = 3\nstrike_interval = \"2s\"\nstrike_decay = \"10s\"\n\
+             duration = \"1m\"\nmax_duration = \"1h\"\nlevel_decay = \"30m\"\ngrowth = 4\n",
+        )
+        .ban;
+        let second = 1_000_000_000;
+        assert_eq!((ban.strikes, ban.growth_shift), (3, 2));
+        assert_eq!(ban.strike_interval_ns, 2 * second);
+        assert_eq!(ban.strike_decay_ns, 10 * second);
+        assert_eq!((ban.base_ns, ban.max_ns), (60 * second, 3600 * second));
+        assert_eq!(ban.level_decay_ns, 1800 * second);
+    }
+
+    #[test]
     fn switches_become_flags_and_a_limit_that_is_off_costs_nothing() {
         let all = policy("");
         assert_eq!(
