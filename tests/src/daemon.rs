@@ -262,7 +262,15 @@ impl Daemon {
     /// # Errors
     /// When it isn't running or doesn't end in time.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        self.signal(Signal::SIGTERM)?;
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// Asks the daemon to end by a signal and waits for it.
+    ///
+    /// # Errors
+    /// When it isn't running or doesn't end in time.
+    pub fn end_by(&mut self, signal: Signal) -> Result<ExitStatus> {
+        self.signal(signal)?;
         self.wait_until_it_ended()
     }
 

@@ -156,8 +156,17 @@ fn log_level(level: DatapathLog) -> u8 {
     }
 }
 
-/// Gives up every capability but [`KEPT`]. Threads started later inherit the smaller set.
+/// Gives up every capability but [`KEPT`], and the ways to get one back. Threads started later
+/// inherit the smaller sets.
 fn drop_privileges() -> Result<()> {
+    for capability in caps::all().difference(&CapsHashSet::from(KEPT)) {
+        if let Err(error) = caps::drop(None, CapSet::Bounding, *capability) {
+            // A service manager that gave only what is needed gave no CAP_SETPCAP either.
+            tracing::debug!(%capability, "still in the bounding set: {error}");
+        }
+    }
+    caps::clear(None, CapSet::Ambient).context("could not clear the ambient capabilities")?;
+    nix::sys::prctl::set_no_new_privs().context("could not give up new privileges")?;
     let held = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = KEPT
         .into_iter()
@@ -288,7 +297,8 @@ mod tests {
 
     #[test]
     fn the_tables_get_the_sizes_that_the_file_asks_for() {
-        let text = "[capacity]\nallow = 11\nblock = 12\noverrides = 13\nsources = 2048\nbans = 17\n";
+        let text =
+            "[capacity]\nallow = 11\nblock = 12\noverrides = 13\nsources = 2048\nbans = 17\n";
         let config = Config::parse(text, "test").unwrap().config;
         let asked = Capacity {
             allow: 11,

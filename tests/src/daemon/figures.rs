@@ -96,7 +96,10 @@ impl Daemon {
         let output = child.wait_with_output()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         ended.with_context(|| text.clone())??;
-        ensure!(!output.status.success(), "it started and ended well: {text}");
+        ensure!(
+            !output.status.success(),
+            "it started and ended well: {text}"
+        );
         Ok(Refusal {
             code: output.status.code(),
             text,
@@ -118,7 +121,10 @@ pub struct Refusal {
 /// # Errors
 /// When `action` is none of the reason's.
 pub fn count(counts: &[ReasonCount], reason: Reason, action: &str) -> Result<u64> {
-    ensure!(["passed", "dropped"].contains(&action), "no action {action}");
+    ensure!(
+        ["passed", "dropped"].contains(&action),
+        "no action {action}"
+    );
     Ok(counts
         .iter()
         .find(|count| count.reason == reason.name() && count.action == action)

@@ -50,7 +50,11 @@ pub fn tcp(client: &Namespace, server: &Namespace, address: &str, length: usize)
 pub fn udp(client: &Namespace, server: &Namespace, address: &str, length: usize) -> Result<()> {
     let address: SocketAddr = format!("{address}:0").parse()?;
     let there = server.run(|| UdpSocket::bind(address))??;
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     let here = client.run(|| UdpSocket::bind(any))??;
     let target = there.local_addr()?;
     for socket in [&here, &there] {
@@ -65,7 +69,10 @@ pub fn udp(client: &Namespace, server: &Namespace, address: &str, length: usize)
     let (got, _) = here
         .recv_from(&mut buffer)
         .with_context(|| format!("no datagram came back from {target}"))?;
-    ensure!(sent == buffer[..got], "another datagram came back from {target}");
+    ensure!(
+        sent == buffer[..got],
+        "another datagram came back from {target}"
+    );
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use super::types::{
     ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
 };
 use crate::config::{ConfigError, LoadError};
-use crate::control::Handle;
+use crate::control::{Handle, Unavailable};
 use crate::datapath::DatapathError;
 use crate::lists::{self, Bounds};
 
@@ -66,6 +66,9 @@ impl IntoResponse for Refused {
 
 /// Tells a request that can't be meant from one that the kernel or the disk refused.
 fn status_of(error: &anyhow::Error) -> StatusCode {
+    if error.is::<Unavailable>() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
     let kernel = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<DatapathError>());
@@ -295,4 +298,19 @@ async fn explain(
 
 async fn apply(State(control): State<Handle>, Json(request): Json<Apply>) -> Answer<ApplyReport> {
     Ok(Json(control.call(move |c| c.apply(&request)).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_takes_no_work_is_not_the_callers_mistake() {
+        for error in [Unavailable::Busy, Unavailable::Stopping] {
+            let status = status_of(&anyhow::Error::new(error));
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let mistake = anyhow::anyhow!("nothing to change");
+        assert_eq!(status_of(&mistake), StatusCode::BAD_REQUEST);
+    }
 }

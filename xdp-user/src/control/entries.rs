@@ -68,9 +68,9 @@ impl Plan {
 pub enum Outcome {
     /// New in its list.
     Added,
-    /// There already with the same end.
+    /// There already with the same end and comment.
     Unchanged,
-    /// There already with another end.
+    /// There already with another end or comment.
     Updated,
 }
 
@@ -134,7 +134,9 @@ impl Entries {
         let members =
             in_family!(mut self, prefix, |map, net| &mut map.entry(net).or_default().members);
         let outcome = match members.iter_mut().find(|m| m.list == list) {
-            Some(old) if old.expires == expires => return Outcome::Unchanged,
+            Some(old) if old.expires == expires && old.comment == member.comment => {
+                return Outcome::Unchanged;
+            }
             Some(old) => {
                 let before = old.expires;
                 *old = member;

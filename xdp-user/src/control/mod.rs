@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use xdp_common::abi::MAX_INTERFACES;
@@ -97,6 +97,17 @@ enum Message {
     Shutdown,
 }
 
+/// Why the task took no work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Too many commands wait.
+    #[error("the daemon is busy: try again in a moment")]
+    Busy,
+    /// The task has ended or is about to.
+    #[error("the daemon is shutting down")]
+    Stopping,
+}
+
 /// Sends work to the task.
 #[derive(Clone)]
 pub struct Handle {
@@ -117,13 +128,13 @@ impl Handle {
         match self.sender.try_send(Message::Command(work)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return Err(anyhow!("the daemon is busy: try again in a moment"));
+                return Err(Unavailable::Busy.into());
             }
             Err(TrySendError::Disconnected(_)) => {
-                return Err(anyhow!("the daemon is shutting down"));
+                return Err(Unavailable::Stopping.into());
             }
         }
-        answered.await.context("the daemon is shutting down")?
+        answered.await.map_err(|_ended| Unavailable::Stopping)?
     }
 
     /// Asks the task to end; it detaches every interface on its way out. Waits while the queue is

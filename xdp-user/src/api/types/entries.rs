@@ -104,9 +104,9 @@ pub struct ImportQuery {
 pub struct ChangeReport {
     /// Entries that are new in the list.
     pub added: u64,
-    /// Entries that were in the list already, with the same end.
+    /// Entries that were in the list already, with the same end and comment.
     pub unchanged: u64,
-    /// Entries whose end changed.
+    /// Entries whose end or comment changed.
     pub updated: u64,
     /// Of the new and changed ones: those that a wider entry covers, so that they cost no room in
     /// the kernel.

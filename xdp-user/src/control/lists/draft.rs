@@ -83,18 +83,21 @@ impl Control {
         }
         let added = Timestamp::from_millisecond(Timestamp::now().as_millisecond())
             .unwrap_or(Timestamp::UNIX_EPOCH);
-        let member = Member {
-            list: target.list,
-            expires: target.expires,
-            comment: target.comment.as_deref().map(Box::from),
-            added: Some(added),
-        };
         let entries = self.entries(target.kind);
         let before = entries
             .members(&prefix)
             .iter()
             .find(|m| m.list == target.list)
             .cloned();
+        // Saying nothing about the why leaves what somebody has said.
+        let said = before.as_ref().and_then(|old| old.comment.as_deref());
+        let comment = target.comment.as_deref().or(said).map(str::to_owned);
+        let member = Member {
+            list: target.list,
+            expires: target.expires,
+            comment: comment.as_deref().map(Box::from),
+            added: Some(added),
+        };
         let covered = entries.is_covered(&prefix, target.expires);
         let new_in_kernel = !covered && !entries.is_stored(&prefix);
         match entries.put(prefix, member) {
@@ -123,7 +126,7 @@ impl Control {
             prefix,
             list: target.name.clone(),
             expires: target.expires,
-            comment: target.comment.clone(),
+            comment,
             added,
         }));
     }

@@ -219,3 +219,22 @@ fn callers_are_served_in_turn_and_told_of_the_end() {
             .contains(&"detach wan0".to_owned())
     );
 }
+
+#[test]
+fn a_new_comment_is_a_change_and_silence_keeps_the_old_one() {
+    let mut world = World::new("");
+    let mut add = |comment: Option<&str>| {
+        let request = AddEntries {
+            comment: comment.map(str::to_owned),
+            ..adding(&["192.0.2.1"])
+        };
+        let report = world.control.add_entries(ListKind::Block, request).unwrap();
+        (report.added, report.updated, report.unchanged)
+    };
+    assert_eq!(add(Some("scans")), (1, 0, 0));
+    assert_eq!(add(None), (0, 0, 1));
+    assert_eq!(add(Some("scans again")), (0, 1, 0));
+    let (rows, _) = world.control.state.entries().unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].comment.as_deref(), Some("scans again"));
+}
