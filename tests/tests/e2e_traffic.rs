@@ -214,3 +214,22 @@ fn sources_are_shown_with_exact_counts() -> Result<()> {
     assert!(text.contains(OTHER_V4), "{text}");
     Ok(())
 }
+
+#[test]
+fn the_programs_own_diagnostics_reach_the_log_only_when_asked_for() -> Result<()> {
+    require_kernel!("the_programs_own_diagnostics_reach_the_log_only_when_asked_for");
+    let dropped = format!("dropped: reason {}", Reason::Blocklisted.code());
+    let scene = Scene::new()?;
+    let quiet = scene.protect(BLOCKS)?;
+    assert!(!scene.passes(&from_v4(BLOCKED_V4).udp(1, 2))?);
+    assert_eq!(quiet.dropped(Reason::Blocklisted)?, 1);
+    assert!(!quiet.log().contains(&dropped));
+    drop(quiet);
+
+    // The daemon's own level stays as it is.
+    let talkative = scene.protect(&format!("{BLOCKS}[log]\ndatapath = \"debug\"\n"))?;
+    assert!(!scene.passes(&from_v4(BLOCKED_V4).udp(1, 2))?);
+    wait_until("the diagnostic is logged", Duration::from_secs(10), || {
+        talkative.log().contains(&dropped)
+    })
+}

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::api::server;
 use crate::api::types::{Apply, Status};
-use crate::config::{Config, DatapathLog, LoadError};
+use crate::config::{self, Config, DatapathLog, LoadError};
 use crate::control::{Control, Handle, Overrides};
 use crate::datapath::events::Events;
 use crate::datapath::kernel::KernelDatapath;
@@ -73,6 +73,8 @@ pub fn run(options: Options) -> Result<()> {
         server::listen_blocking(&config.control.socket, config.control.socket_mode.bits())?;
     let _socket = SocketFile(config.control.socket.clone());
     let state = State::open(&config.state.directory)?;
+    // Before anything is attached: what can fail on the way up fails without touching traffic.
+    let metrics = metrics_port(&config.metrics)?;
     let mut datapath =
         KernelDatapath::load(capacity(&config), log_level(config.log.datapath)).map_err(kind_of)?;
     let ring = datapath
@@ -83,7 +85,6 @@ pub fn run(options: Options) -> Result<()> {
         .transpose()?;
     drop_privileges()?;
 
-    let metrics = config.metrics.clone();
     let control =
         Control::start(Box::new(datapath), state, config, overrides, path).map_err(kind_of_any)?;
     let (handle, ended) = control.spawn()?;
@@ -186,7 +187,7 @@ fn drop_privileges() -> Result<()> {
 async fn serve(
     control: Handle,
     listener: std::os::unix::net::UnixListener,
-    metrics: crate::config::Metrics,
+    metrics: Option<std::net::TcpListener>,
 ) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let listener = tokio::net::UnixListener::from_std(listener)?;
@@ -217,22 +218,30 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
 }
 
-async fn export(
-    control: Handle,
-    metrics: crate::config::Metrics,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
+fn metrics_port(metrics: &config::Metrics) -> Result<Option<std::net::TcpListener>> {
     if !metrics.enabled {
-        stop.await;
-        return Ok(());
+        return Ok(None);
     }
-    let listener = TcpListener::bind(metrics.listen).await.with_context(|| {
+    let listener = std::net::TcpListener::bind(metrics.listen).with_context(|| {
         format!(
             "could not open the metrics port {}: change metrics.listen",
             metrics.listen
         )
     })?;
-    exporter::serve(listener, Snapshots(control), stop).await
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
+}
+
+async fn export(
+    control: Handle,
+    listener: Option<std::net::TcpListener>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let Some(listener) = listener else {
+        stop.await;
+        return Ok(());
+    };
+    exporter::serve(TcpListener::from_std(listener)?, Snapshots(control), stop).await
 }
 
 async fn reload(control: &Handle) {
@@ -308,5 +317,24 @@ mod tests {
             bans: 17,
         };
         assert_eq!(capacity(&config), asked);
+    }
+
+    #[test]
+    fn a_metrics_port_in_use_is_named_before_anything_is_attached() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = taken.local_addr().unwrap();
+        let metrics = config::Metrics {
+            enabled: true,
+            listen,
+        };
+        let error = metrics_port(&metrics).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains(&listen.to_string()), "{text}");
+        assert!(text.contains("change metrics.listen"), "{text}");
+        let off = config::Metrics {
+            enabled: false,
+            ..metrics
+        };
+        assert!(metrics_port(&off).unwrap().is_none());
     }
 }

@@ -4,11 +4,17 @@ use anyhow::{Result, anyhow};
 use aya_log::EbpfLogger;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{DatapathLog, Log, LogFormat, LogLevel};
 
-/// Starts logging as the configuration says.
+/// The program's crate: where its own diagnostics say they come from.
+const PROGRAM: &str = "xdp_throttle_ebpf";
+
+/// Starts logging as the configuration says. The program's diagnostics have a level of their own.
 pub(super) fn start(log: &Log) -> Result<()> {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -17,15 +23,28 @@ pub(super) fn start(log: &Log) -> Result<()> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let program = match log.datapath {
+        DatapathLog::Off => LevelFilter::OFF,
+        DatapathLog::Error => LevelFilter::ERROR,
+        DatapathLog::Warn => LevelFilter::WARN,
+        DatapathLog::Info => LevelFilter::INFO,
+        DatapathLog::Debug => LevelFilter::DEBUG,
+    };
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target(PROGRAM, program);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false);
-    let started = match log.format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let lines = match log.format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    started.map_err(|error| anyhow!("could not start logging: {error}"))
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(|error| anyhow!("could not start logging: {error}"))
 }
 
 /// Passes the program's own diagnostics on to the log.
