@@ -1,6 +1,8 @@
 //! `cargo xtask`: what cargo alone cannot do.
 
+mod bench;
 mod docs;
+mod kernels;
 mod launch;
 mod process;
 mod setup;
@@ -26,18 +28,22 @@ struct Arguments {
 enum Verb {
     Setup(setup::Arguments),
     Test(suite::Arguments),
+    TestKernels(kernels::Arguments),
     Run(launch::Arguments),
     Tidy(tidy::Arguments),
     Docs(docs::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Test(arguments) => suite::run(&arguments),
+        Verb::TestKernels(arguments) => kernels::run(&arguments),
         Verb::Run(arguments) => launch::run(&arguments),
         Verb::Tidy(arguments) => tidy::run(&arguments),
         Verb::Docs(arguments) => docs::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

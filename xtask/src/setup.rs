@@ -45,6 +45,8 @@ pub(crate) enum Purpose {
     Run,
     /// Run every test.
     Test,
+    /// Run the tests on other kernels, in QEMU.
+    Kernels,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {

@@ -31,6 +31,8 @@ pub mod map {
 
     /// The program's name in the object.
     pub const PROGRAM: &str = "xdp_throttle";
+    /// Where the program's own diagnostics say they come from: its crate.
+    pub const DIAGNOSTICS: &str = "xdp_throttle_ebpf";
 }
 
 /// A fault of our own, counted per CPU under its number.

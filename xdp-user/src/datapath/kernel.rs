@@ -1,6 +1,7 @@
 //! The datapath in the kernel.
 
 mod attach;
+mod features;
 
 use std::collections::HashMap as StdHashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,6 +54,7 @@ pub struct KernelDatapath {
 impl KernelDatapath {
     /// Loads the program. `log_level` is that of its own diagnostics, 0 for none.
     pub fn load(capacity: Capacity, log_level: u8) -> Result<Self> {
+        features::require()?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(map::ALLOW_V4, capacity.allow)
             .map_max_entries(map::ALLOW_V6, capacity.allow)
@@ -66,9 +68,7 @@ impl KernelDatapath {
             .load(OBJECT)
             .map_err(|error| load_error("create the program's maps", error.into()))?;
         let program = attach::program(&mut ebpf)?;
-        program
-            .load()
-            .map_err(|error| load_error("load the program", explain_load(error)))?;
+        program.load().map_err(load_refused)?;
         Ok(Self {
             capacity,
             policy: take(&mut ebpf, map::POLICY)?,
@@ -219,6 +219,14 @@ impl Datapath for KernelDatapath {
         Ok(attached)
     }
 
+    fn is_attached(&self, interface: &IfName) -> bool {
+        // By index and not by name: a renamed device keeps its program, another one of the same
+        // name has none. An index that is gone has an empty name (nix 0.31 misses the error).
+        self.links.get(interface).is_some_and(|(_, attached)| {
+            nix::net::if_::if_indextoname(attached.index).is_ok_and(|name| !name.is_empty())
+        })
+    }
+
     fn detach(&mut self, interface: &IfName) -> Result<()> {
         let Some((link, _)) = self.links.remove(interface) else {
             return Ok(());
@@ -353,15 +361,22 @@ fn full_or_failed(table: &'static str, what: &str, error: MapError) -> DatapathE
 }
 
 /// Brings the verifier's own words to where they are seen.
-fn explain_load(error: ProgramError) -> anyhow::Error {
-    if let ProgramError::LoadError {
+fn load_refused(error: ProgramError) -> DatapathError {
+    let what = "load the program";
+    let ProgramError::LoadError {
         io_error,
         verifier_log,
     } = error
-    {
-        return anyhow::Error::new(io_error).context(format!("verifier: {verifier_log}"));
+    else {
+        return load_error(what, error.into());
+    };
+    let log = verifier_log.to_string();
+    let error = anyhow::Error::new(io_error);
+    if log.is_empty() {
+        return load_error(what, error);
     }
-    error.into()
+    // What the verifier refuses is no question of rights, though it may answer EACCES.
+    failed(what, error.context(format!("verifier: {log}")))
 }
 
 fn missing(name: &str) -> DatapathError {
@@ -378,7 +393,7 @@ fn failed(what: &str, error: impl Into<anyhow::Error>) -> DatapathError {
     }
 }
 
-/// Tells a missing right from a missing feature.
+/// Tells a missing right from the rest.
 fn load_error(what: &'static str, error: anyhow::Error) -> DatapathError {
     let code = error
         .chain()
@@ -388,10 +403,6 @@ fn load_error(what: &'static str, error: anyhow::Error) -> DatapathError {
         Some(code @ (libc::EPERM | libc::EACCES)) => DatapathError::Privilege {
             what,
             source: std::io::Error::from_raw_os_error(code),
-        },
-        Some(libc::EINVAL | libc::EOPNOTSUPP) => DatapathError::Unsupported {
-            what,
-            source: error,
         },
         _ => failed(what, error),
     }

@@ -455,6 +455,10 @@ impl Datapath for MemoryDatapath {
         Ok(attached)
     }
 
+    fn is_attached(&self, interface: &IfName) -> bool {
+        self.attached.contains_key(interface)
+    }
+
     fn detach(&mut self, interface: &IfName) -> Result<()> {
         self.attached.remove(interface);
         Ok(())

@@ -91,14 +91,15 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
-    /// The kernel lacks something.
-    #[error("this kernel cannot {what}: Linux 5.18 or newer is needed")]
+    /// The kernel lacks a feature.
+    #[error("this kernel, {running}, lacks {feature}: Linux {since} or newer is needed")]
     Unsupported {
-        /// What was attempted.
-        what: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: anyhow::Error,
+        /// Its release, as `uname -r` says.
+        running: String,
+        /// What it lacks.
+        feature: &'static str,
+        /// The first kernel that has it.
+        since: &'static str,
     },
     /// Anything else that the kernel refused.
     #[error("could not {what}")]
@@ -159,6 +160,8 @@ pub trait Datapath: Send {
 
     /// Attaches an interface: native or generic as asked, native and then generic for `auto`.
     fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached>;
+    /// Whether an interface that was attached still is: the program goes with its device.
+    fn is_attached(&self, interface: &IfName) -> bool;
     /// Detaches an interface; nothing happens if it isn't attached.
     fn detach(&mut self, interface: &IfName) -> Result<()>;
 

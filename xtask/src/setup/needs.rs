@@ -30,11 +30,18 @@ pub(crate) enum Way {
 }
 
 /// Programs that are started by name: first purpose, program, Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 3] = [
+const PROGRAMS: [(Purpose, &str, &str); 10] = [
     (Purpose::Run, "ip", "iproute2"),
     // The dashboard's queries are tested against the real thing.
     (Purpose::Test, "prometheus", "prometheus"),
     (Purpose::Test, "promtool", "prometheus"),
+    (Purpose::Kernels, "qemu-system-x86_64", "qemu-system-x86"),
+    (Purpose::Kernels, "busybox", "busybox-static"),
+    (Purpose::Kernels, "cpio", "cpio"),
+    (Purpose::Kernels, "depmod", "kmod"),
+    (Purpose::Kernels, "xz", "xz-utils"),
+    (Purpose::Kernels, "strip", "binutils"),
+    (Purpose::Kernels, "dpkg-deb", "dpkg"),
 ];
 
 /// Components of the Rust toolchain, each with the program that shows that it is installed.
