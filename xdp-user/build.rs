@@ -62,10 +62,12 @@ fn run() -> Result<Vec<PathBuf>, String> {
     let compiler = compiler::find()?;
     let linker = linker::find()?;
     object::Build {
+        package: "xdp-ebpf",
+        bin: "xdp-throttle-ebpf",
         workspace: &workspace,
         compiler: &compiler,
         linker: &linker,
-        target_dir: &shared_target_dir(&out_dir),
+        target_dir: &object::shared_target_dir(&out_dir),
     }
     .run(&out)?;
 
@@ -97,16 +99,6 @@ fn print_watched(paths: &[PathBuf]) {
     for path in paths.iter().filter(|path| path.exists()) {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-}
-
-/// `target/ebpf`, whichever profile asks: cargo marks the top of its target directory with
-/// `CACHEDIR.TAG`. A target directory of its own also keeps clear of the outer build's lock.
-fn shared_target_dir(out_dir: &Path) -> PathBuf {
-    out_dir
-        .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").exists())
-        .unwrap_or(out_dir)
-        .join("ebpf")
 }
 
 fn variable(name: &str) -> Result<PathBuf, String> {

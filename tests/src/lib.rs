@@ -1,6 +1,7 @@
-//! Test harness: network namespaces, frames, traffic, the daemon under test, and the sandbox run
-//! that shows all of it.
+//! Test harness: network namespaces, frames, traffic, the daemon under test, the sandbox run
+//! that shows all of it, and the bench.
 
+pub mod bench;
 pub mod daemon;
 pub mod kernel;
 pub mod netns;

@@ -10,9 +10,6 @@ use std::{
 
 use super::compiler::{Compiler, CoreKind, TARGET};
 
-const PACKAGE: &str = "xdp-ebpf";
-const BIN: &str = "xdp-throttle-ebpf";
-
 /// What the outer build sets for itself and the inner one must not see. With the inherited
 /// jobserver the inner build would run serially.
 const NOT_INHERITED: [&str; 11] = [
@@ -40,19 +37,33 @@ const PROFILE: [(&str, &str); 5] = [
 ];
 
 pub(crate) struct Build<'a> {
+    /// The crate with the programs.
+    pub(crate) package: &'a str,
+    /// Its binary, which becomes the object.
+    pub(crate) bin: &'a str,
     pub(crate) workspace: &'a Path,
     pub(crate) compiler: &'a Compiler,
     pub(crate) linker: &'a Path,
     pub(crate) target_dir: &'a Path,
 }
 
+/// `target/ebpf`, whichever profile asks: cargo marks the top of its target directory with
+/// `CACHEDIR.TAG`. A target directory of its own also keeps clear of the outer build's lock.
+pub(crate) fn shared_target_dir(out_dir: &Path) -> PathBuf {
+    out_dir
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").exists())
+        .unwrap_or(out_dir)
+        .join("ebpf")
+}
+
 impl Build<'_> {
-    /// Builds the program and copies the object to `out`.
+    /// Builds the programs and copies the object to `out`.
     pub(crate) fn run(&self, out: &Path) -> Result<(), String> {
         // Builds of several profiles share the directory: none may copy what another is writing.
         let lock = self.lock()?;
         self.compile()?;
-        let object = self.target_dir.join(TARGET).join("release").join(BIN);
+        let object = self.target_dir.join(TARGET).join("release").join(self.bin);
         fs::copy(&object, out).map_err(|error| {
             format!("copying {} to {}: {error}", object.display(), out.display())
         })?;
@@ -80,14 +91,15 @@ impl Build<'_> {
         let stderr = String::from_utf8_lossy(&answer.stderr);
         if !answer.status.success() {
             return Err(format!(
-                "building the XDP program with {} failed:\n{stderr}{}",
+                "building {} with {} failed:\n{stderr}{}",
+                self.package,
                 self.compiler.rustc.display(),
                 self.hint(&stderr)
             ));
         }
         // Cargo hides what a successful build script writes.
         for line in stderr.lines().filter(|line| line.starts_with("warning: ")) {
-            println!("cargo::warning=xdp-ebpf: {line}");
+            println!("cargo::warning={}: {line}", self.package);
         }
         Ok(())
     }
@@ -97,7 +109,8 @@ impl Build<'_> {
         command
             .current_dir(self.workspace)
             .args(["build", "--release", "--color", "never"])
-            .args(["--package", PACKAGE, "--bin", BIN, "--target", TARGET])
+            .args(["--package", self.package, "--bin", self.bin])
+            .args(["--target", TARGET])
             .arg("--target-dir")
             .arg(self.target_dir);
         if self.compiler.core.kind == CoreKind::Source {

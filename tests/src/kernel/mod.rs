@@ -225,7 +225,11 @@ impl Kernel {
         Ok((action(result.return_value)?, result.duration))
     }
 
-    fn program(&self) -> Result<&Xdp> {
+    /// The loaded program, for one that calls it.
+    ///
+    /// # Errors
+    /// When it isn't loaded.
+    pub fn program(&self) -> Result<&Xdp> {
         let program = self
             .ebpf
             .program(map::PROGRAM)

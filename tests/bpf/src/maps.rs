@@ -1,0 +1,62 @@
+//! The maps. Sizes given here are the smallest; the bench sets them before it loads.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
+
+use crate::abi::{Aim, Count, Known, Listed, Rules, VERDICTS};
+
+/// Key: 0. Value: what this CPU's driver does next. Writer: bench between runs, driver in them.
+#[map]
+pub(crate) static AIM: PerCpuArray<Aim> = PerCpuArray::with_max_entries(1, 0);
+
+/// Key: [`Aim::target`]. Value: the programs under test. Writer: bench, at the start.
+#[map]
+pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(16, 0);
+
+/// Key: verdict. Value: the references' packets and bytes. Writer: references. Per CPU.
+#[map]
+pub(crate) static COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VERDICTS, 0);
+
+/// Key: 0. Value: the references' limits. Writer: bench.
+#[map]
+pub(crate) static RULES: Array<Rules> = Array::with_max_entries(1, 0);
+
+/// The references' limits by prefix, a few. Writer: bench.
+#[map]
+pub(crate) static RULES_V4: LpmTrie<[u8; 4], Rules> =
+    LpmTrie::with_max_entries(64, BPF_F_NO_PREALLOC);
+
+/// As [`RULES_V4`], for IPv6.
+#[map]
+pub(crate) static RULES_V6: LpmTrie<[u8; 16], Rules> =
+    LpmTrie::with_max_entries(64, BPF_F_NO_PREALLOC);
+
+macro_rules! lists {
+    ($($kind:ident $name:ident $address:ty, $flags:expr;)+) => {
+        $(
+            /// A list of a reference. Writer: bench at the start; the reference counts hits.
+            #[map]
+            pub(crate) static $name: $kind<$address, Listed> =
+                $kind::with_max_entries(64, $flags);
+        )+
+    };
+}
+lists! {
+    LpmTrie LPM_ALLOW_V4 [u8; 4], BPF_F_NO_PREALLOC;
+    LpmTrie LPM_ALLOW_V6 [u8; 16], BPF_F_NO_PREALLOC;
+    LpmTrie LPM_BLOCK_V4 [u8; 4], BPF_F_NO_PREALLOC;
+    LpmTrie LPM_BLOCK_V6 [u8; 16], BPF_F_NO_PREALLOC;
+    HashMap HASH_ALLOW_V4 [u8; 4], 0;
+    HashMap HASH_ALLOW_V6 [u8; 16], 0;
+    HashMap HASH_BLOCK_V4 [u8; 4], 0;
+    HashMap HASH_BLOCK_V6 [u8; 16], 0;
+}
+
+/// Key: source. Value: when its ban ends. Writer: bench.
+#[map]
+pub(crate) static REF_BANS: HashMap<[u8; 16], u64> = HashMap::with_max_entries(64, 0);
+
+/// Key: source. Value: its limiter state and counters, for both references. Writer: references.
+#[map]
+pub(crate) static REF_SOURCES: LruHashMap<[u8; 16], Known> = LruHashMap::with_max_entries(64, 0);

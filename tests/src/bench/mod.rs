@@ -1,0 +1,75 @@
+//! What a packet costs: the real program under `BPF_PROG_TEST_RUN`, with many distinct sources,
+//! against references in the same run. docs/performance.md has the method.
+
+#[allow(dead_code, reason = "the programs in the kernel use the rest")]
+#[path = "../../bpf/src/abi.rs"]
+mod abi;
+mod cases;
+mod figures;
+mod fill;
+mod measure;
+mod plan;
+mod report;
+mod scorecard;
+mod stand;
+
+use anyhow::{Context, Result};
+
+pub use cases::{Case, Family, Scenario};
+pub use figures::Figure;
+pub use report::{Machine, Report, Row};
+pub use scorecard::Line;
+
+use measure::Effort;
+use stand::Stand;
+
+/// How thorough a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Every size, nine rounds: minutes.
+    Full,
+    /// Nothing of a million, five rounds.
+    Quick,
+    /// Every case once on small tables with few packets: shows that each is judged as it must be,
+    /// and nothing about time.
+    Smoke,
+}
+
+impl Length {
+    const fn effort(self) -> Effort {
+        let (rounds, call_ns) = match self {
+            Self::Full => (9, Some(40e6)),
+            Self::Quick => (5, Some(25e6)),
+            Self::Smoke => (1, None),
+        };
+        Effort { rounds, call_ns }
+    }
+}
+
+/// Measures everything; `progress` is told what comes next.
+///
+/// # Errors
+/// When a program can't be loaded, or packets were judged otherwise than a scenario says.
+pub fn run(length: Length, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    let effort = length.effort();
+    let mut rows = Vec::new();
+    for (size, mut scenarios) in plan::plan(length) {
+        progress(&format!(
+            "filling lists of {}, room for {} sources",
+            size.listed, size.slots
+        ));
+        let mut stand = Stand::new(size)?;
+        if measure::cpus(2).is_err() {
+            scenarios.retain(|scenario| scenario.threads == 1);
+        }
+        for scenario in scenarios {
+            let measured = measure::scenario(&mut stand, &scenario, size.slots, effort)
+                .with_context(|| format!("measuring {scenario:?}"))?;
+            let row = Row::new(scenario, &measured);
+            progress(&row.to_string());
+            rows.push(row);
+        }
+    }
+    rows.sort_by_key(|row| row.scenario);
+    Report::new(effort.rounds, rows)
+}

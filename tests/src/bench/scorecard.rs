@@ -1,0 +1,248 @@
+//! The promises that a run under `BPF_PROG_TEST_RUN` can show, each against what was measured.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::cases::{Case, Family};
+use super::figures::ratio;
+use super::report::Row;
+use super::stand::Program;
+
+/// One promise: `ok|short NAME MEASURED TARGET`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Was it kept? Not when it was not measured.
+    pub ok: bool,
+    /// Its name.
+    pub name: String,
+    /// What was measured: `2.50x`, or `not_measured`.
+    pub measured: String,
+    /// What was asked for.
+    pub target: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let result = if self.ok { "ok" } else { "short" };
+        let Self {
+            name,
+            measured,
+            target,
+            ..
+        } = self;
+        write!(f, "{result} {name} {measured} {target}")
+    }
+}
+
+const K1: u32 = 1_000;
+const K100: u32 = 100_000;
+const M1: u32 = 1_000_000;
+
+/// The promises, from a table that may lack some of the rows.
+#[must_use]
+pub(super) fn scorecard(rows: &[Row]) -> Vec<Line> {
+    let table = Table(rows);
+    Family::ALL
+        .into_iter()
+        .flat_map(|family| {
+            let mut lines = Vec::new();
+            lines.extend(lists(&table, family));
+            lines.extend(sources(&table, family));
+            lines.extend(threads(&table, family));
+            lines
+        })
+        .collect()
+}
+
+/// Long lists cost hardly more than short ones.
+fn lists(table: &Table, family: Family) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (case, name) in [
+        (Case::BlockedHost, "blocked_host"),
+        (Case::BlockedPrefix, "blocked_prefix"),
+    ] {
+        let cost = |program, listed| table.cost(program, case, family, listed, None);
+        let long = cost(Program::Throttle, M1);
+        lines.push(at_most(
+            format!("{name}_{}_1m_against_1k", family.name()),
+            divided(long, cost(Program::Throttle, K1)),
+            1.5,
+        ));
+        let tries = table.cost(Program::Lpm, Case::BlockedPrefix, family, M1, None);
+        lines.push(at_most(
+            format!("{name}_{}_1m_against_lpm", family.name()),
+            divided(long, tries),
+            0.1,
+        ));
+    }
+    lines
+}
+
+/// Sources cost a fraction of what they cost in the kernel's LRU hash.
+fn sources(table: &Table, family: Family) -> Vec<Line> {
+    let promises = [
+        (Case::New, None, "new", Program::Lpm, 0.2),
+        (Case::New, None, "new", Program::Hash, 0.3),
+        (Case::Known, Some(K100), "known_100k", Program::Lpm, 0.25),
+        (Case::Known, Some(K100), "known_100k", Program::Hash, 0.5),
+    ];
+    let line = |(case, sources, name, reference, most): (Case, _, &str, Program, f64)| {
+        let cost = |program| table.cost(program, case, family, K100, sources);
+        let against = match reference {
+            Program::Lpm => "lpm_lru",
+            Program::Hash => "hash_lru",
+            Program::Bare | Program::Parse | Program::Throttle => "itself",
+        };
+        at_most(
+            format!("{name}_{}_against_{against}", family.name()),
+            divided(cost(Program::Throttle), cost(reference)),
+            most,
+        )
+    };
+    promises.into_iter().map(line).collect()
+}
+
+/// Two threads get through nearly twice as many packets.
+fn threads(table: &Table, family: Family) -> Vec<Line> {
+    let line = |(case, sources, name): (Case, _, &str)| {
+        let row = table.row(case, family, K100, sources, 2);
+        let speed_up = row.and_then(|row| row.speed_up);
+        at_least(
+            format!("{name}_{}_two_threads", family.name()),
+            speed_up.map(|figure| figure.median),
+            1.7,
+        )
+    };
+    [
+        (Case::Known, Some(K100), "known_100k"),
+        (Case::New, None, "new"),
+        (Case::BlockedHost, None, "blocked_host"),
+    ]
+    .into_iter()
+    .map(line)
+    .collect()
+}
+
+fn divided(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    ratio(a?, b?)
+}
+
+fn at_most(name: String, measured: Option<f64>, most: f64) -> Line {
+    let ok = measured.is_some_and(|value| value <= most);
+    line(ok, name, measured, format!("<={most}x"))
+}
+
+fn at_least(name: String, measured: Option<f64>, least: f64) -> Line {
+    let ok = measured.is_some_and(|value| value >= least);
+    line(ok, name, measured, format!(">={least}x"))
+}
+
+fn line(ok: bool, name: String, measured: Option<f64>, target: String) -> Line {
+    let measured = measured.map_or("not_measured".into(), |value| format!("{value:.2}x"));
+    Line {
+        ok,
+        name,
+        measured,
+        target,
+    }
+}
+
+struct Table<'a>(&'a [Row]);
+
+impl Table<'_> {
+    /// Median nanoseconds on one thread.
+    fn cost(
+        &self,
+        program: Program,
+        case: Case,
+        family: Family,
+        listed: u32,
+        sources: Option<u32>,
+    ) -> Option<f64> {
+        let row = self.row(case, family, listed, sources, 1)?;
+        row.cost(program).map(|figure| figure.median)
+    }
+
+    fn row(
+        &self,
+        case: Case,
+        family: Family,
+        listed: u32,
+        sources: Option<u32>,
+        threads: usize,
+    ) -> Option<&Row> {
+        self.0.iter().find(|row| {
+            let scenario = &row.scenario;
+            (scenario.case, scenario.family) == (case, family)
+                && (scenario.listed, scenario.threads) == (listed, threads)
+                && sources.is_none_or(|sources| scenario.sources == sources)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::Scenario;
+    use super::super::figures::Figure;
+    use super::*;
+
+    fn row(case: Case, listed: u32, sources: u32, threads: usize, costs: [f64; 3]) -> Row {
+        let [throttle, lpm, hash] = costs.map(|ns| Figure::of(&[ns]));
+        Row {
+            scenario: Scenario {
+                case,
+                family: Family::Ipv4,
+                listed,
+                sources,
+                threads,
+            },
+            bare: Figure::of(&[20.0]),
+            parse: None,
+            throttle,
+            lpm,
+            hash,
+            speed_up: None,
+        }
+    }
+
+    fn shown(rows: &[Row], name: &str) -> String {
+        let lines = scorecard(rows);
+        let line = lines.iter().find(|line| line.name == name).unwrap();
+        line.to_string()
+    }
+
+    #[test]
+    fn a_promise_is_a_ratio_of_two_medians_of_the_same_run() {
+        let rows = [
+            row(Case::BlockedPrefix, K1, 500, 1, [100.0, 110.0, 40.0]),
+            row(Case::BlockedPrefix, M1, 500_000, 1, [120.0, 1500.0, 400.0]),
+        ];
+        let name = "blocked_prefix_ipv4_1m_against_1k";
+        assert_eq!(shown(&rows, name), format!("ok {name} 1.20x <=1.5x"));
+        let name = "blocked_prefix_ipv4_1m_against_lpm";
+        assert_eq!(shown(&rows, name), format!("ok {name} 0.08x <=0.1x"));
+        let name = "blocked_host_ipv4_1m_against_1k";
+        assert_eq!(
+            shown(&rows, name),
+            format!("short {name} not_measured <=1.5x")
+        );
+    }
+
+    #[test]
+    fn a_reference_that_costs_five_times_as_much_just_does() {
+        let rows = [row(Case::New, K100, 0, 1, [400.0, 2000.0, 1000.0])];
+        let name = "new_ipv4_against_lpm_lru";
+        assert_eq!(shown(&rows, name), format!("ok {name} 0.20x <=0.2x"));
+        let name = "new_ipv4_against_hash_lru";
+        assert_eq!(shown(&rows, name), format!("short {name} 0.40x <=0.3x"));
+    }
+
+    #[test]
+    fn two_threads_are_judged_by_the_rounds_that_they_shared_with_one() {
+        let mut two = row(Case::Known, K100, K100, 2, [400.0, 0.0, 0.0]);
+        two.speed_up = Figure::of(&[1.5, 1.8, 1.6]);
+        let name = "known_100k_ipv4_two_threads";
+        assert_eq!(shown(&[two], name), format!("short {name} 1.60x >=1.7x"));
+    }
+}

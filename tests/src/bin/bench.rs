@@ -1,0 +1,53 @@
+//! What a packet costs. `cargo xtask bench` calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use xdp_tests::bench::{Length, Report, run};
+
+/// Measures the program and its references in the running kernel. Nothing is attached. Needs root,
+/// and takes minutes; on a machine that does nothing else, if there is one.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Args {
+    /// Leave out lists and sources of a million, and measure fewer rounds
+    #[arg(long)]
+    quick: bool,
+    /// Write the report there, too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fail when a line of the scorecard is short
+    #[arg(long)]
+    strict: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match measure(&args) {
+        Ok(report) if args.strict && !report.all_ok() => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(args: &Args) -> Result<Report> {
+    let length = if args.quick {
+        Length::Quick
+    } else {
+        Length::Full
+    };
+    let report = run(length, &mut |what| eprintln!("{what}"))?;
+    println!("\n{report}");
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report)
+}
