@@ -1,8 +1,11 @@
 //! How the daemon attaches: what it is told, what the interface can, and what it says of it.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use xdp_common::reason::Reason;
 use xdp_tests::daemon::scene::{HOST, PEER, Scene, from_v4, protecting};
 use xdp_tests::daemon::{Daemon, binary};
 use xdp_tests::netns::link::{Attachment, End, veth_pair};
@@ -17,8 +20,16 @@ const BLOCK: &str = "[block]\nprefixes = [\"203.0.113.7\"]\n";
 
 /// A series' value, from the daemon's own figures.
 fn metric(scene: &Scene, daemon: &Daemon, series: &str) -> Result<f64> {
-    let url = format!("http://{}/metrics", daemon.metrics_address());
-    let text = scene.host.output("curl", &["-sS", "--fail", &url])?;
+    let address = daemon.metrics_address();
+    let answer = scene.host.run(move || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })?;
+    let text = answer?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(series))
@@ -165,6 +176,12 @@ fn another_program_on_the_interface_is_left_alone() -> Result<()> {
         );
         let second = Daemon::prepare(&scene.host, &binary()?, &protecting(""))?;
         let path = second.config_path();
+        // They share a namespace: it is the interface that they are to meet at, not this port.
+        let port = |owner: &Daemon| owner.metrics_address().port();
+        let text = std::fs::read_to_string(&path)?;
+        let other = text.replace(&format!(":{}\"", port(&owner)), ":9778\"");
+        anyhow::ensure!(other != text, "the port isn't in {text}");
+        std::fs::write(&path, other)?;
         let refusal = second.refusal(&[], &["run", "--config", &path.to_string_lossy()])?;
         assert_eq!(refusal.code, Some(1), "{}", refusal.text);
         let clear = refusal
@@ -244,5 +261,39 @@ fn interfaces_on_the_command_line_take_the_place_of_the_files() -> Result<()> {
     daemon.cli_text(&["apply"])?;
     assert!(scene.passes(&from_v4("203.0.113.7").udp(1, 2))?);
     assert_eq!(scene.host.xdp_attachment(HOST)?, Attachment::Native);
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_made_again_is_filtered_again() -> Result<()> {
+    require_kernel!("an_interface_that_is_made_again_is_filtered_again");
+    let scene = Scene::new()?;
+    let daemon = scene.protect(BLOCK)?;
+    let blocked = from_v4("203.0.113.7").udp(1, 2);
+    assert!(!scene.passes(&blocked)?);
+    let gauge = format!("xdp_throttle_interface_attached{{interface=\"{HOST}\"}}");
+
+    scene.host.ip(&["link", "del", HOST])?;
+    wait_until("the daemon to notice", TIMEOUT, || {
+        mode(&daemon, HOST).is_ok_and(|found| found == (false, None))
+    })?;
+    assert_eq!(metric(&scene, &daemon, &gauge)?, 0.0);
+    let warnings = daemon.status()?.warnings.join("\n");
+    assert!(warnings.contains("host0 is not attached"), "{warnings}");
+
+    let ends = (End::new(&scene.host, HOST), End::new(&scene.peer, PEER));
+    veth_pair(ends.0, ends.1, 1500)?;
+    wait_until("the daemon to attach again", TIMEOUT, || {
+        mode(&daemon, HOST).is_ok_and(|(attached, _)| attached)
+    })?;
+    assert_mode(&scene, &daemon, HOST, true)?;
+    let dropped = daemon.dropped(Reason::Blocklisted)?;
+    let frames = [blocked.build()];
+    scene.send(frames.to_vec())?;
+    wait_until("the packet to be counted", TIMEOUT, || {
+        daemon
+            .dropped(Reason::Blocklisted)
+            .is_ok_and(|now| now > dropped)
+    })?;
     Ok(())
 }

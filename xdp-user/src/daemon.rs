@@ -6,11 +6,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::server;
 use crate::api::types::{Apply, Status};
@@ -97,13 +97,10 @@ pub fn run(options: Options) -> Result<()> {
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
         }
-        let served = serve(handle.clone(), listener, metrics).await;
+        let served = serve(handle.clone(), listener, metrics);
+        let result = while_controlled(served, &handle, ended).await;
         events.abort();
-        handle.shut_down();
-        ended
-            .await
-            .context("the control task ended before its time")?;
-        served
+        result
     })
 }
 
@@ -169,10 +166,14 @@ fn drop_privileges() -> Result<()> {
     caps::clear(None, CapSet::Ambient).context("could not clear the ambient capabilities")?;
     nix::sys::prctl::set_no_new_privs().context("could not give up new privileges")?;
     let held = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = KEPT
+    let mut kept: CapsHashSet = KEPT
         .into_iter()
         .filter(|capability| held.contains(capability))
         .collect();
+    if kept.len() < KEPT.len() && held.contains(&Capability::CAP_SYS_ADMIN) {
+        // It stands for the two that were split off it, where they weren't given.
+        kept.insert(Capability::CAP_SYS_ADMIN);
+    }
     for (set, capabilities) in [
         (CapSet::Effective, &kept),
         (CapSet::Permitted, &kept),
@@ -181,6 +182,23 @@ fn drop_privileges() -> Result<()> {
         caps::set(None, set, capabilities).context("could not give up capabilities")?;
     }
     Ok(())
+}
+
+/// Serves until that ends, then asks the control task to end and waits for it. A control task that
+/// ends by itself has left nothing attached: whoever started the daemon has to know.
+async fn while_controlled(
+    served: impl Future<Output = Result<()>>,
+    control: &Handle,
+    mut ended: oneshot::Receiver<()>,
+) -> Result<()> {
+    const TOO_EARLY: &str = "the control task ended before its time: nothing is filtered any more";
+    let served = tokio::select! {
+        served = served => served,
+        _ = &mut ended => bail!(TOO_EARLY),
+    };
+    control.shut_down();
+    ended.await.context(TOO_EARLY)?;
+    served
 }
 
 /// Serves the API and the metrics and reacts to signals, until one of them asks to end.
@@ -303,6 +321,7 @@ fn kind_of_any(error: anyhow::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datapath::memory::MemoryDatapath;
 
     #[test]
     fn the_tables_get_the_sizes_that_the_file_asks_for() {
@@ -336,5 +355,28 @@ mod tests {
             ..metrics
         };
         assert!(metrics_port(&off).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_daemon_ends_with_its_control_task() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = || {
+            let config = Config::default();
+            let datapath = Box::new(MemoryDatapath::new(capacity(&config)));
+            let state = State::open(directory.path()).unwrap();
+            let control =
+                Control::start(datapath, state, config, Overrides::default(), String::new());
+            control.unwrap().spawn().unwrap()
+        };
+        let (handle, ended) = start();
+        let asked = while_controlled(std::future::ready(Ok(())), &handle, ended);
+        asked.await.unwrap();
+
+        let (handle, ended) = start();
+        let broken = handle.call::<()>(|_control| panic!("for the test"));
+        broken.await.unwrap_err();
+        let result = while_controlled(std::future::pending(), &handle, ended).await;
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("nothing is filtered"), "{text}");
     }
 }

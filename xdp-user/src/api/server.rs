@@ -1,7 +1,7 @@
 //! The daemon's side: routes over the Unix socket.
 
 use std::fs::Permissions;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -142,7 +142,11 @@ pub fn listen_blocking(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
             .with_context(|| format!("could not make {}", directory.display()))?;
     }
     remove_stale(path)?;
-    let listener = UnixListener::bind(path)
+    // Nobody may connect between the making of the socket and the setting of its mode.
+    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path);
+    nix::sys::stat::umask(mask);
+    let listener = listener
         .with_context(|| format!("could not open the control socket {}", path.display()))?;
     std::fs::set_permissions(path, Permissions::from_mode(mode))
         .with_context(|| format!("could not set the mode of {}", path.display()))?;
@@ -151,10 +155,18 @@ pub fn listen_blocking(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
 }
 
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
-    if !path.exists() {
+    let Ok(there) = std::fs::symlink_metadata(path) else {
         return Ok(());
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    };
+    // A path that was mistyped must not cost a file.
+    anyhow::ensure!(
+        there.file_type().is_socket(),
+        "{} is there and is no socket: give control.socket another path",
+        path.display()
+    );
+    // Anything but a refusal comes from somebody who listens, if only too busy to accept.
+    let answer = std::os::unix::net::UnixStream::connect(path).err();
+    if answer.map(|error| error.kind()) != Some(std::io::ErrorKind::ConnectionRefused) {
         anyhow::bail!(
             "another daemon answers on {}: stop it first, or give this one another socket",
             path.display()
@@ -312,5 +324,25 @@ mod tests {
         }
         let mistake = anyhow::anyhow!("nothing to change");
         assert_eq!(status_of(&mistake), StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+
+        std::fs::write(&path, "precious").unwrap();
+        let refused = listen_blocking(&path, 0o600).unwrap_err().to_string();
+        assert!(refused.contains("is no socket"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+
+        let first = listen_blocking(&path, 0o640).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        let refused = listen_blocking(&path, 0o600).unwrap_err().to_string();
+        assert!(refused.contains("another daemon answers"), "{refused}");
+        drop(first);
+        listen_blocking(&path, 0o600).unwrap();
     }
 }

@@ -58,6 +58,11 @@ fn render(report: &ChangeReport) -> String {
             "covered by a wider entry, so they cost no room in the kernel",
         ),
         ("duplicates", report.duplicates, "lines that repeat another"),
+        (
+            "private",
+            report.private,
+            "of local networks: make sure that none of them is yours",
+        ),
         ("not removed", report.missing.len() as u64, ""),
         ("refused", report.refused, ""),
     ];
@@ -123,6 +128,7 @@ mod tests {
              already there 12\n\
              merged        5  (covered by a wider entry, so they cost no room in the kernel)\n\
              duplicates    3  (lines that repeat another)\n\
+             private       2  (of local networks: make sure that none of them is yours)\n\
              refused       2,000\n\
              took          1.2 s\n\
              refused: line 7: 0.0.0.0/0: wider than /8, say --force if you mean it\n\

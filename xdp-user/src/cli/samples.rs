@@ -94,6 +94,7 @@ pub(crate) fn import_report() -> ChangeReport {
         unchanged: 12,
         merged: 5,
         duplicates: 3,
+        private: 2,
         refused: 2000,
         refusals: vec![Refusal {
             line: Some(7),

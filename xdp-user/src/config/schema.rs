@@ -85,7 +85,7 @@ section! {
     pub(super) struct General, "", repeated: false {
         /// `enforce` drops what the policy refuses. `observe` decides and counts the same and drops nothing: a way to try a policy on live traffic.
         mode: Mode as Text<Mode> = Default::Is("\"enforce\""), Live;
-        /// Reasons that are only counted, never dropped for, also in `enforce` mode: a way to try one rule.
+        /// Reasons that are only counted, never dropped for, also in `enforce` mode: a way to try one rule. A packet has one reason, so no later rule looks at one that passes so: with `"banned"` here, a banned source has no limits.
         observe_reasons: Vec<DropReason> as List<Text<DropReason>> = Default::Is("[]"), Live;
     }
 }

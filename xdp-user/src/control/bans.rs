@@ -104,9 +104,13 @@ impl Control {
         let now = Self::now();
         let mut over = Vec::new();
         let (mut lost, mut why) = (0u64, None);
+        // A calendar that was wrong when the ban began, or is now, must not make it last for years.
+        let latest_ns = now
+            .boot_ns
+            .saturating_add(self.config.ban.max_duration.as_nanos());
         for row in self.state.bans()? {
             let ban = Ban {
-                until_ns: now.to_boot_ns(row.until),
+                until_ns: now.to_boot_ns(row.until).min(latest_ns),
                 since_ns: now.to_boot_ns(row.since),
                 packets: 0,
                 bytes: 0,
@@ -132,7 +136,11 @@ impl Control {
         let now = Self::now();
         let mut gone = Vec::new();
         for (key, ban) in self.datapath.bans()? {
-            if self.is_forgotten(&ban, now) {
+            // Read again: the program may have begun the next ban since the table was read.
+            if self.is_forgotten(&ban, now)
+                && let Some(ban) = self.datapath.ban(&key)?
+                && self.is_forgotten(&ban, now)
+            {
                 self.datapath.remove_ban(&key)?;
                 gone.extend(decode_source(&key));
             }

@@ -117,11 +117,14 @@ impl Control {
                 wanted.insert(*prefix, resolve(&base, Some(changed))?);
             }
         }
+        // Each family has a table of its own.
         let capacity = self.config.capacity.overrides;
-        if wanted.len() > capacity as usize {
+        let ipv4 = wanted.keys().filter(|prefix| prefix.is_ipv4()).count();
+        let most = ipv4.max(wanted.len() - ipv4);
+        if most > capacity as usize {
             bail!(
-                "{} overrides don't fit: raise capacity.overrides (now {capacity}) and restart",
-                wanted.len()
+                "{most} overrides of one family don't fit: raise capacity.overrides (now \
+                 {capacity}) and restart"
             );
         }
         Ok(wanted)

@@ -59,6 +59,7 @@ impl Control {
         let mut draft = Draft::default();
         draft.report.refused = parsed.refused_count();
         draft.report.duplicates = parsed.duplicates;
+        draft.report.private = parsed.private;
         draft
             .report
             .refusals

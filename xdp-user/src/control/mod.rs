@@ -17,6 +17,7 @@ mod sources;
 mod status;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -82,6 +83,8 @@ pub struct Control {
     block: Entries,
     /// Entries that the kernel should hold and did not take; each tick tries again.
     unsettled: Vec<(ListKind, Prefix)>,
+    /// Not before: a long try is followed by a longer pause.
+    retry_at: Instant,
     runtime_limits: BTreeMap<Option<Prefix>, LimitFields>,
     stored_limits: BTreeMap<Prefix, crate::config::Limits>,
     interfaces: Vec<Interface>,
@@ -174,6 +177,7 @@ impl Control {
             allow: Entries::default(),
             block: Entries::default(),
             unsettled: Vec::new(),
+            retry_at: Instant::now(),
             runtime_limits: BTreeMap::new(),
             stored_limits: BTreeMap::new(),
             interfaces: Vec::new(),
@@ -223,9 +227,10 @@ impl Control {
         self.stop();
     }
 
-    /// What has ended goes; what the kernel refused is tried again.
+    /// What has ended goes; what the kernel refused is tried again, and so are interfaces.
     fn tick(&mut self) {
         for done in [
+            self.watch_interfaces(),
             self.sweep_entries(),
             self.sweep_bans(),
             self.retry_unsettled(),

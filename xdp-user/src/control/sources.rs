@@ -1,7 +1,9 @@
 //! What is known of sources.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
-use xdp_common::abi::{Ban, Source, SourceKey};
+use xdp_common::abi::{Ban, Plain, Source, SourceKey};
 use xdp_common::verdict::{STRIKE_COUNT_BITS, strikes_left};
 
 use super::clock::Moment;
@@ -18,21 +20,31 @@ impl Control {
     pub fn list_sources(&mut self, query: &SourceQuery) -> Result<SourceList> {
         let now = Self::now();
         let mut known: Vec<(Prefix, Source, Option<Ban>)> = Vec::new();
-        let bans: std::collections::HashMap<_, _> = self
+        let mut bans: HashMap<Prefix, Ban> = self
             .datapath
             .bans()?
             .into_iter()
             .filter_map(|(key, ban)| Some((decode_source(&key)?, ban)))
             .collect();
+        let is_asked_for = |prefix: &Prefix| query.matching.is_none_or(|m| m.covers(prefix));
         for (key, source) in self.datapath.sources()? {
             let Some(prefix) = decode_source(&key) else {
                 continue;
             };
-            if query
-                .matching
-                .is_none_or(|matching| matching.covers(&prefix))
-            {
-                known.push((prefix, source, bans.get(&prefix).copied()));
+            if is_asked_for(&prefix) {
+                known.push((prefix, source, bans.remove(&prefix)));
+            }
+        }
+        // A banned source no longer reaches the limits: a full table forgets it before others.
+        for (prefix, ban) in bans {
+            let in_force = ban.until_ns > now.boot_ns;
+            if in_force && is_asked_for(&prefix) {
+                let seen = Source {
+                    first_seen_ns: ban.since_ns,
+                    last_seen_ns: ban.since_ns,
+                    ..Source::ZERO
+                };
+                known.push((prefix, seen, Some(ban)));
             }
         }
         let total = u64::try_from(known.len()).unwrap_or(u64::MAX);

@@ -10,6 +10,7 @@ mod reload;
 mod restart;
 mod status;
 mod trouble;
+mod watch;
 
 use std::cell::Cell;
 use std::path::Path;

@@ -9,10 +9,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{DatapathLog, Log, LogFormat, LogLevel};
+use xdp_common::abi::map;
 
-/// The program's crate: where its own diagnostics say they come from.
-const PROGRAM: &str = "xdp_throttle_ebpf";
+use crate::config::{DatapathLog, Log, LogFormat, LogLevel};
 
 /// Starts logging as the configuration says. The program's diagnostics have a level of their own.
 pub(super) fn start(log: &Log) -> Result<()> {
@@ -32,7 +31,7 @@ pub(super) fn start(log: &Log) -> Result<()> {
     };
     let filter = Targets::new()
         .with_default(level)
-        .with_target(PROGRAM, program);
+        .with_target(map::DIAGNOSTICS, program);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false);

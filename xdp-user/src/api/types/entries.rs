@@ -121,6 +121,10 @@ pub struct ChangeReport {
     pub refusals: Vec<Refusal>,
     /// Lines that repeat an earlier one of the same text.
     pub duplicates: u64,
+    /// Lines from private, shared or link-local ranges, as lists of bogons have them: blocking
+    /// these may lock a local network out.
+    #[serde(default)]
+    pub private: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }

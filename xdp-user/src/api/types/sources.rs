@@ -93,6 +93,7 @@ pub struct LimitView {
 
 /// `PUT /v1/limits`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SetLimits {
     /// Whose; absent: every source without an override.
     pub prefix: Option<Prefix>,
@@ -153,9 +154,9 @@ pub struct SourceView {
     pub dropped_packets: u64,
     /// Bytes of those packets.
     pub dropped_bytes: u64,
-    /// When it was first seen.
+    /// When it was first seen; when its ban began, where a full table has forgotten the rest.
     pub first_seen: Timestamp,
-    /// When it was last seen.
+    /// When it last reached the limits; what a ban drops isn't timed.
     pub last_seen: Timestamp,
     /// Strikes against it.
     pub strikes: u64,
@@ -215,4 +216,19 @@ pub struct StageView {
     pub finding: String,
     /// Whether the packet's verdict fell here.
     pub decided: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_mistyped_is_refused_and_not_ignored() {
+        let read = |text: &str| serde_json::from_str::<SetLimits>(text);
+        let good = read(r#"{"prefix": "192.0.2.0/24", "packets": "1pps"}"#).unwrap();
+        assert_eq!(good.limits.packets.as_deref(), Some("1pps"));
+        assert_eq!(good.prefix, "192.0.2.0/24".parse().ok());
+        let refused = read(r#"{"packets": "1pps", "tcp-new": "off"}"#).unwrap_err();
+        assert!(refused.to_string().contains("tcp-new"), "{refused}");
+    }
 }

@@ -8,7 +8,8 @@ use xdp_common::packet::{protocol, tcp_flags};
 use crate::api::types::ExplainQuery;
 
 const ETHERNET: usize = 14;
-const MAX_FRAME: u32 = 9018;
+/// What an IPv4 packet's length field can say is nearly as much.
+const MAX_FRAME: u32 = 65_535;
 const DEFAULT_FRAME: u32 = 64;
 
 /// A packet that somebody asks about.
@@ -74,9 +75,13 @@ fn flags(words: &str) -> Result<u8> {
             "psh" => tcp_flags::PSH,
             "ack" => tcp_flags::ACK,
             "urg" => tcp_flags::URG,
+            // RFC 3168, section 6.1: no stage looks at these two.
+            "ece" => 0x40,
+            "cwr" => 0x80,
             "none" => 0,
             _ => bail!(
-                "unknown TCP flag \"{word}\": give fin, syn, rst, psh, ack, urg or none, joined by commas"
+                "unknown TCP flag \"{word}\": give fin, syn, rst, psh, ack, urg, ece, cwr or none, \
+                 joined by commas"
             ),
         };
     }
@@ -186,5 +191,27 @@ mod tests {
             panic!("not TCP");
         };
         assert_eq!((destination, flags), (443, tcp_flags::SYN | tcp_flags::ACK));
+    }
+
+    #[test]
+    fn every_flag_and_length_that_the_command_line_takes_is_taken() {
+        let query = |flags: &str, length| ExplainQuery {
+            address: "2001:db8::7".parse().unwrap(),
+            protocol: None,
+            port: None,
+            flags: Some(flags.into()),
+            length: Some(length),
+        };
+        for (flags, length) in [
+            ("fin,syn,rst,psh,ack,urg,ece,cwr", 14),
+            ("none", 1500),
+            ("ece", 65_535),
+        ] {
+            let packet = Hypothetical::new(&query(flags, length)).unwrap();
+            assert!(parse(&packet.frame[..]).is_continue(), "{flags} {length}");
+        }
+        let all = Hypothetical::new(&query("fin,syn,rst,psh,ack,urg,ece,cwr", 90)).unwrap();
+        assert_eq!(all.frame[14 + 40 + 13], 0xff);
+        assert!(Hypothetical::new(&query("ack", 65_536)).is_err());
     }
 }

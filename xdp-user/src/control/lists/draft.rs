@@ -205,6 +205,8 @@ impl Control {
             return Err(error);
         }
         let plan = self.entries(kind).settle(draft.touched);
+        // What goes makes room for what the kernel refused before.
+        self.retry_at = Instant::now();
         self.carry_out(kind, plan)?;
         draft.report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.report)

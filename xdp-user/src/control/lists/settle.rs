@@ -1,7 +1,7 @@
 //! Bringing the kernel's entries to what they should be.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ impl Control {
     pub(in crate::control) fn carry_out(&mut self, kind: ListKind, plan: Plan) -> Result<()> {
         let now = Self::now();
         let mut first: Option<DatapathError> = None;
-        let mut refused: Vec<Prefix> = Vec::new();
+        let mut refused: BTreeSet<Prefix> = BTreeSet::new();
         for (prefix, stored) in plan.put {
             let expires_ns = stored.expires.map_or(0, |at| now.to_boot_ns(at));
             if let Err(error) = self
@@ -27,14 +27,13 @@ impl Control {
                 .put_entry(kind, &prefix, expires_ns, stored.list)
             {
                 self.entries(kind).forget_stored(&prefix);
-                refused.push(prefix);
+                refused.insert(prefix);
                 first.get_or_insert(error);
             }
         }
         for prefix in plan.remove {
             // An entry stays as long as the wider one that takes its place isn't there.
-            let needed = refused.iter().any(|wider| wider.covers(&prefix));
-            if needed {
+            if is_within(&refused, &prefix) {
                 self.unsettled.push((kind, prefix));
             } else if let Err(error) = self.datapath.remove_entry(kind, &prefix) {
                 self.unsettled.push((kind, prefix));
@@ -55,6 +54,10 @@ impl Control {
     /// Tries again what the kernel refused. What should be gone is removed once more: the kernel
     /// may hold it from before.
     pub(in crate::control) fn retry_unsettled(&mut self) -> Result<()> {
+        let started = Instant::now();
+        if started < self.retry_at {
+            return Ok(());
+        }
         let waiting = std::mem::take(&mut self.unsettled);
         let mut result = Ok(());
         for kind in [ListKind::Allow, ListKind::Block] {
@@ -74,6 +77,7 @@ impl Control {
             plan.order();
             result = result.and(self.carry_out(kind, plan));
         }
+        self.retry_at = Instant::now() + pause_after(started.elapsed());
         result
     }
 
@@ -173,5 +177,44 @@ impl Control {
         }
         let plan = self.entries(kind).settle(from.iter().chain(to).copied());
         self.carry_out(kind, plan)
+    }
+}
+
+/// Whether a prefix of the set holds all of this one.
+fn is_within(set: &BTreeSet<Prefix>, prefix: &Prefix) -> bool {
+    !set.is_empty()
+        && (0..=prefix.prefix_len())
+            .filter_map(|len| Prefix::new(prefix.network(), len))
+            .any(|wider| set.contains(&wider))
+}
+
+/// How long to wait after a try that took so long. A table that stays full may refuse a million
+/// entries each time, and whoever asks the daemon something meanwhile waits for it.
+fn pause_after(took: Duration) -> Duration {
+    const SHORT: Duration = Duration::from_millis(100);
+    took.saturating_sub(SHORT) * 20
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_tries_are_rare_and_short_ones_come_with_every_tick() {
+        assert_eq!(pause_after(Duration::from_millis(90)), Duration::ZERO);
+        let took = Duration::from_secs(3);
+        assert!(pause_after(took) > took * 15);
+    }
+
+    #[test]
+    fn a_prefix_is_within_itself_and_wider_ones() {
+        let parse = |text: &str| -> Prefix { text.parse().unwrap() };
+        let set = BTreeSet::from(["192.0.2.0/24", "2001:db8::/32"].map(parse));
+        for text in ["192.0.2.0/24", "192.0.2.7", "2001:db8:1::/48"] {
+            assert!(is_within(&set, &parse(text)), "{text}");
+        }
+        for text in ["192.0.2.0/23", "192.0.3.7", "2001:db9::1"] {
+            assert!(!is_within(&set, &parse(text)), "{text}");
+        }
     }
 }

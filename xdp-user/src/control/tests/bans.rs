@@ -229,3 +229,43 @@ fn sources_are_sorted_and_cut_as_asked() {
     assert_eq!((flooder.dropped_packets, flooder.dropped_bytes), (2, 128));
     assert!(flooder.first_seen <= flooder.last_seen);
 }
+
+#[test]
+fn a_ban_from_a_wrong_calendar_is_not_longer_than_the_longest() {
+    let mut world = World::new(STRICT);
+    let now = Moment::now();
+    let (start, years) = (event("192.0.2.1", &Ban::ZERO), 20 * 365 * 86_400 * SECOND);
+    put(&world, "192.0.2.1", 0, now.boot_ns + years);
+    let begun = Event {
+        time_ns: now.boot_ns,
+        until_ns: now.boot_ns + years,
+        ..start
+    };
+    world.control.note_events(&[begun]).unwrap();
+    let world = world.restarted(STRICT);
+    let until_ns = ban(&world, "192.0.2.1").unwrap().until_ns;
+    let longest = Moment::now().boot_ns + 3600 * SECOND;
+    assert!(until_ns > now.boot_ns + 3000 * SECOND && until_ns <= longest);
+}
+
+#[test]
+fn a_banned_source_that_the_table_forgot_is_still_shown() {
+    let mut world = World::new(STRICT);
+    let now_ns = Moment::now().boot_ns;
+    put(&world, "192.0.2.1", 0, now_ns + 60 * SECOND);
+    put(&world, "192.0.2.2", 0, now_ns - SECOND);
+    world.packet_ns.set(now_ns);
+    assert!(world.drops("192.0.2.1"));
+    let query = |matching: Option<&str>| SourceQuery {
+        sort: Some(SourceSort::Dropped),
+        matching: matching.map(prefix),
+        ..SourceQuery::default()
+    };
+    let list = world.control.list_sources(&query(None)).unwrap();
+    assert_eq!(list.total, 1, "not the one whose ban is over");
+    let one = &list.sources[0];
+    assert_eq!((one.source, one.dropped_packets), (prefix("192.0.2.1"), 1));
+    assert!(one.banned_until.is_some());
+    let elsewhere = query(Some("198.51.100.0/24"));
+    assert_eq!(world.control.list_sources(&elsewhere).unwrap().total, 0);
+}

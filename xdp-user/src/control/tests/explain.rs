@@ -188,7 +188,10 @@ fn random_packet(dice: &mut StdRng) -> (ExplainQuery, Vec<u8>) {
         .choose(dice)
         .unwrap();
     let (words, flags) = *FLAGS.choose(dice).unwrap();
-    let (port, length) = (dice.random(), *[1u32, 64, 999, 9018].choose(dice).unwrap());
+    let (port, length) = (
+        dice.random(),
+        *[1u32, 64, 999, 65_535].choose(dice).unwrap(),
+    );
     let query = ExplainQuery {
         address,
         protocol: Some(name.into()),
@@ -311,7 +314,7 @@ fn explain_names_list_ban_limit_and_level() {
             protocol: (what == "protocol").then(|| "tpc".into()),
             port: None,
             flags: (what == "flags").then(|| "sin".into()),
-            length: (what == "length").then_some(9019),
+            length: (what == "length").then_some(65_536),
         };
         words(world.control.explain(&query));
     }

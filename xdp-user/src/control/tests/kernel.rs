@@ -148,6 +148,10 @@ impl Datapath for TestKernel {
         })
     }
 
+    fn is_attached(&self, interface: &IfName) -> bool {
+        self.memory().is_attached(interface)
+    }
+
     fn detach(&mut self, interface: &IfName) -> DatapathResult<()> {
         self.change(&format!("detach {interface}"), |memory| {
             memory.detach(interface)

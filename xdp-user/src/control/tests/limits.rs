@@ -201,3 +201,21 @@ fn limits_as_text_mean_the_same_limits() {
     set(&mut other, None, text).unwrap();
     assert_eq!(other.control.default_limits().unwrap(), wanted);
 }
+
+#[test]
+fn overrides_have_room_in_each_family() {
+    let config = |v4: &str, v6: &str| {
+        format!(
+            "[capacity]\noverrides = 2\n[[override]]\nprefixes = [{v4}{v6}]\npackets = \"7pps\"\n"
+        )
+    };
+    let (v4, v6) = (
+        "\"192.0.2.1\", \"192.0.2.2\", ",
+        "\"2001:db8:1::/64\", \"2001:db8:2::/64\"",
+    );
+    let mut world = World::new(&config(v4, v6));
+    assert_eq!(passing(&world, "192.0.2.2"), 7);
+    assert_eq!(passing(&world, "2001:db8:2::9"), 7);
+    let refused = words(set(&mut world, Some("192.0.2.3"), packets("1pps")));
+    assert!(refused.contains("3 overrides of one family"), "{refused}");
+}

@@ -410,3 +410,14 @@ fn asking_for_an_unknown_list_makes_no_name() {
         "the kernel's number stands for the list"
     );
 }
+
+#[test]
+fn an_import_says_how_much_of_it_is_of_local_networks() {
+    let mut world = World::new("");
+    let report = import(
+        &mut world,
+        into_list("bogons"),
+        "10.0.0.0/8\n192.0.2.1\nfe80::/16\n",
+    );
+    assert_eq!((report.added, report.private), (3, 2));
+}
