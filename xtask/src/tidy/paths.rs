@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_place_inside_a_longer_path_is_not_one() {
-        assert_eq!(place_in("see docs/work/list and $HOME/root/x"), None);
+        assert_eq!(place_in("see docs/home/list and $HOME/root/x"), None);
         assert_eq!(place_in("/usr/lib, /run/xdp-throttle"), None);
     }
 }
