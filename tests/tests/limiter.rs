@@ -308,11 +308,7 @@ fn a_source_is_counted_from_its_first_packet_to_its_last() {
 #[test]
 fn new_sources_find_room_in_a_full_table() {
     require_kernel!("new_sources_find_room_in_a_full_table");
-    let mut kernel = Kernel::load_with(&Sizes {
-        entries: vec![("SOURCES", 256)],
-        ..Sizes::default()
-    })
-    .unwrap();
+    let mut kernel = Kernel::load_with(&Sizes::default().sources(256)).unwrap();
     kernel
         .apply(&Rules {
             limits: packets(1, 1),

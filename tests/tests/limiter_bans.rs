@@ -273,11 +273,7 @@ fn a_ban_names_the_limit_that_led_to_it() {
 #[test]
 fn a_full_ban_table_is_counted_and_the_limit_still_holds() {
     require_kernel!("a_full_ban_table_is_counted_and_the_limit_still_holds");
-    let mut kernel = Kernel::load_with(&Sizes {
-        entries: vec![("BANS", 1)],
-        ..Sizes::default()
-    })
-    .unwrap();
+    let mut kernel = Kernel::load_with(&Sizes::default().bans(1)).unwrap();
     kernel.apply(&rules(Bans { strikes: 1, ..BANS })).unwrap();
     kernel.ban(net("192.0.2.1/32"), Ban::ZERO).unwrap();
     kernel.assert_drops(&frame(), Reason::RatePackets);
@@ -297,7 +293,7 @@ fn an_event_without_room_is_lost_and_counted_and_the_ban_holds() {
     const SOURCES: u8 = 100;
     let mut kernel = Kernel::load_with(&Sizes {
         // The smallest ring buffer: a page.
-        entries: vec![("EVENTS", 4096)],
+        events: 4096,
         ..Sizes::default()
     })
     .unwrap();

@@ -291,11 +291,7 @@ fn a_ban_holds_for_every_protocol_until_it_ends() {
 #[test]
 fn a_ban_is_not_lost_because_other_sources_arrive() {
     require_kernel!("a_ban_is_not_lost_because_other_sources_arrive");
-    let mut kernel = Kernel::load_with(&Sizes {
-        entries: vec![("SOURCES", 256), ("BANS", 256)],
-        ..Sizes::default()
-    })
-    .unwrap();
+    let mut kernel = Kernel::load_with(&Sizes::default().sources(256).bans(256)).unwrap();
     kernel
         .apply(&Rules {
             limits: Limits {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use xdp_common::abi::{ABI_VERSION, Fault, MODE_ENFORCE, Plain, Policy};
 use xdp_common::reason::{Action, Class, Reason};
-use xdp_tests::kernel::{self, Kernel, LOOPBACK, Sizes, UNNAMED_INTERFACE, policy};
+use xdp_tests::kernel::{self, Kernel, LOOPBACK, UNNAMED_INTERFACE, policy};
 use xdp_tests::oracle::{Limits, Listed, Rate, Rules};
 use xdp_tests::packet::{Extension, Flags, Packet, ether_type, protocol};
 use xdp_tests::require_kernel;
@@ -246,16 +246,11 @@ fn every_policy_slot_can_be_active() {
     }
 }
 
-/// With the table that ships a new source takes the place of an old one; this one is a hash of one
-/// entry, so that there is no place to take.
+/// A new source always takes the place of an old one, unless its bucket changes all the time.
 #[test]
-fn a_source_that_finds_no_room_passes_and_is_counted() {
-    require_kernel!("a_source_that_finds_no_room_passes_and_is_counted");
-    let mut kernel = Kernel::load_with(&Sizes {
-        entries: vec![("SOURCES", 1)],
-        sources_never_evicted: true,
-    })
-    .unwrap();
+fn a_source_whose_bucket_is_held_passes_and_is_counted() {
+    require_kernel!("a_source_whose_bucket_is_held_passes_and_is_counted");
+    let mut kernel = Kernel::load().unwrap();
     let limits = Limits {
         packets: Some(Rate::new(1, 1)),
         ..Limits::default()
@@ -268,10 +263,14 @@ fn a_source_that_finds_no_room_passes_and_is_counted() {
         .unwrap();
     kernel.assert_passes(&from("203.0.113.1").build(), Reason::Accepted);
     kernel.assert_drops(&from("203.0.113.1").build(), Reason::RatePackets);
+    kernel.datapath().hold_sources();
+    kernel.assert_drops(&from("203.0.113.1").build(), Reason::RatePackets);
     for number in 1..=3 {
         kernel.assert_passes(&from("203.0.113.2").build(), Reason::SourceUntracked);
         assert_eq!(kernel.faults(Fault::SourceTableFull).unwrap(), number);
     }
+    kernel.datapath().hold_sources();
+    kernel.assert_passes(&from("203.0.113.2").build(), Reason::Accepted);
 }
 
 #[test]

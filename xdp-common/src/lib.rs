@@ -4,6 +4,7 @@
 //! - [`abi`]: every type and map name that crosses the border;
 //! - [`reason`]: the closed, numbered list of why a packet passed or was dropped;
 //! - [`packet`]: bytes to headers;
+//! - [`lists`]: the list table, and [`sources`]: the source table;
 //! - [`verdict`]: the decision, stage by stage.
 //!
 //! The XDP program calls [`verdict::decide`] over its packet and its maps; tests and the
@@ -21,6 +22,8 @@
 )]
 
 pub mod abi;
+pub mod lists;
 pub mod packet;
 pub mod reason;
+pub mod sources;
 pub mod verdict;

@@ -11,12 +11,14 @@ use std::fs;
 use std::path::Path;
 
 use xdp_common::abi::{
-    ABI_VERSION, Ban, BanPolicy, Counter, EVENT_BAN, Entry, Event, FAMILY_IPV4, FAMILY_IPV6,
-    FLAG_BANS, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault,
-    Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, Source,
-    SourceKey, map,
+    ABI_VERSION, Ban, BanPolicy, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, FLAG_BANS,
+    FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
+    FLAG_SANITY_TCP_FLAGS, Fault, Hit, HitWriter, Limit, Limits, ListLine, MAX_INTERFACES,
+    MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SourceKey, SourceLine, constant, hits, map,
 };
+use xdp_common::lists::{self, head};
 use xdp_common::reason::Reason;
+use xdp_common::sources::{self, cold, hot};
 use xdp_common::verdict::STRIKE_COUNT_BITS;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi_layout.txt");
@@ -74,7 +76,8 @@ fn structs(text: &mut String) {
             }
         )+};
     }
-    structs!(Policy Limits Limit BanPolicy Entry SourceKey Source Ban Counter Event);
+    structs!(Policy Limits Limit BanPolicy SourceKey ListLine SourceLine Hit HitWriter Ban Counter
+        Event);
 }
 
 fn numbers(text: &mut String) {
@@ -85,8 +88,11 @@ fn numbers(text: &mut String) {
         )+};
     }
     constants!(MODE_ENFORCE MODE_OBSERVE FLAG_OVERRIDES FLAG_BANS FLAG_SANITY_TCP_FLAGS
-        FLAG_SANITY_LAND FLAG_SANITY_MARTIAN MAX_INTERFACES POLICY_SLOTS FAMILY_IPV4 FAMILY_IPV6
+        FLAG_SANITY_LAND FLAG_SANITY_MARTIAN FLAG_COARSE_CLOCK MAX_INTERFACES POLICY_SLOTS FAMILY_IPV4 FAMILY_IPV6
         EVENT_BAN STRIKE_COUNT_BITS);
+    for (name, value) in table_constants() {
+        writeln!(text, "  {name} = {value}").unwrap();
+    }
     writeln!(text, "  Limit::FP_BITS = {}", Limit::FP_BITS).unwrap();
     writeln!(text, "  Reason::SLOTS = {}", Reason::SLOTS).unwrap();
     writeln!(text, "  Fault::SLOTS = {}", Fault::SLOTS).unwrap();
@@ -107,6 +113,34 @@ fn numbers(text: &mut String) {
     }
 }
 
+/// What both sides must agree on about lines, beside the lines themselves.
+fn table_constants() -> Vec<(&'static str, u64)> {
+    macro_rules! named {
+        ($($path:path)+) => {
+            vec![$((stringify!($path), u64::try_from($path).unwrap()),)+]
+        };
+    }
+    let mut all = named!(hits::RING hits::EXACT hits::MAX_MASK lists::ALLOW lists::BLOCK
+        lists::LIMITS lists::TIMED lists::END_SHIFT lists::MAX_CHAIN lists::group::LINES
+        lists::group::ALLOW_ENDS lists::group::BLOCK_ENDS lists::v4::SLOTS lists::v4::MIN_LINES
+        lists::v6::SLOTS lists::v6::MIN_LINES lists::v6::META_BITS lists::v6::UPPER_LEVELS);
+    all.extend(
+        named!(head::V4_24 head::V4_16 head::V6_FIRST head::V6_LOW head::V6_HOST
+        head::SHORT head::LEVELS head::LINES head::ENDS head::EARLIEST_END head::SEEDS),
+    );
+    all.extend(
+        named!(sources::WAYS sources::BUCKET_LINES sources::IPV4_LOW sources::head::REFERENCED
+        sources::head::PROTECTED sources::head::BANS sources::head::BAN_BITS
+        sources::head::VERSION),
+    );
+    all.extend(
+        named!(hot::TAT_PACKETS hot::TAT_BYTES hot::TAT_TCP_NEW hot::PACKETS hot::BYTES
+        hot::FIRST_SEEN hot::LAST_SEEN hot::LOW cold::OWNER cold::STRIKES cold::DROPPED_PACKETS
+        cold::DROPPED_BYTES),
+    );
+    all
+}
+
 fn names(text: &mut String) {
     text.push_str("\nnames\n");
     for name in [
@@ -115,10 +149,9 @@ fn names(text: &mut String) {
         map::ACTIVE,
         map::COUNTERS,
         map::FAULTS,
-        map::ALLOW_V4,
-        map::ALLOW_V6,
-        map::BLOCK_V4,
-        map::BLOCK_V6,
+        map::LISTS,
+        map::HITS,
+        map::HIT_WRITERS,
         map::LIMITS_V4,
         map::LIMITS_V6,
         map::SOURCES,
@@ -127,5 +160,12 @@ fn names(text: &mut String) {
     ] {
         assert!(name.len() <= 15, "{name} is too long for the kernel");
         writeln!(text, "  {name}").unwrap();
+    }
+    for name in [
+        constant::SOURCE_BUCKETS,
+        constant::SOURCE_SEEDS,
+        constant::PERIOD_SHIFT,
+    ] {
+        writeln!(text, "  constant {name}").unwrap();
     }
 }

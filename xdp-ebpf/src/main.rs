@@ -6,6 +6,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod lists;
+#[cfg(target_arch = "bpf")]
 mod map_pointer;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -13,6 +15,8 @@ mod maps;
 mod program;
 #[cfg(target_arch = "bpf")]
 mod record;
+#[cfg(target_arch = "bpf")]
+mod sources;
 #[cfg(target_arch = "bpf")]
 mod tables;
 #[cfg(target_arch = "bpf")]

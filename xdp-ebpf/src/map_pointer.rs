@@ -4,8 +4,9 @@ use aya_ebpf::maps::PerCpuArray;
 use core::arch::asm;
 use core::marker::PhantomData;
 
-use xdp_common::abi::{Ban, Counter, Entry, Source};
-use xdp_common::verdict::{BanState, EntryState, SourceState, Word};
+use xdp_common::abi::{Ban, Counter, ListLine, SourceLine};
+use xdp_common::lists::{LINE_WORDS, Line};
+use xdp_common::verdict::{BanState, Word};
 
 /// One aligned 64-bit word of a map value.
 #[derive(Clone, Copy)]
@@ -45,6 +46,14 @@ impl Word for MapWord<'_> {
     }
 
     #[inline(always)]
+    fn or(self, bits: u64) {
+        // SAFETY: as for `load`; BPF_ATOMIC | BPF_OR on 64 bits (kernel 5.12).
+        unsafe {
+            asm!("lock *(u64 *)({p} + 0) |= {n}", p = in(reg) self.pointer, n = in(reg) bits)
+        };
+    }
+
+    #[inline(always)]
     fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64> {
         let found: u64;
         // SAFETY: as for `load`; BPF_CMPXCHG on 64 bits (kernel 5.12) takes and gives r0.
@@ -61,21 +70,13 @@ impl Word for MapWord<'_> {
 }
 
 /// A value of a map, by its address.
+#[derive(Clone, Copy)]
 pub(crate) struct Slot<'a, T> {
     pointer: *mut T,
     map: PhantomData<&'a T>,
 }
 
-impl<'a, T> Slot<'a, T> {
-    /// A value that a look-up gave.
-    #[inline(always)]
-    pub(crate) fn of(value: &'a T) -> Self {
-        Self {
-            pointer: core::ptr::from_ref(value).cast_mut(),
-            map: PhantomData,
-        }
-    }
-
+impl<T> Slot<'_, T> {
     /// A value that a look-up gave by its address, which must be valid for `'a`.
     #[inline(always)]
     pub(crate) fn at(pointer: *mut T) -> Self {
@@ -91,19 +92,6 @@ macro_rules! words {
         // SAFETY: a field's address inside the value that the pointer is for.
         MapWord::new(unsafe { &raw mut (*$slot.pointer).$field })
     };
-}
-
-impl EntryState for Slot<'_, Entry> {
-    #[inline(always)]
-    fn expires_ns(&self) -> u64 {
-        words!(self, Entry, expires_ns).load()
-    }
-
-    #[inline(always)]
-    fn hit(&self, bytes: u64) {
-        words!(self, Entry, packets).add(1);
-        words!(self, Entry, bytes).add(bytes);
-    }
 }
 
 impl BanState for Slot<'_, Ban> {
@@ -126,20 +114,56 @@ impl BanState for Slot<'_, Ban> {
     }
 }
 
-macro_rules! source_words {
-    ($($field:ident)+) => {
-        impl<'a> SourceState for Slot<'a, Source> {
-            type Word = MapWord<'a>;
-            $(
-                #[inline(always)]
-                fn $field(&self) -> Self::Word {
-                    words!(self, Source, $field)
-                }
-            )+
-        }
-    };
+/// A line of a list table.
+#[derive(Clone, Copy)]
+pub(crate) struct Listed {
+    pointer: *const ListLine,
 }
-source_words!(tat_packets tat_bytes tat_tcp_new strikes packets bytes dropped_packets dropped_bytes last_seen_ns);
+
+impl Listed {
+    /// A line that a look-up gave.
+    #[inline(always)]
+    pub(crate) fn at(pointer: *const ListLine) -> Self {
+        Self { pointer }
+    }
+}
+
+impl Line for Listed {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        let index = within(index, LINE_WORDS);
+        // SAFETY: one of the line's 8 words by the line above; one aligned load. The controller
+        // may be writing it: the load sees the word before or after that.
+        unsafe { self.pointer.cast::<u64>().add(index).read_volatile() }
+    }
+}
+
+/// `index` modulo `bound`, a power of two.
+///
+/// VERIFIER: 6.18: LLVM leaves the mask out where it knows better, and the verifier then has no
+/// bound. What went through an instruction of its own LLVM knows nothing of.
+#[inline(always)]
+fn within(index: usize, bound: usize) -> usize {
+    let mut index = index;
+    // SAFETY: moves a register onto itself.
+    unsafe { asm!("{0} = {0}", inout(reg) index, options(pure, nomem, nostack, preserves_flags)) };
+    index & (bound - 1)
+}
+
+impl xdp_common::sources::SourceLine for Slot<'static, SourceLine> {
+    type Word = MapWord<'static>;
+
+    #[inline(always)]
+    fn word(self, index: usize) -> Self::Word {
+        // SAFETY: callers name words by constants below 8; the verifier checks it.
+        MapWord::new(unsafe { self.pointer.cast::<u64>().add(index) })
+    }
+
+    #[inline(always)]
+    fn word_at(self, index: usize) -> Self::Word {
+        self.word(within(index, LINE_WORDS))
+    }
+}
 
 /// Counts a packet in this CPU's own slot.
 #[inline(always)]
@@ -162,4 +186,36 @@ pub(crate) fn count_one(map: &PerCpuArray<u64>, index: u32) {
     // SAFETY: as in `count`.
     let value = unsafe { &mut *value };
     *value += 1;
+}
+
+/// Changes a value of this CPU's own.
+#[inline(always)]
+pub(crate) fn modify<T, R>(value: *mut T, change: impl FnOnce(&mut T) -> R) -> R {
+    // SAFETY: a look-up gave this CPU's value; the program isn't preempted by itself on a CPU.
+    change(unsafe { &mut *value })
+}
+
+/// Overwrites a value that this CPU alone writes.
+#[inline(always)]
+pub(crate) fn store<T>(value: *mut T, new: T) {
+    // SAFETY: a look-up gave the value; readers copy it and check the writer's number behind.
+    unsafe { value.write_volatile(new) };
+}
+
+/// The same value, of which the verifier no longer knows what it may be: it knows nothing of
+/// `unknown`, a word of a map, and doesn't follow that adding and subtracting it cancels out.
+#[inline(always)]
+pub(crate) fn forget(value: u32, unknown: u64) -> u32 {
+    let mut value = u64::from(value);
+    // SAFETY: adds a register to another and subtracts it again.
+    unsafe {
+        asm!(
+            "{v} += {n}",
+            "{v} -= {n}",
+            v = inout(reg) value,
+            n = in(reg) unknown,
+            options(pure, nomem, nostack),
+        );
+    }
+    value as u32
 }

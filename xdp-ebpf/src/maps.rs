@@ -1,12 +1,15 @@
 //! The maps. Sizes given here are the smallest; the controller sets them before it loads.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Counter, Entry, Fault, Limits, MAX_INTERFACES, POLICY_SLOTS, Policy, Source, SourceKey,
+    Ban, Counter, Fault, Hit, HitWriter, Limits, ListLine, MAX_INTERFACES, POLICY_SLOTS, Policy,
+    SourceKey, SourceLine, hits,
 };
 use xdp_common::reason::Reason;
+use xdp_common::sources::{BUCKET_LINES, Shape};
 
 /// Key: 0. Value: the active slot of [`POLICY`].
 /// Writer: controller. Reader: program, once per packet. Lifetime: the program's.
@@ -31,33 +34,35 @@ pub(crate) static COUNTERS: PerCpuArray<Counter> =
 #[map]
 pub(crate) static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Fault::SLOTS, 0);
 
-/// Key: IPv4 prefix, network order. Value: entry with hits. About 100 bytes an entry, allocated
-/// when it is added. Writer: controller; program counts hits. Lifetime: the program's, filled from
-/// the controller's state.
-/// Full: the controller refuses the entry before it acknowledges it.
-/// Concurrency: look-ups under RCU; hits are atomic adds.
-#[map]
-pub(crate) static ALLOW_V4: LpmTrie<[u8; 4], Entry> =
-    LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+/// Key: 0 for IPv4, 1 for IPv6. Value: the list table in force, an array of lines: allowlist,
+/// blocklist and the prefixes with limits of their own, see [`xdp_common::lists`]. Nothing is there
+/// until the controller has something to list. About 11 bytes an IPv4 entry and 40 an IPv6 entry,
+/// with the ends; the memory grows and shrinks with the list.
+/// Writer: controller, through memory. Reader: program, a packet looks up one table once.
+/// Full: the controller builds a larger table; how many entries it takes is bounded by its
+/// `[capacity]`, and it refuses an entry before it acknowledges it.
+/// Concurrency: an address changes by one aligned store, a list by one pointer: see there. A table
+/// that was replaced stays until every packet that found it is done (RCU).
+#[btf_map]
+pub(crate) static LISTS: ArrayOfMaps<ListTable, 2> = ArrayOfMaps::new();
 
-/// As [`ALLOW_V4`], for IPv6.
-#[map]
-pub(crate) static ALLOW_V6: LpmTrie<[u8; 16], Entry> =
-    LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+/// A table; its own has the size that it needs (`BPF_F_INNER_MAP`, kernel 5.10).
+pub(crate) type ListTable = BtfArray<ListLine, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
-/// As [`ALLOW_V4`], for the blocklist. No entry ends before one that covers it, see
-/// `check_block`.
+/// Key: CPU * [`hits::RING`] + place in its ring. Value: a hit of a list entry. 256 KiB per CPU.
+/// Writer: program. Reader: controller, once a second, through memory.
+/// Full: the oldest hit is written over; the controller notices and counts those that it missed.
+/// Concurrency: each CPU has its own ring. The number of hits written moves after the hit, and a
+/// reader looks at it before and after.
 #[map]
-pub(crate) static BLOCK_V4: LpmTrie<[u8; 4], Entry> =
-    LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+pub(crate) static HITS: Array<Hit> = Array::with_max_entries(hits::RING, BPF_F_MMAPABLE);
 
-/// As [`BLOCK_V4`], for IPv6.
+/// Key: 0. Value: how this CPU writes its hits. Per CPU. Writer: program. Reader: controller.
 #[map]
-pub(crate) static BLOCK_V6: LpmTrie<[u8; 16], Entry> =
-    LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+pub(crate) static HIT_WRITERS: PerCpuArray<HitWriter> = PerCpuArray::with_max_entries(1, 0);
 
-/// Key: IPv4 prefix. Value: limits in place of the policy's. Looked up only when the policy says
-/// that there are any. Writer: controller. Full: the configuration is refused.
+/// Key: IPv4 prefix. Value: limits in place of the policy's. Looked up only for sources that the
+/// list table marks. Writer: controller. Full: the configuration is refused.
 #[map]
 pub(crate) static LIMITS_V4: LpmTrie<[u8; 4], Limits> =
     LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
@@ -67,18 +72,20 @@ pub(crate) static LIMITS_V4: LpmTrie<[u8; 4], Limits> =
 pub(crate) static LIMITS_V6: LpmTrie<[u8; 16], Limits> =
     LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
-/// Key: source. Value: limiter state and counters. About 160 bytes a source, allocated at load.
-/// Writer: program. Reader: controller, for `sources`.
-/// Full: the kernel evicts a source that was not used lately; that source starts again with a full
-/// burst. When it finds none to evict, the packet passes as `source_untracked` and is counted.
-/// Concurrency: two CPUs that meet a new source both try to add it without overwriting and both
-/// take what is there then. Words move by atomic operations. An evicted source's slot may be
-/// written once more by a packet that looked it up just before.
+/// Key: bucket * 15 + line. Value: a line of the source table, see [`xdp_common::sources`]. 960
+/// bytes for 7 sources, allocated at load.
+/// Writer: program; the controller marks bans and ends the protection of sources that stay away.
+/// Reader: controller, for `sources`, through memory.
+/// Full: a new source takes the place of one that has sent least, never of a protected one; who was
+/// displaced starts again with a full burst. Nobody is refused.
+/// Concurrency: see there.
 #[map]
-pub(crate) static SOURCES: LruHashMap<SourceKey, Source> = LruHashMap::with_max_entries(1024, 0);
+pub(crate) static SOURCES: Array<SourceLine> =
+    Array::with_max_entries(BUCKET_LINES, BPF_F_MMAPABLE);
 
 /// Key: source. Value: ban. About 130 bytes a ban, allocated at load. Never evicted: a ban is not
-/// lost because other sources arrive.
+/// lost because other sources arrive. Looked up only for sources whose bucket in [`SOURCES`] says
+/// that they may be banned.
 /// Writer: program (begin), controller (restore, lift, sweep). Reader: both.
 /// Full: the ban is not stored, counted as a fault; the source's limits still hold.
 /// Concurrency: a ban begins on the one CPU that won the strike; hits are atomic adds.
@@ -88,3 +95,36 @@ pub(crate) static BANS: HashMap<SourceKey, Ban> = HashMap::with_max_entries(1024
 /// Events for the controller. 256 KiB. Full: the event is lost and counted as a fault.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// The source table's shape, set by the controller before it loads the program.
+pub(crate) mod constant {
+    /// Buckets.
+    #[unsafe(no_mangle)]
+    static SOURCE_BUCKETS: u32 = 1;
+    /// Seeds of the hash.
+    #[unsafe(no_mangle)]
+    static SOURCE_SEEDS: [u64; 2] = [1, 1];
+    /// Timer ticks are shifted by this to periods of about a second.
+    #[unsafe(no_mangle)]
+    static PERIOD_SHIFT: u32 = 8;
+
+    macro_rules! read {
+        ($name:ident) => {
+            // SAFETY: a static of the program; volatile, because its value is known at load only.
+            unsafe { core::ptr::read_volatile(&raw const $name) }
+        };
+    }
+
+    #[inline(always)]
+    pub(crate) fn source_shape() -> super::Shape {
+        super::Shape {
+            buckets: read!(SOURCE_BUCKETS),
+            seeds: read!(SOURCE_SEEDS),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn period_shift() -> u32 {
+        read!(PERIOD_SHIFT)
+    }
+}

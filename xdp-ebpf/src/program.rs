@@ -1,9 +1,10 @@
 //! The entry point.
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
 use xdp_common::verdict::decide;
 
 use crate::record;
@@ -22,11 +23,17 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     record::finish(&ctx, &tables, &view, verdict)
 }
 
-/// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans.
+/// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. The kernel has a
+/// coarse clock without suspend only; the policy says how long that was.
 #[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper has no arguments and no preconditions (kernel 5.8).
-    unsafe { bpf_ktime_get_boot_ns() }
+fn now(policy: &Policy) -> u64 {
+    if policy.flags & FLAG_COARSE_CLOCK != 0 {
+        // SAFETY: the helper has no arguments and no preconditions (kernel 5.11).
+        unsafe { bpf_ktime_get_coarse_ns() + policy.suspended_ns }
+    } else {
+        // SAFETY: the helper has no arguments and no preconditions (kernel 5.8).
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
 }
 
 #[panic_handler]

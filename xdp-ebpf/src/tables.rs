@@ -1,21 +1,22 @@
 //! The stages' state over the maps.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::maps::LpmTrie;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use xdp_common::abi::{
-    Ban, EVENT_BAN, Entry, Event, Fault, Limits, POLICY_SLOTS, Plain, Policy, Source, SourceKey,
+    Ban, EVENT_BAN, Event, Fault, Limits, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
 use xdp_common::packet::Address;
-use xdp_common::verdict::Tables;
+use xdp_common::sources::may_be_banned;
+use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
+use xdp_common::verdict::{Tables, Word as _};
 
+use crate::lists;
 use crate::map_pointer::{Slot, count_one};
-use crate::maps::{
-    ACTIVE, ALLOW_V4, ALLOW_V6, BANS, BLOCK_V4, BLOCK_V6, EVENTS, FAULTS, LIMITS_V4, LIMITS_V6,
-    POLICY, SOURCES,
-};
+use crate::maps::{ACTIVE, BANS, EVENTS, FAULTS, LIMITS_V4, LIMITS_V6, POLICY, constant};
+use crate::sources::{self, Known, Sources};
 
 /// The maps, with the policy looked up once.
 pub(crate) struct KernelTables<'a> {
@@ -37,19 +38,21 @@ impl<'a> KernelTables<'a> {
     pub(crate) fn active_policy(&self) -> &Policy {
         self.policy
     }
+
+    #[inline(always)]
+    fn sources(&self) -> Sources {
+        Sources(self.policy.generation)
+    }
 }
 
 impl Tables for KernelTables<'_> {
-    type Entry<'a>
-        = Slot<'a, Entry>
-    where
-        Self: 'a;
+    type Place = Place;
     type Ban<'a>
         = Slot<'a, Ban>
     where
         Self: 'a;
     type Source<'a>
-        = Slot<'a, Source>
+        = Known
     where
         Self: 'a;
 
@@ -59,17 +62,25 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn allowed(&self, source: &Address) -> Option<Slot<'_, Entry>> {
-        longest_match(&ALLOW_V4, &ALLOW_V6, source).map(Slot::of)
+    fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
+        lists::listed(source, now)
     }
 
     #[inline(always)]
-    fn blocked(&self, source: &Address) -> Option<Slot<'_, Entry>> {
-        longest_match(&BLOCK_V4, &BLOCK_V6, source).map(Slot::of)
+    fn hit(&self, list: u8, source: &Address, bytes: u64) {
+        lists::hit(list, source, bytes);
     }
 
     #[inline(always)]
-    fn ban(&self, source: &SourceKey) -> Option<Slot<'_, Ban>> {
+    fn place(&self, source: &SourceKey) -> Place {
+        constant::source_shape().place(source)
+    }
+
+    #[inline(always)]
+    fn ban(&self, source: &SourceKey, place: &Place) -> Option<Slot<'_, Ban>> {
+        if !may_be_banned(&self.sources(), place) {
+            return None;
+        }
         BANS.get_ptr_mut(source).map(Slot::at)
     }
 
@@ -79,22 +90,12 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn source(&self, key: &SourceKey, now: u64) -> Option<Slot<'_, Source>> {
-        if let Some(known) = SOURCES.get_ptr_mut(key) {
-            return Some(Slot::at(known));
-        }
-        let new = Source {
-            first_seen_ns: now,
-            ..Source::ZERO
-        };
-        // An error means that another CPU has added it, or that there is no room: the look-up
-        // tells the two apart.
-        let _added_or_there = SOURCES.insert(key, new, u64::from(BPF_NOEXIST));
-        SOURCES.get_ptr_mut(key).map(Slot::at)
+    fn source(&self, place: &Place, now: u64) -> Option<Known> {
+        sources::known(&self.sources(), place, now)
     }
 
     #[inline(always)]
-    fn start_ban(&self, key: &SourceKey, ban: &Ban) {
+    fn start_ban(&self, key: &SourceKey, place: &Place, ban: &Ban) {
         if BANS.insert(key, ban, u64::from(BPF_ANY)).is_err() {
             self.fault(Fault::BanTableFull);
             warn!(
@@ -102,6 +103,10 @@ impl Tables for KernelTables<'_> {
                 "the ban table is full: a source stays limited but is not banned"
             );
             return;
+        }
+        // Behind the ban itself: the controller takes the bit away only where it finds none.
+        if let Some(head) = self.sources().line(place.first_line) {
+            head.word(0).or(ban_bit(place.tag));
         }
         let event = Event {
             time_ns: ban.since_ns,

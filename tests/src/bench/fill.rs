@@ -14,7 +14,9 @@ use super::cases::{Family, Pool, prefix_len};
 use super::plan::Size;
 use super::stand::{allowed, take};
 use crate::kernel::{Kernel, boot_ns};
-use crate::oracle;
+use xdp_user::api::types::ListKind;
+use xdp_user::datapath::{Datapath as _, NewEntry};
+use xdp_user::domain::Prefix;
 
 // SAFETY: `repr(C)`, words only, no padding.
 unsafe impl aya::Pod for Listed {}
@@ -58,14 +60,9 @@ impl Names {
 /// Fills the real program's tables.
 pub(super) fn program(kernel: &mut Kernel, size: Size) -> Result<()> {
     for family in Family::ALL {
-        for entry in hosts(Pool::AllowedHosts, family, allowed(size.listed)) {
-            kernel.allow(&oracle::Listed::forever(entry))?;
-        }
-        for entry in blocked(family, size) {
-            kernel
-                .block(&oracle::Listed::forever(entry))
-                .with_context(|| format!("blocking {entry}"))?;
-        }
+        let allow = hosts(Pool::AllowedHosts, family, allowed(size.listed));
+        list(kernel, ListKind::Allow, allow)?;
+        list(kernel, ListKind::Block, blocked(family, size))?;
         let until_ns = boot_ns()? + BAN_NS;
         for source in hosts(Pool::Banned, family, banned(size)) {
             let ban = Ban {
@@ -76,6 +73,24 @@ pub(super) fn program(kernel: &mut Kernel, size: Size) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Stores entries as an import does.
+fn list(kernel: &mut Kernel, kind: ListKind, entries: impl Iterator<Item = IpNet>) -> Result<()> {
+    let entry = |net: IpNet| {
+        let prefix = Prefix::new(net.addr(), net.prefix_len());
+        Some(NewEntry {
+            prefix: prefix?,
+            expires_ns: 0,
+            list: 0,
+        })
+    };
+    let entries: Vec<NewEntry> = entries.filter_map(entry).collect();
+    let refused = kernel.datapath().change_entries(kind, &entries, &[]);
+    match refused.into_iter().next() {
+        Some((prefix, error)) => Err(error).with_context(|| format!("listing {prefix}")),
+        None => Ok(()),
+    }
 }
 
 /// Fills the references' tables.

@@ -13,6 +13,7 @@ use super::fill;
 use super::plan::Size;
 use crate::kernel::{Kernel, Sizes};
 use crate::oracle;
+use xdp_user::datapath::Capacity;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
 
@@ -199,18 +200,14 @@ impl Stand {
 }
 
 fn sizes_of_program(size: Size) -> Sizes {
-    let blocked = size.listed.max(16);
-    let allowed = allowed(size.listed).max(16);
+    let sizes = Sizes::default().sources(size.slots).bans(BAN_SLOTS);
     Sizes {
-        entries: vec![
-            (map::BLOCK_V4, blocked),
-            (map::BLOCK_V6, blocked),
-            (map::ALLOW_V4, allowed),
-            (map::ALLOW_V6, allowed),
-            (map::SOURCES, size.slots),
-            (map::BANS, BAN_SLOTS),
-        ],
-        ..Sizes::default()
+        capacity: Capacity {
+            allow: allowed(size.listed).max(16),
+            block: size.listed.max(16),
+            ..sizes.capacity
+        },
+        ..sizes
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use xdp_common::abi::{Counter, Event, Fault, Plain};
-use xdp_common::reason::Reason;
+use xdp_common::reason::{Action, Reason};
+use xdp_user::datapath::Datapath as _;
 
 use super::Kernel;
 
@@ -107,8 +108,9 @@ impl Kernel {
     /// When a read fails or a nameless counter isn't zero.
     pub fn counters(&self) -> Result<Counters> {
         let mut counters = BTreeMap::new();
-        for index in 0..self.counters.len() {
-            let count = self.counter(index)?;
+        let all = self.datapath.counters()?;
+        for (index, counter) in (0..).zip(all.all()) {
+            let count = count(counter);
             if count == Count::default() {
                 continue;
             }
@@ -124,18 +126,17 @@ impl Kernel {
     /// # Errors
     /// When the read fails.
     pub fn count_of(&self, slot: Slot) -> Result<Count> {
-        let reason = u32::from(slot.reason.code());
-        self.counter((slot.interface * Reason::SLOTS + reason) * 2 + u32::from(slot.dropped))
-    }
-
-    fn counter(&self, index: u32) -> Result<Count> {
-        let per_cpu = self.counters.get(&index, 0)?;
-        Ok(per_cpu
-            .iter()
-            .fold(Count::default(), |sum, cpu: &Counter| Count {
-                packets: sum.packets + cpu.packets,
-                bytes: sum.bytes + cpu.bytes,
-            }))
+        let action = if slot.dropped {
+            Action::Drop
+        } else {
+            Action::Pass
+        };
+        let interface = slot.interface as usize;
+        Ok(count(&self.datapath.counter(
+            interface,
+            slot.reason,
+            action,
+        )?))
     }
 
     /// How often a fault was counted.
@@ -143,7 +144,7 @@ impl Kernel {
     /// # Errors
     /// When the read fails.
     pub fn faults(&self, fault: Fault) -> Result<u64> {
-        Ok(self.faults.get(&fault.code(), 0)?.iter().sum())
+        Ok(self.datapath.counters()?.fault(fault))
     }
 
     /// Takes the events that wait.
@@ -153,6 +154,13 @@ impl Kernel {
             events.push(decode_event(&bytes));
         }
         events
+    }
+}
+
+fn count(counter: &Counter) -> Count {
+    Count {
+        packets: counter.packets,
+        bytes: counter.bytes,
     }
 }
 

@@ -8,18 +8,18 @@
 
 mod counters;
 mod expect;
-mod object;
 mod policy;
 mod tables;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use xdp_common::abi::{Ban, Counter, Entry, Limits, POLICY_SLOTS, Policy, Source, SourceKey, map};
+use xdp_common::abi::{Policy, map};
 use xdp_common::reason::{Action, Reason};
+use xdp_user::datapath::kernel::KernelDatapath;
+use xdp_user::datapath::{Capacity, Datapath};
 
 pub use counters::{Count, Counters, Slot};
 pub use expect::UNNAMED_INTERFACE;
@@ -32,34 +32,50 @@ pub const LOOPBACK: u32 = 1;
 /// Fewest bytes that the kernel takes for a test run (`ETH_HLEN`).
 pub const MIN_FRAME: usize = 14;
 
-type Trie<K, V> = LpmTrie<MapData, K, V>;
-
-/// The loaded program and its maps.
+/// The loaded program and its tables.
 pub struct Kernel {
-    /// Owns the program; the maps are taken out of it.
-    ebpf: Ebpf,
-    active: Array<MapData, u32>,
-    policies: Array<MapData, Policy>,
-    counters: PerCpuArray<MapData, Counter>,
-    faults: PerCpuArray<MapData, u64>,
-    allow_v4: Trie<[u8; 4], Entry>,
-    allow_v6: Trie<[u8; 16], Entry>,
-    block_v4: Trie<[u8; 4], Entry>,
-    block_v6: Trie<[u8; 16], Entry>,
-    limits_v4: Trie<[u8; 4], Limits>,
-    limits_v6: Trie<[u8; 16], Limits>,
-    sources: HashMap<MapData, SourceKey, Source>,
-    bans: HashMap<MapData, SourceKey, Ban>,
+    datapath: KernelDatapath,
     events: RingBuf<MapData>,
 }
 
-/// Sizes of the maps, where a test wants others.
-#[derive(Clone, Debug, Default)]
+/// Sizes of the tables, where a test wants others.
+#[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Maps by name, with their entries (the ring buffer: bytes).
-    pub entries: Vec<(&'static str, u32)>,
-    /// Make the source table a plain hash, which can be full, unlike the real one that evicts.
-    pub sources_never_evicted: bool,
+    /// Of the tables.
+    pub capacity: Capacity,
+    /// Of the ring buffer, in bytes.
+    pub events: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            capacity: Capacity {
+                allow: 1 << 20,
+                block: 1 << 20,
+                overrides: 1024,
+                sources: 8192,
+                bans: 1024,
+            },
+            events: 256 * 1024,
+        }
+    }
+}
+
+impl Sizes {
+    /// So many sources, and as usual otherwise.
+    #[must_use]
+    pub fn sources(mut self, sources: u32) -> Self {
+        self.capacity.sources = sources;
+        self
+    }
+
+    /// So many bans.
+    #[must_use]
+    pub fn bans(mut self, bans: u32) -> Self {
+        self.capacity.bans = bans;
+        self
+    }
 }
 
 /// What one frame did.
@@ -95,61 +111,24 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses it.
     pub fn load_with(sizes: &Sizes) -> Result<Self> {
-        let object = if sizes.sources_never_evicted {
-            object::with_sources_never_evicted()?
-        } else {
-            object::shipped()
-        };
-        let mut loader = EbpfLoader::new();
-        loader.override_global("AYA_LOG_LEVEL", &0u8, true);
-        for (name, entries) in &sizes.entries {
-            loader.map_max_entries(name, *entries);
-        }
-        let mut ebpf = loader.load(&object).context("loading the program's maps")?;
-        program_mut(&mut ebpf)?
-            .load()
-            .context("loading the program")?;
-        Self::take_maps(ebpf)
+        let mut datapath = KernelDatapath::load_with_events(sizes.capacity, 0, sizes.events)?;
+        let events = datapath
+            .take_events()
+            .context("the events were taken already")?;
+        Ok(Self { datapath, events })
     }
 
-    fn take_maps(mut ebpf: Ebpf) -> Result<Self> {
-        macro_rules! take {
-            ($kind:ident, $name:expr) => {
-                $kind::try_from(
-                    ebpf.take_map($name)
-                        .ok_or_else(|| anyhow!("the object has no map {}", $name))?,
-                )
-                .with_context(|| format!("map {} has another shape than the ABI says", $name))?
-            };
-        }
-        Ok(Self {
-            active: take!(Array, map::ACTIVE),
-            policies: take!(Array, map::POLICY),
-            counters: take!(PerCpuArray, map::COUNTERS),
-            faults: take!(PerCpuArray, map::FAULTS),
-            allow_v4: take!(LpmTrie, map::ALLOW_V4),
-            allow_v6: take!(LpmTrie, map::ALLOW_V6),
-            block_v4: take!(LpmTrie, map::BLOCK_V4),
-            block_v6: take!(LpmTrie, map::BLOCK_V6),
-            limits_v4: take!(LpmTrie, map::LIMITS_V4),
-            limits_v6: take!(LpmTrie, map::LIMITS_V6),
-            sources: take!(HashMap, map::SOURCES),
-            bans: take!(HashMap, map::BANS),
-            events: take!(RingBuf, map::EVENTS),
-            ebpf,
-        })
-    }
-
-    /// Puts a policy into the slot after the active one and makes that active, as the controller
-    /// does.
+    /// Puts a policy in force, as the controller does.
     ///
     /// # Errors
     /// When the kernel refuses a write.
     pub fn set_policy(&mut self, policy: &Policy) -> Result<()> {
-        let slot = (self.active.get(&0, 0)? + 1) % POLICY_SLOTS;
-        self.policies.set(slot, policy, 0)?;
-        self.active.set(0, slot, 0)?;
-        Ok(())
+        Ok(self.datapath.set_policy(policy)?)
+    }
+
+    /// What the controller uses.
+    pub fn datapath(&mut self) -> &mut KernelDatapath {
+        &mut self.datapath
     }
 
     /// Runs one frame and says what it did, with exactly one counter moved on all CPUs together.
@@ -230,19 +209,9 @@ impl Kernel {
     /// # Errors
     /// When it isn't loaded.
     pub fn program(&self) -> Result<&Xdp> {
-        let program = self
-            .ebpf
-            .program(map::PROGRAM)
-            .ok_or_else(|| anyhow!("the object has no program {}", map::PROGRAM))?;
-        Ok(program.try_into()?)
+        let program = self.datapath.loaded_program();
+        program.ok_or_else(|| anyhow!("the object has no program {}", map::PROGRAM))
     }
-}
-
-fn program_mut(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf
-        .program_mut(map::PROGRAM)
-        .ok_or_else(|| anyhow!("the object has no program {}", map::PROGRAM))?;
-    Ok(program.try_into()?)
 }
 
 /// Of `enum xdp_action` (include/uapi/linux/bpf.h) the program knows two.

@@ -1,12 +1,13 @@
 //! Fills and reads the tables.
 
-use anyhow::Result;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{HashMap, LpmTrie, MapData, MapError};
+use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
-use xdp_common::abi::{Ban, Entry, FAMILY_IPV4, FAMILY_IPV6, Plain, Source, SourceKey};
+use xdp_common::abi::{Ban, FAMILY_IPV4, FAMILY_IPV6, Plain, Source, SourceKey};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::STRIKE_COUNT_BITS;
+use xdp_user::api::types::ListKind;
+use xdp_user::datapath::{Datapath as _, Entry};
+use xdp_user::domain::Prefix;
 
 use super::{Kernel, limits, policy};
 use crate::oracle::{self, Banned, Listed, Meter, Rules, Strikes};
@@ -34,8 +35,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the write.
     pub fn allow(&mut self, entry: &Listed) -> Result<()> {
-        let value = abi_entry(entry);
-        put(&mut self.allow_v4, &mut self.allow_v6, entry.prefix, value)
+        self.list(ListKind::Allow, entry)
     }
 
     /// Puts an entry on the blocklist.
@@ -43,8 +43,15 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the write.
     pub fn block(&mut self, entry: &Listed) -> Result<()> {
-        let value = abi_entry(entry);
-        put(&mut self.block_v4, &mut self.block_v6, entry.prefix, value)
+        self.list(ListKind::Block, entry)
+    }
+
+    fn list(&mut self, kind: ListKind, entry: &Listed) -> Result<()> {
+        let expires_ns = entry.expires_ns.unwrap_or(0);
+        let put = self
+            .datapath
+            .put_entry(kind, &prefix(entry.prefix)?, expires_ns, 0);
+        Ok(put?)
     }
 
     /// Gives a prefix limits of its own; the policy must say that there are any.
@@ -52,24 +59,31 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the write.
     pub fn override_limits(&mut self, prefix: IpNet, own: &oracle::Limits) -> Result<()> {
-        let value = limits(own);
-        put(&mut self.limits_v4, &mut self.limits_v6, prefix, value)
+        Ok(self
+            .datapath
+            .put_limits(&self::prefix(prefix)?, &limits(own))?)
     }
 
     /// The allowlist's entry for exactly this prefix, with its hits.
     ///
     /// # Errors
     /// When there is none.
-    pub fn allow_entry(&self, prefix: IpNet) -> Result<Entry> {
-        get(&self.allow_v4, &self.allow_v6, prefix)
+    pub fn allow_entry(&mut self, prefix: IpNet) -> Result<Entry> {
+        let entry = self
+            .datapath
+            .entry(ListKind::Allow, &self::prefix(prefix)?)?;
+        entry.context("no such entry")
     }
 
     /// The blocklist's entry for exactly this prefix, with its hits.
     ///
     /// # Errors
     /// When there is none.
-    pub fn block_entry(&self, prefix: IpNet) -> Result<Entry> {
-        get(&self.block_v4, &self.block_v6, prefix)
+    pub fn block_entry(&mut self, prefix: IpNet) -> Result<Entry> {
+        let entry = self
+            .datapath
+            .entry(ListKind::Block, &self::prefix(prefix)?)?;
+        entry.context("no such entry")
     }
 
     /// Stores a ban.
@@ -77,7 +91,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the write.
     pub fn ban(&mut self, source: IpNet, ban: Ban) -> Result<()> {
-        Ok(self.bans.insert(source_key(source), ban, 0)?)
+        Ok(self.datapath.put_ban(&source_key(source), &ban)?)
     }
 
     /// The ban of a source, current or past.
@@ -85,7 +99,7 @@ impl Kernel {
     /// # Errors
     /// When the read fails.
     pub fn ban_of(&self, source: IpNet) -> Result<Option<Ban>> {
-        found(&self.bans, source)
+        Ok(self.datapath.ban(&source_key(source))?)
     }
 
     /// Stores what is known of a source.
@@ -93,7 +107,11 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the write.
     pub fn set_source(&mut self, source: IpNet, state: Source) -> Result<()> {
-        Ok(self.sources.insert(source_key(source), state, 0)?)
+        ensure!(
+            self.datapath.put_source(&source_key(source), &state),
+            "no room for {source}"
+        );
+        Ok(())
     }
 
     /// What is known of a source.
@@ -101,7 +119,7 @@ impl Kernel {
     /// # Errors
     /// When the read fails.
     pub fn source(&self, source: IpNet) -> Result<Option<Source>> {
-        found(&self.sources, source)
+        Ok(self.datapath.source(&source_key(source))?)
     }
 }
 
@@ -164,44 +182,6 @@ pub fn source_key(source: IpNet) -> SourceKey {
     key
 }
 
-fn abi_entry(entry: &Listed) -> Entry {
-    Entry {
-        expires_ns: entry.expires_ns.unwrap_or(0),
-        ..Entry::ZERO
-    }
-}
-
-fn put<V: aya::Pod>(
-    v4: &mut LpmTrie<MapData, [u8; 4], V>,
-    v6: &mut LpmTrie<MapData, [u8; 16], V>,
-    prefix: IpNet,
-    value: V,
-) -> Result<()> {
-    let bits = u32::from(prefix.prefix_len());
-    match prefix.trunc() {
-        IpNet::V4(net) => v4.insert(&Key::new(bits, net.addr().octets()), value, 0)?,
-        IpNet::V6(net) => v6.insert(&Key::new(bits, net.addr().octets()), value, 0)?,
-    }
-    Ok(())
-}
-
-/// The trie answers with the longest match; the prefix itself is it when it is stored.
-fn get<V: aya::Pod>(
-    v4: &LpmTrie<MapData, [u8; 4], V>,
-    v6: &LpmTrie<MapData, [u8; 16], V>,
-    prefix: IpNet,
-) -> Result<V> {
-    let bits = u32::from(prefix.prefix_len());
-    Ok(match prefix.trunc() {
-        IpNet::V4(net) => v4.get(&Key::new(bits, net.addr().octets()), 0)?,
-        IpNet::V6(net) => v6.get(&Key::new(bits, net.addr().octets()), 0)?,
-    })
-}
-
-fn found<V: aya::Pod>(table: &HashMap<MapData, SourceKey, V>, source: IpNet) -> Result<Option<V>> {
-    match table.get(&source_key(source), 0) {
-        Ok(value) => Ok(Some(value)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+fn prefix(net: IpNet) -> Result<Prefix> {
+    Prefix::new(net.addr(), net.prefix_len()).with_context(|| format!("{net} is no prefix"))
 }

@@ -68,10 +68,7 @@ fn folder(test: &str) -> Option<PathBuf> {
 }
 
 fn replay(capture: &Capture) -> Result<Counters> {
-    let mut kernel = Kernel::load_with(&Sizes {
-        entries: vec![("SOURCES", 1 << 17), ("BANS", 1 << 12)],
-        ..Sizes::default()
-    })?;
+    let mut kernel = Kernel::load_with(&Sizes::default().sources(1 << 17).bans(1 << 12))?;
     kernel.set_policy(&policy::build(&Config::default(), policy::Live::default()))?;
     let mut dropped = Vec::new();
     for (number, frame) in capture.frames.iter().enumerate() {

@@ -143,11 +143,10 @@ fn listed() -> Result<Rules> {
 
 /// Runs frames through both and returns what the program counted.
 fn compare(rules: Rules, rng: &mut StdRng, frames: usize) -> Result<Counters> {
-    let mut kernel = Kernel::load_with(&Sizes {
+    let mut kernel = {
         // Damaged addresses are new sources: none may be evicted.
-        entries: vec![("SOURCES", 1 << 18), ("BANS", 1 << 16)],
-        ..Sizes::default()
-    })?;
+        Kernel::load_with(&Sizes::default().sources(1 << 20).bans(1 << 16))?
+    };
     let mut oracle = Oracle::new(rules);
     kernel.apply(oracle.rules())?;
     ban_some(&mut kernel, &mut oracle)?;

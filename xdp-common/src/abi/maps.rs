@@ -10,14 +10,12 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Our own faults.
     pub const FAULTS: &str = "FAULTS";
-    /// Allowlist, IPv4.
-    pub const ALLOW_V4: &str = "ALLOW_V4";
-    /// Allowlist, IPv6.
-    pub const ALLOW_V6: &str = "ALLOW_V6";
-    /// Blocklist, IPv4.
-    pub const BLOCK_V4: &str = "BLOCK_V4";
-    /// Blocklist, IPv6.
-    pub const BLOCK_V6: &str = "BLOCK_V6";
+    /// List tables: which is in force, by family.
+    pub const LISTS: &str = "LISTS";
+    /// Hits of list entries, a ring for each CPU.
+    pub const HITS: &str = "HITS";
+    /// How each CPU writes its hits.
+    pub const HIT_WRITERS: &str = "HIT_WRITERS";
     /// Limits by prefix, IPv4.
     pub const LIMITS_V4: &str = "LIMITS_V4";
     /// Limits by prefix, IPv6.
@@ -35,18 +33,45 @@ pub mod map {
     pub const DIAGNOSTICS: &str = "xdp_throttle_ebpf";
 }
 
+/// Constants of the program that the controller sets before it loads it.
+pub mod constant {
+    /// Buckets of the source table, `u32`.
+    pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
+    /// Seeds of its hash, `[u64; 2]`.
+    pub const SOURCE_SEEDS: &str = "SOURCE_SEEDS";
+    /// Timer ticks are shifted by this to periods of about a second, `u32`.
+    pub const PERIOD_SHIFT: &str = "PERIOD_SHIFT";
+}
+
+/// Hits of list entries: exact as long as a CPU has fewer than [`hits::EXACT`] in a period of about
+/// a second, then a random one of two, four, eight, each for as many again. What an entry has is then
+/// an estimate without bias, and the counters by reason stay exact.
+pub mod hits {
+    /// Hits of a CPU's ring: the controller reads it once a second, and a period writes fewer even
+    /// at 20 million packets a second.
+    pub const RING: u32 = 8192;
+    /// Hits until each takes half as many of the packets that follow.
+    pub const EXACT: u32 = 512;
+    /// The sparsest sample: one of this and one more.
+    pub const MAX_MASK: u32 = 0xffff;
+}
+
 /// A fault of our own, counted per CPU under its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Fault {
     /// A ban could not be stored because the ban table is full; the limit still holds.
     BanTableFull = 0,
-    /// A source could not be stored; its packets pass without a limit.
+    /// A source could not be stored because others kept changing its bucket; the packet passes
+    /// without a limit.
     SourceTableFull = 1,
     /// The ring buffer was full: an event is lost.
     EventLost = 2,
     /// Too many CPUs raced for one source's limiter; the packet counted as over the limit.
     LimiterContended = 3,
+    /// A hit of a list entry was written over before the controller read it: the entry's hits are
+    /// too few. Counted by the controller.
+    HitMissed = 4,
 }
 
 impl Fault {
@@ -56,6 +81,7 @@ impl Fault {
         Self::SourceTableFull,
         Self::EventLost,
         Self::LimiterContended,
+        Self::HitMissed,
     ];
 
     /// Size of the fault table.
@@ -74,6 +100,7 @@ impl Fault {
             Self::SourceTableFull => "source_table_full",
             Self::EventLost => "event_lost",
             Self::LimiterContended => "limiter_contended",
+            Self::HitMissed => "hit_missed",
         }
     }
 }

@@ -10,17 +10,18 @@ mod maps;
 mod policy;
 mod state;
 
-pub use maps::{Fault, map};
+pub use maps::{Fault, constant, hits, map};
 pub use plain::Plain;
 pub use policy::{
-    BanPolicy, FLAG_BANS, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
+    BanPolicy, FLAG_BANS, FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
     FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS,
     Policy,
 };
 pub use state::{
-    Ban, Counter, EVENT_BAN, Entry, Event, FAMILY_IPV4, FAMILY_IPV6, Source, SourceKey,
+    Ban, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, Hit, HitWriter, ListLine, Source,
+    SourceKey, SourceLine,
 };
 
 /// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the
 /// layout without a new version fails the golden layout test.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -8,7 +8,7 @@ pub const MODE_ENFORCE: u32 = 1;
 /// [`Policy::mode`]: verdicts are counted, everything passes.
 pub const MODE_OBSERVE: u32 = 2;
 
-/// [`Policy::flags`]: at least one override exists, so the override tries are worth a look-up.
+/// [`Policy::flags`]: at least one override exists; sources in it are marked in the list table.
 pub const FLAG_OVERRIDES: u32 = 1;
 /// [`Policy::flags`]: sources over their limit collect strikes and are banned.
 pub const FLAG_BANS: u32 = 1 << 1;
@@ -18,6 +18,11 @@ pub const FLAG_SANITY_TCP_FLAGS: u32 = 1 << 2;
 pub const FLAG_SANITY_LAND: u32 = 1 << 3;
 /// [`Policy::flags`]: check for impossible source addresses.
 pub const FLAG_SANITY_MARTIAN: u32 = 1 << 4;
+
+/// [`Policy::flags`]: read the clock of the last timer tick (`CLOCK_MONOTONIC_COARSE`), which costs
+/// less than half as much. The controller sets it when every limit's tolerance is many ticks long: a
+/// limit then lets through what it allows in one more tick.
+pub const FLAG_COARSE_CLOCK: u32 = 1 << 5;
 
 /// How many interfaces one program can serve with counters of their own. Slot
 /// `MAX_INTERFACES - 1` collects every interface that the policy doesn't name.
@@ -149,8 +154,10 @@ abi_struct! {
         interfaces: [u32; MAX_INTERFACES],
         /// Counts replacements, for `status` and for tests.
         generation: u64,
+        /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend.
+        suspended_ns: u64,
         /// Zero.
-        reserved2: [u64; 5],
+        reserved2: [u64; 4],
     }
 }
 

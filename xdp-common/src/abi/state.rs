@@ -6,18 +6,54 @@ pub const FAMILY_IPV4: u8 = 4;
 pub const FAMILY_IPV6: u8 = 6;
 
 abi_struct! {
-    /// A list entry (allowlist or blocklist) with its hits. The prefix is the trie's key.
-    pub struct Entry: 32 {
-        /// When the entry ends; 0 never.
-        expires_ns: u64,
-        /// Packets that the entry decided.
-        packets: u64,
-        /// Bytes that the entry decided.
+    /// A line of a list table, a cache line: see [`crate::lists`].
+    pub struct ListLine: 64 {
+        /// What they mean depends on the line.
+        words: [u64; 8],
+    }
+}
+
+abi_struct! {
+    /// A line of the source table, a cache line: see [`crate::sources`].
+    pub struct SourceLine: 64 {
+        /// What they mean depends on the line.
+        words: [u64; 8],
+    }
+}
+
+abi_struct! {
+    /// Packets that a list entry decided: one, or a sample that stands for several. The controller
+    /// knows which entry an address is in.
+    pub struct Hit: 32 {
+        /// Where the packet came from; IPv4 in the first four bytes, zero behind.
+        addr: [u8; 16],
+        /// The packet's bytes, times the packets.
         bytes: u64,
-        /// The controller's number of the list that the entry came from.
-        list: u32,
-        /// Length of the entry's own prefix: a look-up gives the longest match, not its key.
-        prefix_len: u32,
+        /// Packets that it stands for.
+        packets: u32,
+        /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+        family: u8,
+        /// [`crate::lists::ALLOW`] or [`crate::lists::BLOCK`].
+        list: u8,
+        /// Zero.
+        reserved: [u8; 2],
+    }
+}
+
+abi_struct! {
+    /// How one CPU writes hits, see [`crate::abi::hits`].
+    pub struct HitWriter: 32 {
+        /// Hits written since the start; the next goes to this number modulo the ring's size.
+        written: u64,
+        /// A generator (xorshift), never 0.
+        random: u64,
+        /// The period that the two below are about.
+        period: u64,
+        /// A hit is written when these bits of the generator are 0; it stands for one more packet
+        /// than this number.
+        mask: u32,
+        /// Hits until the mask grows by a bit.
+        left: u32,
     }
 }
 
@@ -36,8 +72,8 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// What is known of a source. Every word is written atomically; a reader may see words of two
-    /// neighbouring packets, never of two sources.
+    /// What is known of a source, put together from its two lines ([`crate::sources`]). Every word is
+    /// written atomically; a reader may see words of two neighbouring packets, never of two sources.
     pub struct Source: 80 {
         /// GCRA: theoretical arrival time of the next packet.
         tat_packets: u64,

@@ -2,8 +2,8 @@
 
 use core::ops::ControlFlow;
 
-use super::{BanState, Clock, SourceState, Tables, Word, bytes_of};
-use crate::abi::{Ban, BanPolicy, SourceKey};
+use super::{BanState, Clock, Source, Tables, Word, bytes_of};
+use crate::abi::{Ban, BanPolicy};
 use crate::packet::Packet;
 use crate::reason::Reason;
 
@@ -17,11 +17,11 @@ const MAX_LEVEL: u64 = 32;
 #[inline(always)]
 pub(super) fn check_ban<T: Tables, C: Fn() -> u64>(
     packet: &Packet,
-    source: &SourceKey,
+    source: Source<'_, T::Place>,
     tables: &T,
     clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
-    match tables.ban(source) {
+    match tables.ban(source.key, source.place) {
         Some(ban) if clock.now() < ban.until_ns() => {
             ban.hit(bytes_of(packet));
             ControlFlow::Break(Reason::Banned)
@@ -36,15 +36,14 @@ pub(super) fn check_ban<T: Tables, C: Fn() -> u64>(
 /// Concurrency: number and time share one word that moves by compare-and-swap. Of several CPUs in
 /// one interval exactly one wins; the others find a younger strike and leave it.
 #[inline(always)]
-pub(super) fn strike<T: Tables, S: SourceState>(
-    source: &S,
-    key: &SourceKey,
+pub(super) fn strike<T: Tables, W: Word>(
+    word: W,
+    source: Source<'_, T::Place>,
     reason: Reason,
     tables: &T,
     policy: &BanPolicy,
     now: u64,
 ) {
-    let word = source.strikes();
     let stored = word.load();
     let now_ms = now / NS_PER_MS;
     let since_ns = now_ms
@@ -68,8 +67,12 @@ pub(super) fn strike<T: Tables, S: SourceState>(
         return;
     }
     if banned {
-        let previous = tables.ban(key).map(|ban| ban.get());
-        tables.start_ban(key, &next_ban(previous, reason, policy, now));
+        let previous = tables.ban(source.key, source.place).map(|ban| ban.get());
+        tables.start_ban(
+            source.key,
+            source.place,
+            &next_ban(previous, reason, policy, now),
+        );
     }
 }
 

@@ -5,13 +5,15 @@
 //! any window of length `t` at most `burst + rate * t` units pass, with no window edge to game.
 //!
 //! Concurrency: the TAT moves by compare-and-swap only, so two CPUs never spend the same room. The
-//! clocks of two CPUs may differ by the time between reading the clock and the swap; the TAT is
-//! compared with the packet's own time, so the bound above holds with `t` longer by that time.
+//! clocks of two CPUs may differ by the time between reading the clock and the swap, and by a tick
+//! where the policy has the coarse clock read; the TAT is compared with the packet's own time, so the
+//! bound above holds with `t` longer by that time.
 
 use core::ops::ControlFlow;
 
-use super::{SourceState, Tables, Word, ban, bytes_of};
-use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey};
+use super::{Source, SourceState, Tables, Word, ban, bytes_of};
+use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy};
+use crate::lists::LIMITS;
 use crate::packet::tcp_flags::{ACK, SYN};
 use crate::packet::{Packet, Transport};
 use crate::reason::Reason;
@@ -28,28 +30,32 @@ pub const STALE_NS: u64 = 1_000_000_000;
 #[inline(always)]
 pub(super) fn check_limits<T: Tables>(
     packet: &Packet,
-    key: &SourceKey,
+    source: Source<'_, T::Place>,
+    listed: u8,
     tables: &T,
     policy: &Policy,
     now: u64,
 ) -> ControlFlow<Reason> {
-    let Some(source) = tables.source(key, now) else {
+    let Some(known) = tables.source(source.place, now) else {
         tables.fault(Fault::SourceTableFull);
         return ControlFlow::Break(Reason::SourceUntracked);
     };
     let bytes = bytes_of(packet);
-    source.packets().add(1);
-    source.bytes().add(bytes);
-    source.last_seen_ns().store(now);
+    known.packets().add(1);
+    known.bytes().add(bytes);
+    known.last_seen_ns().store(now);
 
-    let limits = effective_limits(packet, tables, policy);
-    let Some(reason) = exceeded(packet, &source, limits, tables, now) else {
+    let limits = effective_limits(packet, listed, tables, policy);
+    let Some(reason) = exceeded(packet, &known, limits, tables, now) else {
+        known.behaved(now);
         return ControlFlow::Continue(());
     };
-    source.dropped_packets().add(1);
-    source.dropped_bytes().add(bytes);
-    if policy.flags & FLAG_BANS != 0 {
-        ban::strike(&source, key, reason, tables, &policy.ban, now);
+    if let Some(offences) = known.offences() {
+        offences.dropped_packets.add(1);
+        offences.dropped_bytes.add(bytes);
+        if policy.flags & FLAG_BANS != 0 {
+            ban::strike(offences.strikes, source, reason, tables, &policy.ban, now);
+        }
     }
     ControlFlow::Break(reason)
 }
@@ -57,10 +63,11 @@ pub(super) fn check_limits<T: Tables>(
 #[inline(always)]
 fn effective_limits<'a, T: Tables>(
     packet: &Packet,
+    listed: u8,
     tables: &'a T,
     policy: &'a Policy,
 ) -> &'a Limits {
-    if policy.flags & FLAG_OVERRIDES == 0 {
+    if policy.flags & FLAG_OVERRIDES == 0 || listed & LIMITS == 0 {
         return &policy.limits;
     }
     tables.limits(&packet.source).unwrap_or(&policy.limits)

@@ -1,43 +1,43 @@
-//! Stages 2 and 3: allowlist and blocklist.
+//! Stages 2 and 3: allowlist and blocklist, from one look-up.
 
 use core::ops::ControlFlow;
 
-use super::tables::in_force;
-use super::{Clock, EntryState, Tables, bytes_of};
+use super::{Tables, bytes_of};
+use crate::lists::{ALLOW, BLOCK};
 use crate::packet::Packet;
 use crate::reason::Reason;
 
 /// The allowlist wins over everything after it.
 #[inline(always)]
-pub(super) fn check_allow<T: Tables, C: Fn() -> u64>(
+pub(super) fn check_allow<T: Tables>(
     packet: &Packet,
+    listed: u8,
     tables: &T,
-    clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
-    match tables.allowed(&packet.source) {
-        Some(entry) if in_force(&entry, || clock.now()) => {
-            entry.hit(bytes_of(packet));
-            ControlFlow::Break(Reason::Allowlisted)
-        }
-        Some(_) | None => ControlFlow::Continue(()),
-    }
+    check(ALLOW, Reason::Allowlisted, packet, listed, tables)
 }
 
 /// Hosts and prefixes, whatever the protocol.
-///
-/// The trie gives the longest match only. The controller never stores an entry that a covering one
-/// outlives, so an expired longest match means that every covering entry has expired too.
 #[inline(always)]
-pub(super) fn check_block<T: Tables, C: Fn() -> u64>(
+pub(super) fn check_block<T: Tables>(
     packet: &Packet,
+    listed: u8,
     tables: &T,
-    clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
-    match tables.blocked(&packet.source) {
-        Some(entry) if in_force(&entry, || clock.now()) => {
-            entry.hit(bytes_of(packet));
-            ControlFlow::Break(Reason::Blocklisted)
-        }
-        Some(_) | None => ControlFlow::Continue(()),
+    check(BLOCK, Reason::Blocklisted, packet, listed, tables)
+}
+
+#[inline(always)]
+fn check<T: Tables>(
+    list: u8,
+    reason: Reason,
+    packet: &Packet,
+    listed: u8,
+    tables: &T,
+) -> ControlFlow<Reason> {
+    if listed & list == 0 {
+        return ControlFlow::Continue(());
     }
+    tables.hit(list, &packet.source, bytes_of(packet));
+    ControlFlow::Break(reason)
 }

@@ -17,7 +17,7 @@ use crate::packet::{self, Address, Packet, PacketView};
 use crate::reason::{Action, Reason};
 pub use ban::{STRIKE_COUNT_BITS, next_ban, strikes_left};
 pub use limit::{CAS_TRIES, STALE_NS};
-pub use tables::{BanState, EntryState, SourceState, Tables, Word};
+pub use tables::{BanState, Offences, SourceState, Tables, Word};
 
 /// Why, and what happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,14 @@ pub struct Verdict {
 
 /// Judges one frame.
 ///
-/// `clock` gives nanoseconds of `CLOCK_BOOTTIME`; it is asked at most once, and only when a stage
-/// needs the time.
+/// `clock` gives nanoseconds of `CLOCK_BOOTTIME`, as exactly as the policy asks for
+/// ([`crate::abi::FLAG_COARSE_CLOCK`]); it is asked at most once, and only when a stage needs the
+/// time.
 #[inline(always)]
 pub fn decide<V: PacketView + ?Sized, T: Tables>(
     view: &V,
     tables: &T,
-    clock: impl Fn() -> u64,
+    clock: impl Fn(&Policy) -> u64,
 ) -> Verdict {
     let Some(policy) = tables.policy() else {
         return Verdict {
@@ -55,7 +56,7 @@ pub fn decide<V: PacketView + ?Sized, T: Tables>(
             action: Action::Pass,
         };
     }
-    let reason = match stages(view, tables, policy, &Clock::new(clock)) {
+    let reason = match stages(view, tables, policy, &Clock::new(|| clock(policy))) {
         ControlFlow::Break(reason) => reason,
         ControlFlow::Continue(()) => Reason::Accepted,
     };
@@ -75,13 +76,33 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
     let packet = packet::parse(view)?;
-    lists::check_allow(&packet, tables, clock)?;
-    lists::check_block(&packet, tables, clock)?;
-    let source = source_key(&packet.source, policy);
-    ban::check_ban(&packet, &source, tables, clock)?;
+    let listed = tables.listed(&packet.source, || clock.now());
+    lists::check_allow(&packet, listed, tables)?;
+    lists::check_block(&packet, listed, tables)?;
+    let key = source_key(&packet.source, policy);
+    let place = tables.place(&key);
+    let source = Source {
+        key: &key,
+        place: &place,
+    };
+    ban::check_ban(&packet, source, tables, clock)?;
     sanity::check_sanity(view, &packet, policy)?;
-    limit::check_limits(&packet, &source, tables, policy, clock.now())
+    limit::check_limits(&packet, source, listed, tables, policy, clock.now())
 }
+
+/// A source by its key, with where its state is.
+struct Source<'a, P> {
+    key: &'a SourceKey,
+    place: &'a P,
+}
+
+impl<P> Clone for Source<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Source<'_, P> {}
 
 /// The source that an address counts as under `policy`: the address cut to the policy's length.
 #[inline(always)]

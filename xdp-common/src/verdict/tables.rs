@@ -11,16 +11,10 @@ pub trait Word: Copy {
     fn store(self, value: u64);
     /// Adds to it, atomically.
     fn add(self, n: u64);
+    /// Sets these bits, atomically.
+    fn or(self, bits: u64);
     /// Writes `new` if the value is `current`. The value found otherwise.
     fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64>;
-}
-
-/// A list entry that matched.
-pub trait EntryState {
-    /// A copy of the entry's expiry; 0 never.
-    fn expires_ns(&self) -> u64;
-    /// Counts a packet that the entry decides.
-    fn hit(&self, bytes: u64);
 }
 
 /// A ban that is stored for a source, current or not.
@@ -43,26 +37,34 @@ pub trait SourceState {
     fn tat_bytes(&self) -> Self::Word;
     /// [`crate::abi::Source::tat_tcp_new`].
     fn tat_tcp_new(&self) -> Self::Word;
-    /// [`crate::abi::Source::strikes`].
-    fn strikes(&self) -> Self::Word;
     /// [`crate::abi::Source::packets`].
     fn packets(&self) -> Self::Word;
     /// [`crate::abi::Source::bytes`].
     fn bytes(&self) -> Self::Word;
-    /// [`crate::abi::Source::dropped_packets`].
-    fn dropped_packets(&self) -> Self::Word;
-    /// [`crate::abi::Source::dropped_bytes`].
-    fn dropped_bytes(&self) -> Self::Word;
     /// [`crate::abi::Source::last_seen_ns`].
     fn last_seen_ns(&self) -> Self::Word;
+    /// What the source has done beyond its limits, all zero if nothing yet. Nothing only where a
+    /// verifier can't see that there always is something.
+    fn offences(&self) -> Option<Offences<Self::Word>>;
+    /// The packet was within the source's limits: good behaviour keeps a source in a full table.
+    fn behaved(&self, _now: u64) {}
+}
+
+/// The words of a source that has been over its limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Offences<W> {
+    /// [`crate::abi::Source::strikes`].
+    pub strikes: W,
+    /// [`crate::abi::Source::dropped_packets`].
+    pub dropped_packets: W,
+    /// [`crate::abi::Source::dropped_bytes`].
+    pub dropped_bytes: W,
 }
 
 /// The state that the stages look at.
 pub trait Tables {
-    /// A matching list entry.
-    type Entry<'a>: EntryState
-    where
-        Self: 'a;
+    /// Where a source's state is, worked out once a packet.
+    type Place: Copy;
     /// A stored ban.
     type Ban<'a>: BanState
     where
@@ -74,26 +76,23 @@ pub trait Tables {
 
     /// The active policy.
     fn policy(&self) -> Option<&Policy>;
-    /// The longest matching prefix of the allowlist.
-    fn allowed(&self, source: &Address) -> Option<Self::Entry<'_>>;
-    /// The longest matching prefix of the blocklist.
-    fn blocked(&self, source: &Address) -> Option<Self::Entry<'_>>;
+    /// What the lists say of an address: [`crate::lists::ALLOW`], [`crate::lists::BLOCK`] and
+    /// [`crate::lists::LIMITS`]. `now` is asked only when something about it ends some time.
+    fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8;
+    /// Counts a packet that an entry of a list ([`crate::lists::ALLOW`] or
+    /// [`crate::lists::BLOCK`]) decides.
+    fn hit(&self, list: u8, source: &Address, bytes: u64);
+    /// Where a source's state is.
+    fn place(&self, source: &SourceKey) -> Self::Place;
     /// The ban stored for a source.
-    fn ban(&self, source: &SourceKey) -> Option<Self::Ban<'_>>;
+    fn ban(&self, source: &SourceKey, place: &Self::Place) -> Option<Self::Ban<'_>>;
     /// The limits of the longest matching override.
     fn limits(&self, source: &Address) -> Option<&Limits>;
     /// The state of a source; a new one is added with `first_seen_ns` of `now`. Nothing when the
     /// table can't take it.
-    fn source(&self, key: &SourceKey, now: u64) -> Option<Self::Source<'_>>;
+    fn source(&self, place: &Self::Place, now: u64) -> Option<Self::Source<'_>>;
     /// Stores a ban over an older one and tells the controller.
-    fn start_ban(&self, key: &SourceKey, ban: &Ban);
+    fn start_ban(&self, key: &SourceKey, place: &Self::Place, ban: &Ban);
     /// Counts a fault of our own.
     fn fault(&self, fault: Fault);
-}
-
-/// An entry is in force until it expires. `now` is only asked for when the entry has an end.
-#[inline(always)]
-pub(super) fn in_force<E: EntryState>(entry: &E, now: impl FnOnce() -> u64) -> bool {
-    let expires = entry.expires_ns();
-    expires == 0 || now() < expires
 }

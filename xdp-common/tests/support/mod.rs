@@ -16,10 +16,11 @@ use xdp_common::abi::{
     ABI_VERSION, Ban, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault, Limits,
     MODE_ENFORCE, Plain, Policy, Source, SourceKey,
 };
+use xdp_common::lists::{ALLOW, BLOCK, LIMITS};
 use xdp_common::packet::Address;
 use xdp_common::reason::Reason;
 use xdp_common::verdict::{
-    BanState, EntryState, SourceState, Tables, Verdict, Word, decide, source_key,
+    BanState, Offences, SourceState, Tables, Verdict, Word, decide, source_key,
 };
 
 /// A policy that enforces and checks everything, and limits nothing.
@@ -93,7 +94,7 @@ impl HostTables {
 
     /// Judges a frame at a time.
     pub fn judge(&self, frame: &[u8], now: u64) -> Verdict {
-        decide(&frame, self, || now)
+        decide(&frame, self, |_policy| now)
     }
 
     /// The reason of the frame at a time.
@@ -127,7 +128,7 @@ impl HostTables {
 }
 
 impl Tables for HostTables {
-    type Entry<'a> = &'a HostEntry;
+    type Place = SourceKey;
     type Ban<'a> = HostBan;
     type Source<'a> = &'a Words;
 
@@ -135,15 +136,42 @@ impl Tables for HostTables {
         Some(&self.policy)
     }
 
-    fn allowed(&self, source: &Address) -> Option<&HostEntry> {
-        longest(&self.allow, source)
+    fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
+        let matching = |list: &[(Prefix, HostEntry)], flag: u8| {
+            let found = longest(list, source);
+            found.map(|entry| (entry.expires_ns, flag))
+        };
+        let found = [matching(&self.allow, ALLOW), matching(&self.block, BLOCK)];
+        let ends = |(end, _): &(u64, u8)| *end != 0;
+        let now = if found.iter().flatten().any(ends) {
+            now()
+        } else {
+            0
+        };
+        let in_force = found
+            .iter()
+            .flatten()
+            .filter(|(end, _)| *end == 0 || now < *end);
+        let limits = longest(&self.overrides, source).map_or(0, |_| LIMITS);
+        in_force.fold(limits, |all, (_, flag)| all | flag)
     }
 
-    fn blocked(&self, source: &Address) -> Option<&HostEntry> {
-        longest(&self.block, source)
+    fn hit(&self, list: u8, source: &Address, _bytes: u64) {
+        let list = if list == ALLOW {
+            &self.allow
+        } else {
+            &self.block
+        };
+        if let Some(entry) = longest(list, source) {
+            entry.hits.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn ban(&self, source: &SourceKey) -> Option<HostBan> {
+    fn place(&self, source: &SourceKey) -> SourceKey {
+        *source
+    }
+
+    fn ban(&self, source: &SourceKey, _place: &SourceKey) -> Option<HostBan> {
         let bans = self.bans.lock().unwrap();
         let found = bans.iter().find(|(key, _)| key == source);
         found.map(|(_, ban)| HostBan(*ban))
@@ -158,7 +186,7 @@ impl Tables for HostTables {
         found.map(|(_, words)| words)
     }
 
-    fn start_ban(&self, key: &SourceKey, ban: &Ban) {
+    fn start_ban(&self, key: &SourceKey, _place: &SourceKey, ban: &Ban) {
         self.set_ban(key, *ban);
     }
 
@@ -172,16 +200,6 @@ fn longest<'a, V>(list: &'a [(Prefix, V)], address: &Address) -> Option<&'a V> {
         .filter(|(prefix, _)| prefix.covers(address))
         .max_by_key(|(prefix, _)| prefix.0)
         .map(|(_, value)| value)
-}
-
-impl EntryState for &HostEntry {
-    fn expires_ns(&self) -> u64 {
-        self.expires_ns
-    }
-
-    fn hit(&self, _bytes: u64) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// A copy of a stored ban; its hits are not kept.
@@ -216,6 +234,10 @@ impl Word for HostWord<'_> {
         self.0.fetch_add(n, Ordering::SeqCst);
     }
 
+    fn or(self, bits: u64) {
+        self.0.fetch_or(bits, Ordering::SeqCst);
+    }
+
     fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64> {
         let swap =
             |a: &AtomicU64| a.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
@@ -232,8 +254,15 @@ macro_rules! source_words {
                     HostWord(&self.0[$index])
                 }
             )+
+
+            fn offences(&self) -> Option<Offences<HostWord<'a>>> {
+                Some(Offences {
+                    strikes: HostWord(&self.0[3]),
+                    dropped_packets: HostWord(&self.0[6]),
+                    dropped_bytes: HostWord(&self.0[7]),
+                })
+            }
         }
     };
 }
-source_words!(0 tat_packets 1 tat_bytes 2 tat_tcp_new 3 strikes 4 packets 5 bytes
-    6 dropped_packets 7 dropped_bytes 9 last_seen_ns);
+source_words!(0 tat_packets 1 tat_bytes 2 tat_tcp_new 4 packets 5 bytes 9 last_seen_ns);

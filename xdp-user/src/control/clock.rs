@@ -1,7 +1,9 @@
 //! Between the kernel's clock and the calendar.
 
 use jiff::Timestamp;
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
+
+use super::policy::CoarseClock;
 
 const NS_PER_MS: i64 = 1_000_000;
 
@@ -12,6 +14,22 @@ pub struct Moment {
     pub boot_ns: u64,
     /// The same moment on the calendar.
     pub wall: Timestamp,
+}
+
+/// The kernel's coarse clock: its resolution is a timer tick.
+pub fn coarse() -> CoarseClock {
+    let nanoseconds = |time: nix::sys::time::TimeSpec| {
+        u64::try_from(std::time::Duration::from(time).as_nanos()).unwrap_or(0)
+    };
+    let now = |clock| clock_gettime(clock).map_or(0, nanoseconds);
+    // Read one after the other: what passes in between is no suspend.
+    const BETWEEN_NS: u64 = 1_000_000;
+    let without_suspend = now(ClockId::CLOCK_MONOTONIC);
+    CoarseClock {
+        tick_ns: clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, nanoseconds),
+        suspended_ns: now(ClockId::CLOCK_BOOTTIME).saturating_sub(without_suspend) / BETWEEN_NS
+            * BETWEEN_NS,
+    }
 }
 
 impl Moment {

@@ -124,12 +124,12 @@ impl Control {
 
     fn current_policy(&self) -> Result<Policy> {
         let limits = self.default_limits()?;
-        let overrides = !self.stored_limits.is_empty();
+        let overrides = self.stored_overrides();
         Ok(policy::build(
             &self.config,
             policy::Live {
                 limits: Some(&limits),
-                overrides,
+                overrides: &overrides,
                 ..policy::Live::default()
             },
         ))

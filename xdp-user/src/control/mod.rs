@@ -89,6 +89,7 @@ pub struct Control {
     stored_limits: BTreeMap<Prefix, crate::config::Limits>,
     interfaces: Vec<Interface>,
     generation: u64,
+    suspended_ns: u64,
     warnings: Vec<String>,
     last_complaint: String,
 }
@@ -182,6 +183,7 @@ impl Control {
             stored_limits: BTreeMap::new(),
             interfaces: Vec::new(),
             generation: 0,
+            suspended_ns: 0,
             warnings: Vec::new(),
             last_complaint: String::new(),
         };
@@ -230,6 +232,8 @@ impl Control {
     /// What has ended goes; what the kernel refused is tried again, and so are interfaces.
     fn tick(&mut self) {
         for done in [
+            self.watch_suspend(),
+            self.datapath.tend().map_err(anyhow::Error::from),
             self.watch_interfaces(),
             self.sweep_entries(),
             self.sweep_bans(),
@@ -239,6 +243,20 @@ impl Control {
                 self.complain(format!("{error:#}"));
             }
         }
+    }
+
+    /// The program's coarse clock knows of a suspend by the policy only.
+    fn watch_suspend(&mut self) -> Result<()> {
+        const WORTH_TELLING_NS: u64 = 100_000_000;
+        if clock::coarse().suspended_ns.abs_diff(self.suspended_ns) > WORTH_TELLING_NS {
+            self.publish_policy()?;
+        }
+        Ok(())
+    }
+
+    /// The limits by prefix that the kernel holds.
+    fn stored_overrides(&self) -> Vec<xdp_common::abi::Limits> {
+        self.stored_limits.values().map(policy::limits).collect()
     }
 
     /// Says once what every tick would say again.
@@ -281,17 +299,20 @@ impl Control {
             }
         }
         let limits = self.default_limits()?;
+        let clock = clock::coarse();
         let policy = policy::build(
             &self.config,
             policy::Live {
                 limits: Some(&limits),
-                overrides: !self.stored_limits.is_empty(),
+                overrides: &self.stored_overrides(),
                 interfaces,
                 generation: self.generation + 1,
+                clock,
             },
         );
         self.datapath.set_policy(&policy)?;
         self.generation += 1;
+        self.suspended_ns = clock.suspended_ns;
         Ok(())
     }
 

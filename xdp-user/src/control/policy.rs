@@ -1,9 +1,9 @@
 //! From the configuration to what the program is told.
 
 use xdp_common::abi::{
-    ABI_VERSION, BanPolicy, FLAG_BANS, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
-    FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain,
-    Policy,
+    ABI_VERSION, BanPolicy, FLAG_BANS, FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND,
+    FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE,
+    MODE_OBSERVE, Plain, Policy,
 };
 
 use crate::config::{self, Config};
@@ -14,19 +14,50 @@ use crate::domain::Mode;
 pub struct Live<'a> {
     /// Limits of every source, where they were set at run time.
     pub limits: Option<&'a config::Limits>,
-    /// Whether any override is stored.
-    pub overrides: bool,
+    /// The limits by prefix that are stored.
+    pub overrides: &'a [Limits],
     /// Index of the interface in each counter slot, 0 where none.
     pub interfaces: [u32; MAX_INTERFACES],
     /// Counts policies.
     pub generation: u64,
+    /// The kernel's coarse clock.
+    pub clock: CoarseClock,
+}
+
+/// What is known of the kernel's coarse clock, which stands still between two timer ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoarseClock {
+    /// Length of a tick; 0 where it isn't known.
+    pub tick_ns: u64,
+    /// What `CLOCK_BOOTTIME` is ahead of it: the time spent in suspend.
+    pub suspended_ns: u64,
+}
+
+/// Ticks that a limit's tolerance must have for the coarse clock: it then lets through at most a
+/// sixteenth of its burst more.
+const TICKS: u64 = 16;
+
+impl CoarseClock {
+    fn is_fine_for(&self, limits: &Limits, overrides: &[Limits]) -> bool {
+        let of = |limits: &Limits| [limits.packets, limits.bytes, limits.tcp_new];
+        let mut all = overrides.iter().flat_map(of).chain(of(limits));
+        self.tick_ns > 0
+            && all.all(|limit| {
+                limit.is_off() || limit.tolerance_ns >= self.tick_ns.saturating_mul(TICKS)
+            })
+    }
 }
 
 /// The policy of a configuration.
 pub fn build(config: &Config, live: Live<'_>) -> Policy {
+    let limits = limits(live.limits.unwrap_or(&config.limits));
     let mut flags = 0;
     for (on, flag) in [
-        (live.overrides, FLAG_OVERRIDES),
+        (!live.overrides.is_empty(), FLAG_OVERRIDES),
+        (
+            live.clock.is_fine_for(&limits, live.overrides),
+            FLAG_COARSE_CLOCK,
+        ),
         (config.ban.enabled, FLAG_BANS),
         (config.sanity.tcp_flags, FLAG_SANITY_TCP_FLAGS),
         (config.sanity.land, FLAG_SANITY_LAND),
@@ -57,10 +88,11 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
             .checked_shl(128 - u32::from(config.source.ipv6_prefix).min(128))
             .unwrap_or(0)
             .to_be_bytes(),
-        limits: limits(live.limits.unwrap_or(&config.limits)),
+        limits,
         ban: ban(&config.ban),
         interfaces: live.interfaces,
         generation: live.generation,
+        suspended_ns: live.clock.suspended_ns,
         ..Policy::ZERO
     }
 }
@@ -143,5 +175,40 @@ mod tests {
         assert_eq!(none.mode, MODE_OBSERVE);
         assert!(none.limits.packets.is_off());
         assert!(!none.limits.bytes.is_off());
+    }
+
+    #[test]
+    fn the_coarse_clock_is_read_where_every_limit_spans_many_ticks() {
+        let clock = CoarseClock {
+            tick_ns: 4_000_000,
+            suspended_ns: 7,
+        };
+        let build_with = |text: &str, overrides: &[Limits]| {
+            let config = Config::parse(text, "test").unwrap().config;
+            let live = Live {
+                clock,
+                overrides,
+                ..Live::default()
+            };
+            build(&config, live)
+        };
+        let coarse = |policy: Policy| policy.flags & FLAG_COARSE_CLOCK != 0;
+        assert!(coarse(build_with("", &[])));
+        assert_eq!(build_with("", &[]).suspended_ns, 7);
+        let text = "[limits]\npackets = { rate = \"1kpps\", burst = 10 }\n";
+        if Config::parse(text, "test").is_ok() {
+            assert!(!coarse(build_with(text, &[])));
+        }
+        let tight = Limits {
+            packets: Limit::counts(1_000, 63),
+            ..Limits::ZERO
+        };
+        assert!(!coarse(build_with("", &[tight])));
+        let wide = Limits {
+            packets: Limit::counts(1_000, 64),
+            ..Limits::ZERO
+        };
+        assert!(coarse(build_with("", &[wide])));
+        assert!(!coarse(policy("")), "without a known tick");
     }
 }

@@ -70,6 +70,11 @@ impl Counters {
         }
     }
 
+    /// Every slot of the kernel's array.
+    pub fn all(&self) -> &[Counter] {
+        &self.slots
+    }
+
     /// Packets that left an interface slot with a reason and an action.
     pub fn get(&self, slot: usize, reason: Reason, action: Action) -> Counter {
         let index = Self::index(slot, reason, action);

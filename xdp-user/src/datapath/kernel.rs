@@ -2,31 +2,37 @@
 
 mod attach;
 mod features;
+mod hits;
+mod load;
+mod mapped;
+mod tries;
 
 use std::collections::HashMap as StdHashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
-use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::ProgramError;
 use aya::programs::xdp::XdpLinkId;
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, Pod};
 use nix::libc;
-use xdp_common::abi::{Ban, Counter, Entry, Limits, POLICY_SLOTS, Policy, Source, SourceKey, map};
+use nix::time::{ClockId, clock_gettime};
+use xdp_common::abi::{Ban, Counter, Fault, Limits, POLICY_SLOTS, Policy, Source, SourceKey, map};
 
-use super::{Attached, Capacity, Counters, Datapath, DatapathError, OBJECT, Result, batch};
+use xdp_common::reason::{Action, Reason};
+
+use super::lists::{Lists, NewEntry};
+use super::source_table::{Lengths, SourceTable};
+use super::{
+    Attached, Capacity, Counters, Datapath, DatapathError, Entry, Memory, Refused, Result, batch,
+};
 use crate::api::types::ListKind;
-use crate::domain::{AddrBytes, AttachMode, IfName, Prefix};
+use crate::domain::{AttachMode, IfName, Prefix};
+use hits::Hits;
+use load::take;
+use mapped::{KernelLists, Mapped};
+use tries::Tries;
 
 type Map = MapData;
-
-/// An IPv4 and an IPv6 trie that act as one.
-struct Tries<V: Pod> {
-    v4: LpmTrie<Map, [u8; 4], V>,
-    v6: LpmTrie<Map, [u8; 16], V>,
-    table: &'static str,
-}
 
 /// A hash map by source, with a descriptor for reading it in bulk.
 struct Table<V: Pod> {
@@ -42,50 +48,19 @@ pub struct KernelDatapath {
     active: Array<Map, u32>,
     counters: PerCpuArray<Map, Counter>,
     faults: PerCpuArray<Map, u64>,
-    allow: Tries<Entry>,
-    block: Tries<Entry>,
+    lists: Lists<KernelLists>,
     limits: Tries<Limits>,
-    sources: Table<Source>,
+    hits: Hits,
+    sources: SourceTable<Mapped>,
+    lengths: Lengths,
     bans: Table<Ban>,
+    /// How often [`Datapath::tend`] was called.
+    tended: u64,
     events: Option<RingBuf<Map>>,
     links: StdHashMap<IfName, (XdpLinkId, Attached)>,
 }
 
 impl KernelDatapath {
-    /// Loads the program. `log_level` is that of its own diagnostics, 0 for none.
-    pub fn load(capacity: Capacity, log_level: u8) -> Result<Self> {
-        features::require()?;
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries(map::ALLOW_V4, capacity.allow)
-            .map_max_entries(map::ALLOW_V6, capacity.allow)
-            .map_max_entries(map::BLOCK_V4, capacity.block)
-            .map_max_entries(map::BLOCK_V6, capacity.block)
-            .map_max_entries(map::LIMITS_V4, capacity.overrides)
-            .map_max_entries(map::LIMITS_V6, capacity.overrides)
-            .map_max_entries(map::SOURCES, capacity.sources)
-            .map_max_entries(map::BANS, capacity.bans)
-            .override_global("AYA_LOG_LEVEL", &log_level, true)
-            .load(OBJECT)
-            .map_err(|error| load_error("create the program's maps", error.into()))?;
-        let program = attach::program(&mut ebpf)?;
-        program.load().map_err(load_refused)?;
-        Ok(Self {
-            capacity,
-            policy: take(&mut ebpf, map::POLICY)?,
-            active: take(&mut ebpf, map::ACTIVE)?,
-            counters: take(&mut ebpf, map::COUNTERS)?,
-            faults: take(&mut ebpf, map::FAULTS)?,
-            allow: Tries::take(&mut ebpf, map::ALLOW_V4, map::ALLOW_V6, "allow")?,
-            block: Tries::take(&mut ebpf, map::BLOCK_V4, map::BLOCK_V6, "block")?,
-            limits: Tries::take(&mut ebpf, map::LIMITS_V4, map::LIMITS_V6, "overrides")?,
-            sources: Table::take(&mut ebpf, map::SOURCES)?,
-            bans: Table::take(&mut ebpf, map::BANS)?,
-            events: Some(take(&mut ebpf, map::EVENTS)?),
-            links: StdHashMap::new(),
-            ebpf,
-        })
-    }
-
     /// The ring buffer of events, once.
     pub fn take_events(&mut self) -> Option<RingBuf<Map>> {
         self.events.take()
@@ -102,12 +77,51 @@ impl KernelDatapath {
         attach::program(&mut self.ebpf)
     }
 
-    fn tries(&mut self, kind: ListKind) -> &mut Tries<Entry> {
-        match kind {
-            ListKind::Allow => &mut self.allow,
-            ListKind::Block => &mut self.block,
-        }
+    /// The loaded program, for one that calls it.
+    pub fn loaded_program(&self) -> Option<&aya::programs::Xdp> {
+        self.ebpf.program(map::PROGRAM)?.try_into().ok()
     }
+
+    /// One counter, over all CPUs.
+    #[doc(hidden)]
+    pub fn counter(&self, slot: usize, reason: Reason, action: Action) -> Result<Counter> {
+        let index = u32::try_from(Counters::index(slot, reason, action)).unwrap_or(u32::MAX);
+        let values = self.counters.get(&index, 0);
+        let values = values.map_err(|e| failed("read a counter", e))?;
+        let mut sums = Counters::default();
+        values
+            .iter()
+            .for_each(|value| sums.add(index as usize, *value));
+        Ok(sums.get(slot, reason, action))
+    }
+
+    /// Makes room in no bucket of the source table, or makes it again: every call changes over. For
+    /// tests of what happens to packets meanwhile.
+    #[doc(hidden)]
+    pub fn hold_sources(&mut self) {
+        self.sources.hold();
+    }
+
+    /// Sets what is known of a source, for tests.
+    #[doc(hidden)]
+    pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> bool {
+        self.sources.put(key, source)
+    }
+
+    /// Hits go to the entries that decided them.
+    fn collect_hits(&mut self) -> Result<()> {
+        for hit in self.hits.collect()? {
+            self.lists
+                .hit(hit.kind, hit.address, hit.packets, hit.bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+fn boot_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(std::time::Duration::from);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl Datapath for KernelDatapath {
@@ -122,7 +136,14 @@ impl Datapath for KernelDatapath {
             .map_err(|e| failed("write a policy", e))?;
         self.active
             .set(0, next, 0)
-            .map_err(|e| failed("activate a policy", e))
+            .map_err(|e| failed("activate a policy", e))?;
+        let lengths = Lengths(policy.source_len_v4, policy.source_len_v6);
+        if lengths != self.lengths {
+            // What is known is of sources that no packet belongs to any more.
+            self.lengths = lengths;
+            self.sources.clear();
+        }
+        Ok(())
     }
 
     fn put_entry(
@@ -132,39 +153,49 @@ impl Datapath for KernelDatapath {
         expires_ns: u64,
         list: u32,
     ) -> Result<()> {
-        let (packets, bytes) = self
-            .entry(kind, prefix)?
-            .map_or((0, 0), |e| (e.packets, e.bytes));
-        let prefix_len = u32::from(prefix.prefix_len());
-        self.tries(kind).put(
-            prefix,
-            Entry {
-                expires_ns,
-                packets,
-                bytes,
-                list,
-                prefix_len,
-            },
-        )
+        let entry = NewEntry {
+            prefix: *prefix,
+            expires_ns,
+            list,
+        };
+        self.lists.put(kind, entry)
     }
 
     fn remove_entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<()> {
-        self.tries(kind).remove(prefix)
+        // What came before is the old entry's, or a wider one's.
+        self.collect_hits()?;
+        self.lists.remove(kind, prefix)
     }
 
-    fn entry(&self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>> {
-        let longest = match kind {
-            ListKind::Allow => self.allow.longest_match(prefix),
-            ListKind::Block => self.block.longest_match(prefix),
-        }?;
-        Ok(longest.filter(|entry| entry.prefix_len == u32::from(prefix.prefix_len())))
+    fn change_entries(
+        &mut self,
+        kind: ListKind,
+        put: &[NewEntry],
+        remove: &[Prefix],
+    ) -> Vec<Refused> {
+        if let Err(error) = self.collect_hits() {
+            tracing::warn!("hits of the last moment may go to other entries: {error:#}");
+        }
+        self.lists.change(kind, put, remove)
+    }
+
+    fn entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>> {
+        self.collect_hits()?;
+        Ok(self.lists.entry(kind, prefix))
     }
 
     fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> Result<()> {
-        self.limits.put(prefix, *limits)
+        // The limits first, then the mark that makes a packet look for them.
+        self.limits.put(prefix, *limits)?;
+        let marked = self.lists.put_limits(prefix, limits);
+        if marked.is_err() {
+            self.limits.remove(prefix)?;
+        }
+        marked
     }
 
     fn remove_limits(&mut self, prefix: &Prefix) -> Result<()> {
+        self.lists.remove_limits(prefix);
         self.limits.remove(prefix)
     }
 
@@ -172,7 +203,9 @@ impl Datapath for KernelDatapath {
         self.bans
             .map
             .insert(source, ban, 0)
-            .map_err(|e| full_or_failed("bans", "store a ban", e))
+            .map_err(|e| full_or_failed("bans", "store a ban", e))?;
+        self.sources.mark_ban(source);
+        Ok(())
     }
 
     fn remove_ban(&mut self, source: &SourceKey) -> Result<bool> {
@@ -189,12 +222,11 @@ impl Datapath for KernelDatapath {
     }
 
     fn source(&self, source: &SourceKey) -> Result<Option<Source>> {
-        found(self.sources.map.get(source, 0), "read a source")
+        Ok(self.sources.get(source))
     }
 
     fn sources(&self) -> Result<Vec<(SourceKey, Source)>> {
-        batch::read_all(self.sources.bulk.as_fd(), self.capacity.sources)
-            .map_err(|e| failed("read the sources", e))
+        Ok(self.sources.all(self.lengths))
     }
 
     fn counters(&self) -> Result<Counters> {
@@ -207,6 +239,7 @@ impl Datapath for KernelDatapath {
             let values = values.map_err(|e| failed("read the faults", e))?;
             values.iter().for_each(|count| sums.add_fault(code, *count));
         }
+        sums.add_fault(Fault::HitMissed.code() as usize, self.hits.missed);
         Ok(sums)
     }
 
@@ -254,8 +287,31 @@ impl Datapath for KernelDatapath {
         Ok(())
     }
 
+    fn tend(&mut self) -> Result<()> {
+        self.collect_hits()?;
+        self.tended += 1;
+        if self.tended.is_multiple_of(10) {
+            self.sources.tend(boot_ns());
+            let (bulk, capacity) = (self.bans.bulk.as_fd(), self.capacity.bans);
+            self.sources
+                .sweep_ban_marks(|| batch::read_all::<SourceKey, Ban>(bulk, capacity))
+                .map_err(|e| failed("read the bans", e))?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            lists: self.lists.bytes(),
+            sources: self.sources.bytes(),
+            // A slot of a hash: its key, its value, and 48 bytes of the kernel's own (6.18).
+            bans: u64::from(self.capacity.bans)
+                * (size_of::<SourceKey>() + size_of::<Ban>() + 48) as u64,
+        }
+    }
+
     fn verified_instructions(&self) -> Option<u32> {
-        let program: &aya::programs::Xdp = self.ebpf.program(map::PROGRAM)?.try_into().ok()?;
+        let program = self.loaded_program()?;
         program.info().ok()?.verified_instruction_count()
     }
 }
@@ -275,63 +331,12 @@ impl<V: Pod> Table<V> {
     }
 }
 
-/// The map behind a hash of either kind.
+/// The map behind a hash or an array.
 fn data(map: &aya::maps::Map) -> Option<&MapData> {
-    if let aya::maps::Map::HashMap(data) | aya::maps::Map::LruHashMap(data) = map {
+    if let aya::maps::Map::HashMap(data) | aya::maps::Map::Array(data) = map {
         return Some(data);
     }
     None
-}
-
-impl<V: Pod> Tries<V> {
-    fn take(ebpf: &mut Ebpf, v4: &str, v6: &str, table: &'static str) -> Result<Self> {
-        Ok(Self {
-            v4: take(ebpf, v4)?,
-            v6: take(ebpf, v6)?,
-            table,
-        })
-    }
-
-    /// The value of the longest prefix stored that covers this one.
-    fn longest_match(&self, prefix: &Prefix) -> Result<Option<V>> {
-        let len = u32::from(prefix.prefix_len());
-        let value = match prefix.addr_bytes() {
-            AddrBytes::V4(a) => self.v4.get(&Key::new(len, a), 0),
-            AddrBytes::V6(a) => self.v6.get(&Key::new(len, a), 0),
-        };
-        found(value, "read an entry")
-    }
-
-    fn put(&mut self, prefix: &Prefix, value: V) -> Result<()> {
-        let len = u32::from(prefix.prefix_len());
-        let put = match prefix.addr_bytes() {
-            AddrBytes::V4(a) => self.v4.insert(&Key::new(len, a), value, 0),
-            AddrBytes::V6(a) => self.v6.insert(&Key::new(len, a), value, 0),
-        };
-        put.map_err(|e| full_or_failed(self.table, "store an entry", e))
-    }
-
-    fn remove(&mut self, prefix: &Prefix) -> Result<()> {
-        let len = u32::from(prefix.prefix_len());
-        let removed = match prefix.addr_bytes() {
-            AddrBytes::V4(a) => self.v4.remove(&Key::new(len, a)),
-            AddrBytes::V6(a) => self.v6.remove(&Key::new(len, a)),
-        };
-        found(removed, "remove an entry").map(|_gone| ())
-    }
-}
-
-fn take<M>(ebpf: &mut Ebpf, name: &str) -> Result<M>
-where
-    M: TryFrom<aya::maps::Map, Error = MapError>,
-{
-    let map = ebpf.take_map(name).ok_or_else(|| {
-        failed(
-            "find a map",
-            anyhow::anyhow!("the object holds no map named {name}"),
-        )
-    })?;
-    M::try_from(map).map_err(|error| failed(&format!("open the map {name}"), error))
 }
 
 /// A value that may be missing.
@@ -360,25 +365,6 @@ fn full_or_failed(table: &'static str, what: &str, error: MapError) -> DatapathE
     failed(what, error)
 }
 
-/// Brings the verifier's own words to where they are seen.
-fn load_refused(error: ProgramError) -> DatapathError {
-    let what = "load the program";
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return load_error(what, error.into());
-    };
-    let log = verifier_log.to_string();
-    let error = anyhow::Error::new(io_error);
-    if log.is_empty() {
-        return load_error(what, error);
-    }
-    // What the verifier refuses is no question of rights, though it may answer EACCES.
-    failed(what, error.context(format!("verifier: {log}")))
-}
-
 fn missing(name: &str) -> DatapathError {
     failed(
         "find a map",
@@ -390,20 +376,5 @@ fn failed(what: &str, error: impl Into<anyhow::Error>) -> DatapathError {
     DatapathError::Kernel {
         what: what.to_owned(),
         source: error.into(),
-    }
-}
-
-/// Tells a missing right from the rest.
-fn load_error(what: &'static str, error: anyhow::Error) -> DatapathError {
-    let code = error
-        .chain()
-        .find_map(|e| e.downcast_ref::<std::io::Error>())
-        .and_then(std::io::Error::raw_os_error);
-    match code {
-        Some(code @ (libc::EPERM | libc::EACCES)) => DatapathError::Privilege {
-            what,
-            source: std::io::Error::from_raw_os_error(code),
-        },
-        _ => failed(what, error),
     }
 }

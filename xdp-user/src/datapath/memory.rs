@@ -7,75 +7,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
 use xdp_common::abi::{
-    Ban, Counter, Entry, Fault, Limits, MAX_INTERFACES, Plain, Policy, Source, SourceKey,
+    Ban, Counter, Fault, Limits, MAX_INTERFACES, Plain, Policy, Source, SourceKey,
 };
+use xdp_common::lists::ALLOW;
 use xdp_common::packet::{self, Address};
 use xdp_common::verdict::{
-    BanState, EntryState, SourceState, Tables, Verdict, Word, decide, source_key,
+    BanState, Offences, SourceState, Tables, Verdict, Word, decide, source_key,
 };
 
-use super::{Attached, Capacity, Counters, Datapath, DatapathError, Result};
+use super::lists::{InProcess, Lists, NewEntry};
+use super::{Attached, Capacity, Counters, Datapath, DatapathError, Entry, Refused, Result};
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
-
-/// Prefixes of both families with their values.
-#[derive(Clone, Debug)]
-struct Lpm<V> {
-    v4: PrefixMap<Ipv4Net, V>,
-    v6: PrefixMap<Ipv6Net, V>,
-}
-
-impl<V> Default for Lpm<V> {
-    fn default() -> Self {
-        Self {
-            v4: PrefixMap::new(),
-            v6: PrefixMap::new(),
-        }
-    }
-}
-
-impl<V> Lpm<V> {
-    fn longest_match(&self, address: &Address) -> Option<&V> {
-        match address {
-            Address::V4(a) => self
-                .v4
-                .get_lpm(&Ipv4Net::from(std::net::Ipv4Addr::from(*a)))
-                .map(|(_, v)| v),
-            Address::V6(a) => self
-                .v6
-                .get_lpm(&Ipv6Net::from(std::net::Ipv6Addr::from(*a)))
-                .map(|(_, v)| v),
-        }
-    }
-
-    fn get(&self, prefix: &Prefix) -> Option<&V> {
-        match prefix.as_ipnet() {
-            IpNet::V4(net) => self.v4.get(&net),
-            IpNet::V6(net) => self.v6.get(&net),
-        }
-    }
-
-    fn insert(&mut self, prefix: &Prefix, value: V) {
-        match prefix.as_ipnet() {
-            IpNet::V4(net) => drop(self.v4.insert(net, value)),
-            IpNet::V6(net) => drop(self.v6.insert(net, value)),
-        }
-    }
-
-    fn remove(&mut self, prefix: &Prefix) {
-        match prefix.as_ipnet() {
-            IpNet::V4(net) => drop(self.v4.remove(&net)),
-            IpNet::V6(net) => drop(self.v6.remove(&net)),
-        }
-    }
-
-    fn len(&self, ipv4: bool) -> usize {
-        if ipv4 { self.v4.len() } else { self.v6.len() }
-    }
-}
 
 /// A word of one source.
 #[derive(Clone, Copy)]
@@ -94,31 +38,16 @@ impl Word for MemoryWord<'_> {
         self.0.set(self.0.get().wrapping_add(n));
     }
 
+    fn or(self, bits: u64) {
+        self.0.set(self.0.get() | bits);
+    }
+
     fn compare_exchange(self, current: u64, new: u64) -> std::result::Result<(), u64> {
         if self.0.get() != current {
             return Err(self.0.get());
         }
         self.0.set(new);
         Ok(())
-    }
-}
-
-/// A list entry that counts its hits.
-#[derive(Clone, Copy)]
-pub struct EntryCell<'a>(&'a Cell<Entry>);
-
-impl EntryState for EntryCell<'_> {
-    fn expires_ns(&self) -> u64 {
-        self.0.get().expires_ns
-    }
-
-    fn hit(&self, bytes: u64) {
-        let entry = self.0.get();
-        self.0.set(Entry {
-            packets: entry.packets + 1,
-            bytes: entry.bytes + bytes,
-            ..entry
-        });
     }
 }
 
@@ -146,12 +75,13 @@ impl BanState for BanCell<'_> {
 }
 
 macro_rules! source_cell {
-    ($($field:ident)+) => {
+    ($($field:ident)+; $($offence:ident)+) => {
         /// The words of one source.
         #[derive(Debug, Default)]
         pub struct SourceCell {
             first_seen_ns: Cell<u64>,
             $($field: Cell<u64>,)+
+            $($offence: Cell<u64>,)+
         }
 
         impl From<Source> for SourceCell {
@@ -159,13 +89,18 @@ macro_rules! source_cell {
                 Self {
                     first_seen_ns: Cell::new(source.first_seen_ns),
                     $($field: Cell::new(source.$field),)+
+                    $($offence: Cell::new(source.$offence),)+
                 }
             }
         }
 
         impl SourceCell {
             fn get(&self) -> Source {
-                Source { first_seen_ns: self.first_seen_ns.get(), $($field: self.$field.get(),)+ }
+                Source {
+                    first_seen_ns: self.first_seen_ns.get(),
+                    $($field: self.$field.get(),)+
+                    $($offence: self.$offence.get(),)+
+                }
             }
         }
 
@@ -176,10 +111,18 @@ macro_rules! source_cell {
                     MemoryWord(&self.$field)
                 }
             )+
+
+            fn offences(&self) -> Option<Offences<MemoryWord<'a>>> {
+                Some(Offences {
+                    strikes: MemoryWord(&self.strikes),
+                    dropped_packets: MemoryWord(&self.dropped_packets),
+                    dropped_bytes: MemoryWord(&self.dropped_bytes),
+                })
+            }
         }
     };
 }
-source_cell!(tat_packets tat_bytes tat_tcp_new strikes packets bytes dropped_packets dropped_bytes last_seen_ns);
+source_cell!(tat_packets tat_bytes tat_tcp_new packets bytes last_seen_ns; strikes dropped_packets dropped_bytes);
 
 /// [`SourceKey`] as a map key.
 type KeyBytes = ([u8; 16], u8, u8);
@@ -201,9 +144,8 @@ fn key_of(bytes: &KeyBytes) -> SourceKey {
 pub struct MemoryDatapath {
     capacity: Capacity,
     policy: Policy,
-    allow: Lpm<Cell<Entry>>,
-    block: Lpm<Cell<Entry>>,
-    limits: Lpm<Limits>,
+    lists: Lists<InProcess>,
+    hits: RefCell<Vec<(u8, Address, u64)>>,
     sources: HashMap<KeyBytes, SourceCell>,
     bans: HashMap<KeyBytes, Cell<Ban>>,
     started: RefCell<Vec<(SourceKey, Ban)>>,
@@ -219,9 +161,8 @@ impl MemoryDatapath {
         Self {
             capacity,
             policy: Policy::ZERO,
-            allow: Lpm::default(),
-            block: Lpm::default(),
-            limits: Lpm::default(),
+            lists: Lists::new(InProcess, capacity),
+            hits: RefCell::default(),
             sources: HashMap::new(),
             bans: HashMap::new(),
             started: RefCell::default(),
@@ -241,7 +182,7 @@ impl MemoryDatapath {
     /// policy doesn't name.
     pub fn judge(&mut self, frame: &[u8], now_ns: u64) -> Verdict {
         let new = self.make_room_for_source(frame, now_ns);
-        let verdict = decide(&frame, &*self, || now_ns);
+        let verdict = decide(&frame, &*self, |_policy| now_ns);
         if let Some(key) = new
             && self
                 .sources
@@ -252,6 +193,14 @@ impl MemoryDatapath {
         }
         for (key, ban) in self.started.take() {
             self.bans.insert(key_bytes(&key), Cell::new(ban));
+        }
+        for (list, source, bytes) in self.hits.take() {
+            let kind = if list == ALLOW {
+                ListKind::Allow
+            } else {
+                ListKind::Block
+            };
+            self.lists.hit(kind, source.into(), 1, bytes);
         }
         for fault in self.faults.take() {
             self.counters.add_fault(fault.code() as usize, 1);
@@ -288,17 +237,10 @@ impl MemoryDatapath {
         );
         Some(key)
     }
-
-    fn list(&mut self, kind: ListKind) -> (&mut Lpm<Cell<Entry>>, u32, &'static str) {
-        match kind {
-            ListKind::Allow => (&mut self.allow, self.capacity.allow, "allow"),
-            ListKind::Block => (&mut self.block, self.capacity.block, "block"),
-        }
-    }
 }
 
 impl Tables for MemoryDatapath {
-    type Entry<'a> = EntryCell<'a>;
+    type Place = SourceKey;
     type Ban<'a> = BanCell<'a>;
     type Source<'a> = &'a SourceCell;
 
@@ -306,27 +248,31 @@ impl Tables for MemoryDatapath {
         Some(&self.policy)
     }
 
-    fn allowed(&self, source: &Address) -> Option<EntryCell<'_>> {
-        self.allow.longest_match(source).map(EntryCell)
+    fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
+        self.lists.lookup(source, now)
     }
 
-    fn blocked(&self, source: &Address) -> Option<EntryCell<'_>> {
-        self.block.longest_match(source).map(EntryCell)
+    fn hit(&self, list: u8, source: &Address, bytes: u64) {
+        self.hits.borrow_mut().push((list, *source, bytes));
     }
 
-    fn ban(&self, source: &SourceKey) -> Option<BanCell<'_>> {
+    fn place(&self, source: &SourceKey) -> SourceKey {
+        *source
+    }
+
+    fn ban(&self, source: &SourceKey, _place: &SourceKey) -> Option<BanCell<'_>> {
         self.bans.get(&key_bytes(source)).map(BanCell)
     }
 
     fn limits(&self, source: &Address) -> Option<&Limits> {
-        self.limits.longest_match(source)
+        self.lists.limits((*source).into())
     }
 
-    fn source(&self, key: &SourceKey, _now: u64) -> Option<&SourceCell> {
-        self.sources.get(&key_bytes(key))
+    fn source(&self, place: &SourceKey, _now: u64) -> Option<&SourceCell> {
+        self.sources.get(&key_bytes(place))
     }
 
-    fn start_ban(&self, key: &SourceKey, ban: &Ban) {
+    fn start_ban(&self, key: &SourceKey, _place: &SourceKey, ban: &Ban) {
         let known = self.bans.contains_key(&key_bytes(key));
         if !known && self.bans.len() >= self.capacity.bans as usize {
             self.fault(Fault::BanTableFull);
@@ -353,51 +299,37 @@ impl Datapath for MemoryDatapath {
         expires_ns: u64,
         list: u32,
     ) -> Result<()> {
-        let (packets, bytes) =
-            Datapath::entry(self, kind, prefix)?.map_or((0, 0), |e| (e.packets, e.bytes));
-        let (tries, capacity, table) = self.list(kind);
-        if tries.get(prefix).is_none() && tries.len(prefix.is_ipv4()) >= capacity as usize {
-            return Err(DatapathError::Full { table });
-        }
-        let prefix_len = u32::from(prefix.prefix_len());
-        tries.insert(
-            prefix,
-            Cell::new(Entry {
-                expires_ns,
-                packets,
-                bytes,
-                list,
-                prefix_len,
-            }),
-        );
-        Ok(())
+        let entry = NewEntry {
+            prefix: *prefix,
+            expires_ns,
+            list,
+        };
+        self.lists.put(kind, entry)
     }
 
     fn remove_entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<()> {
-        self.list(kind).0.remove(prefix);
-        Ok(())
+        self.lists.remove(kind, prefix)
     }
 
-    fn entry(&self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>> {
-        let list = match kind {
-            ListKind::Allow => &self.allow,
-            ListKind::Block => &self.block,
-        };
-        Ok(list.get(prefix).map(Cell::get))
+    fn change_entries(
+        &mut self,
+        kind: ListKind,
+        put: &[NewEntry],
+        remove: &[Prefix],
+    ) -> Vec<Refused> {
+        self.lists.change(kind, put, remove)
+    }
+
+    fn entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>> {
+        Ok(self.lists.entry(kind, prefix))
     }
 
     fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> Result<()> {
-        if self.limits.get(prefix).is_none()
-            && self.limits.len(prefix.is_ipv4()) >= self.capacity.overrides as usize
-        {
-            return Err(DatapathError::Full { table: "overrides" });
-        }
-        self.limits.insert(prefix, *limits);
-        Ok(())
+        self.lists.put_limits(prefix, limits)
     }
 
     fn remove_limits(&mut self, prefix: &Prefix) -> Result<()> {
-        self.limits.remove(prefix);
+        self.lists.remove_limits(prefix);
         Ok(())
     }
 

@@ -12,16 +12,20 @@ mod counters;
 pub mod events;
 pub mod kernel;
 pub mod keys;
+mod lists;
 pub mod memory;
 mod objects;
+mod source_table;
 
+use std::collections::BTreeSet;
 use std::io;
 
-use xdp_common::abi::{Ban, Entry, Limits, Policy, Source, SourceKey};
+use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
 pub use counters::Counters;
+pub use lists::NewEntry;
 pub use objects::OBJECT;
 
 /// How many entries each table holds; fixed when the program is loaded.
@@ -37,6 +41,35 @@ pub struct Capacity {
     pub sources: u32,
     /// Bans.
     pub bans: u32,
+}
+
+/// A list entry as it is stored, with its hits: exact while they are few, else estimated
+/// ([`xdp_common::abi::hits`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// When it ends, nanoseconds of `CLOCK_BOOTTIME`; 0 never. The kernel takes it for ended up to
+    /// 67 ms earlier.
+    pub expires_ns: u64,
+    /// Packets that it decided.
+    pub packets: u64,
+    /// Bytes that it decided.
+    pub bytes: u64,
+    /// The controller's number of the list that it came from.
+    pub list: u32,
+}
+
+/// An entry that could not be stored or removed, and why.
+pub type Refused = (Prefix, DatapathError);
+
+/// Bytes of memory that tables take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// List tables in force.
+    pub lists: u64,
+    /// Source table.
+    pub sources: u64,
+    /// Ban table.
+    pub bans: u64,
 }
 
 /// How an interface is attached.
@@ -130,8 +163,38 @@ pub trait Datapath: Send {
     ) -> Result<()>;
     /// Removes a list entry; nothing happens if it isn't there.
     fn remove_entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<()>;
+    /// Stores entries and then removes others, and says which it could not. An entry stays as long as
+    /// the wider one that takes its place isn't there. Where the changes are a large part of the
+    /// list, all of them happen in one step: packets see the old list and then the new one.
+    fn change_entries(
+        &mut self,
+        kind: ListKind,
+        put: &[NewEntry],
+        remove: &[Prefix],
+    ) -> Vec<Refused> {
+        let mut refused: Vec<Refused> = Vec::new();
+        for entry in put {
+            let NewEntry {
+                prefix,
+                expires_ns,
+                list,
+            } = entry;
+            if let Err(error) = self.put_entry(kind, prefix, *expires_ns, *list) {
+                refused.push((*prefix, error));
+            }
+        }
+        let wide: BTreeSet<Prefix> = refused.iter().map(|(prefix, _)| *prefix).collect();
+        for prefix in remove {
+            if is_within(&wide, prefix) {
+                refused.push((*prefix, stays(prefix)));
+            } else if let Err(error) = self.remove_entry(kind, prefix) {
+                refused.push((*prefix, error));
+            }
+        }
+        refused
+    }
     /// The entry stored for just this prefix.
-    fn entry(&self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>>;
+    fn entry(&mut self, kind: ListKind, prefix: &Prefix) -> Result<Option<Entry>>;
 
     /// Stores limits for a prefix.
     fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> Result<()>;
@@ -165,6 +228,50 @@ pub trait Datapath: Send {
     /// Detaches an interface; nothing happens if it isn't attached.
     fn detach(&mut self, interface: &IfName) -> Result<()>;
 
+    /// Work that is due about once a second: hits are collected, and sources that have stayed away
+    /// lose their place in a full table.
+    fn tend(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Memory that the tables take.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+
     /// Instructions that the verifier went through, where the kernel tells.
     fn verified_instructions(&self) -> Option<u32>;
+}
+
+/// Why an entry wasn't removed: see [`Datapath::change_entries`].
+fn stays(prefix: &Prefix) -> DatapathError {
+    DatapathError::Kernel {
+        what: format!("remove {prefix}"),
+        source: anyhow::anyhow!("it stays until the wider entry that takes its place is stored"),
+    }
+}
+
+/// Whether a prefix of the set holds all of this one.
+fn is_within(set: &BTreeSet<Prefix>, prefix: &Prefix) -> bool {
+    !set.is_empty()
+        && (0..=prefix.prefix_len())
+            .filter_map(|len| Prefix::new(prefix.network(), len))
+            .any(|wider| set.contains(&wider))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_within_itself_and_wider_ones() {
+        let parse = |text: &str| -> Prefix { text.parse().unwrap() };
+        let set = BTreeSet::from(["192.0.2.0/24", "2001:db8::/32"].map(parse));
+        for text in ["192.0.2.0/24", "192.0.2.7", "2001:db8:1::/48"] {
+            assert!(is_within(&set, &parse(text)), "{text}");
+        }
+        for text in ["192.0.2.0/23", "192.0.3.7", "2001:db9::1"] {
+            assert!(!is_within(&set, &parse(text)), "{text}");
+        }
+    }
 }

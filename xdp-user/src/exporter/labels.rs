@@ -129,11 +129,14 @@ pub const fn fault_description(fault: Fault) -> &'static str {
             "A ban could not be stored because the ban table is full; the limits still hold."
         }
         Fault::SourceTableFull => {
-            "A source could not be stored; its packets passed without a limit."
+            "A source could not be stored because others kept changing its place in the table; the packet passed without a limit."
         }
         Fault::EventLost => "The buffer for events was full: an event is lost.",
         Fault::LimiterContended => {
             "Too many CPUs met at one source's limiter; the packet counted as over the limit."
+        }
+        Fault::HitMissed => {
+            "A list entry's hit was written over before it was read; the entry's hits are too few."
         }
     }
 }

@@ -10,7 +10,7 @@ use super::draft::Draft;
 use crate::api::types::ListKind;
 use crate::control::Control;
 use crate::control::entries::{Member, Plan};
-use crate::datapath::DatapathError;
+use crate::datapath::{DatapathError, NewEntry};
 use crate::domain::Prefix;
 
 impl Control {
@@ -18,30 +18,25 @@ impl Control {
     /// kernel refuses is kept for [`Self::retry_unsettled`].
     pub(in crate::control) fn carry_out(&mut self, kind: ListKind, plan: Plan) -> Result<()> {
         let now = Self::now();
+        let stored: Vec<NewEntry> = plan
+            .put
+            .iter()
+            .map(|(prefix, stored)| NewEntry {
+                prefix: *prefix,
+                expires_ns: stored.expires.map_or(0, |at| now.to_boot_ns(at)),
+                list: stored.list,
+            })
+            .collect();
+        let refused = self.datapath.change_entries(kind, &stored, &plan.remove);
+        let put: BTreeSet<Prefix> = plan.put.iter().map(|(prefix, _)| *prefix).collect();
         let mut first: Option<DatapathError> = None;
-        let mut refused: BTreeSet<Prefix> = BTreeSet::new();
-        for (prefix, stored) in plan.put {
-            let expires_ns = stored.expires.map_or(0, |at| now.to_boot_ns(at));
-            if let Err(error) = self
-                .datapath
-                .put_entry(kind, &prefix, expires_ns, stored.list)
-            {
+        for (prefix, error) in refused {
+            if put.contains(&prefix) {
                 self.entries(kind).forget_stored(&prefix);
-                refused.insert(prefix);
-                first.get_or_insert(error);
             }
+            self.unsettled.push((kind, prefix));
+            first.get_or_insert(error);
         }
-        for prefix in plan.remove {
-            // An entry stays as long as the wider one that takes its place isn't there.
-            if is_within(&refused, &prefix) {
-                self.unsettled.push((kind, prefix));
-            } else if let Err(error) = self.datapath.remove_entry(kind, &prefix) {
-                self.unsettled.push((kind, prefix));
-                first.get_or_insert(error);
-            }
-        }
-        self.unsettled
-            .extend(refused.into_iter().map(|prefix| (kind, prefix)));
         match first {
             Some(error) => Err(anyhow::Error::new(error).context(format!(
                 "{} entries are on disk but not in the kernel yet; the daemon goes on trying",
@@ -180,14 +175,6 @@ impl Control {
     }
 }
 
-/// Whether a prefix of the set holds all of this one.
-fn is_within(set: &BTreeSet<Prefix>, prefix: &Prefix) -> bool {
-    !set.is_empty()
-        && (0..=prefix.prefix_len())
-            .filter_map(|len| Prefix::new(prefix.network(), len))
-            .any(|wider| set.contains(&wider))
-}
-
 /// How long to wait after a try that took so long. A table that stays full may refuse a million
 /// entries each time, and whoever asks the daemon something meanwhile waits for it.
 fn pause_after(took: Duration) -> Duration {
@@ -204,17 +191,5 @@ mod tests {
         assert_eq!(pause_after(Duration::from_millis(90)), Duration::ZERO);
         let took = Duration::from_secs(3);
         assert!(pause_after(took) > took * 15);
-    }
-
-    #[test]
-    fn a_prefix_is_within_itself_and_wider_ones() {
-        let parse = |text: &str| -> Prefix { text.parse().unwrap() };
-        let set = BTreeSet::from(["192.0.2.0/24", "2001:db8::/32"].map(parse));
-        for text in ["192.0.2.0/24", "192.0.2.7", "2001:db8:1::/48"] {
-            assert!(is_within(&set, &parse(text)), "{text}");
-        }
-        for text in ["192.0.2.0/23", "192.0.3.7", "2001:db9::1"] {
-            assert!(!is_within(&set, &parse(text)), "{text}");
-        }
     }
 }

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use xdp_common::abi::{Ban, Entry, Plain, Source};
+use xdp_common::abi::{Ban, Plain, Source};
 
 use super::*;
 use crate::api::types::{ExplainQuery, Explanation};
 use crate::datapath::Counters;
+use crate::datapath::Entry;
 use crate::datapath::keys::{decode_source, source_to_abi};
 
 const SECOND: u64 = 1_000_000_000;
@@ -59,14 +60,11 @@ type Snapshot = (
 );
 
 fn snapshot(world: &World) -> Snapshot {
-    let memory = world.kernel.memory();
-    let entries = [ListKind::Allow, ListKind::Block]
+    let mut memory = world.kernel.memory();
+    let entries: Vec<Option<Entry>> = [ListKind::Allow, ListKind::Block]
         .into_iter()
-        .flat_map(|kind| {
-            let memory = &*memory;
-            PREFIXES.map(|p| Datapath::entry(memory, kind, &prefix(p)).unwrap())
-        });
-    let entries = entries.collect();
+        .flat_map(|kind| PREFIXES.map(|p| memory.entry(kind, &prefix(p)).unwrap()))
+        .collect();
     let sources = memory.sources().unwrap().into_iter();
     let bans = memory.bans().unwrap().into_iter();
     (

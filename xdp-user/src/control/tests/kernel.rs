@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use xdp_common::abi::{Ban, Entry, Limits, Policy, Source, SourceKey};
+use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{
-    Attached, Capacity, Counters, Datapath, DatapathError, Result as DatapathResult,
+    Attached, Capacity, Counters, Datapath, DatapathError, Entry, Result as DatapathResult,
 };
 use crate::domain::{AttachMode, IfName, Prefix};
 
@@ -50,7 +50,7 @@ impl TestKernel {
 
     pub(super) fn entry(&self, kind: ListKind, prefix: &str) -> Option<Entry> {
         let prefix = prefix.parse().unwrap();
-        Datapath::entry(&*self.memory(), kind, &prefix).unwrap()
+        self.memory().entry(kind, &prefix).unwrap()
     }
 
     fn change<T>(
@@ -92,8 +92,8 @@ impl Datapath for TestKernel {
         })
     }
 
-    fn entry(&self, kind: ListKind, prefix: &Prefix) -> DatapathResult<Option<Entry>> {
-        Datapath::entry(&*self.memory(), kind, prefix)
+    fn entry(&mut self, kind: ListKind, prefix: &Prefix) -> DatapathResult<Option<Entry>> {
+        self.memory().entry(kind, prefix)
     }
 
     fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> DatapathResult<()> {

@@ -29,10 +29,6 @@ pub(super) fn finds_exact_entries(subject: &mut dyn Subject) -> Result<()> {
                     "{text}: {entry:?}"
                 );
                 ensure!(
-                    entry.prefix_len == u32::from(at.prefix_len()),
-                    "{text}: {entry:?}"
-                );
-                ensure!(
                     datapath.entry(other, &at)?.is_none(),
                     "{text} is on both lists"
                 );

@@ -40,7 +40,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_list_entries", 1),
         ("xdp_throttle_reloads_total", 2),
         ("xdp_throttle_events_lost_total", 1),
-        ("xdp_throttle_faults_total", 4),
+        ("xdp_throttle_faults_total", 5),
         ("xdp_throttle_build_info", 1),
         ("xdp_throttle_start_time_seconds", 1),
         ("xdp_throttle_config_loaded_timestamp_seconds", 1),

@@ -1,0 +1,80 @@
+//! A table's first line.
+
+use super::Line;
+
+/// Levels of IPv4: prefixes /24 to /32, under their /24.
+pub const V4_24: u32 = 1;
+/// /16 to /23, under their /16.
+pub const V4_16: u32 = 1 << 1;
+/// First of six levels of IPv6: /16 to /23, under their /16; then /24 to /31 and so on, to /56 to
+/// /64, under their /56.
+pub const V6_FIRST: u32 = 1 << 2;
+/// /65 to /127, under their /64.
+pub const V6_LOW: u32 = 1 << 8;
+/// Whole IPv6 addresses.
+pub const V6_HOST: u32 = 1 << 9;
+/// Prefixes shorter than /16 of either family: groups 0 to 255, by the first byte.
+pub const SHORT: u32 = 1 << 10;
+
+/// Word of the head that holds the levels (lower half).
+pub const LEVELS: usize = 0;
+/// Number of the first line (lower half), and how many there are (upper half).
+pub const LINES: usize = 1;
+/// Number of the first line of ends (lower half) and of groups (upper half).
+pub const ENDS: usize = 2;
+/// Earliest end in the table, 0 when nothing ends. The one word that changes in a table in use.
+pub const EARLIEST_END: usize = 3;
+/// Two odd factors of the hash.
+pub const SEEDS: usize = 4;
+
+/// A table's first line, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The levels that hold anything.
+    pub levels: u32,
+    /// Number of the first line.
+    pub first_line: u32,
+    /// How many lines the hash chooses from.
+    pub lines: u32,
+    /// Number of the first line of ends.
+    pub first_end: u32,
+    /// Number of the first group's first line.
+    pub first_group: u32,
+    /// Earliest end in the table, 0 when nothing ends.
+    pub earliest_end: u64,
+    /// Two odd factors of the hash.
+    pub seeds: [u64; 2],
+}
+
+impl Head {
+    /// Reads it.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "halves of words")]
+    pub fn read<L: Line>(line: &L) -> Self {
+        let (lines, ends) = (line.word(LINES), line.word(ENDS));
+        Self {
+            levels: line.word(LEVELS) as u32,
+            first_line: lines as u32,
+            lines: (lines >> 32) as u32,
+            first_end: ends as u32,
+            first_group: (ends >> 32) as u32,
+            earliest_end: line.word(EARLIEST_END),
+            seeds: [line.word(SEEDS), line.word(SEEDS + 1)],
+        }
+    }
+
+    /// The words that [`Self::read`] reads.
+    pub const fn words(&self) -> [u64; super::LINE_WORDS] {
+        let [first, second] = self.seeds;
+        [
+            self.levels as u64,
+            self.first_line as u64 | (self.lines as u64) << 32,
+            self.first_end as u64 | (self.first_group as u64) << 32,
+            self.earliest_end,
+            first,
+            second,
+            0,
+            0,
+        ]
+    }
+}

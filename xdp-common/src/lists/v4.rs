@@ -1,0 +1,219 @@
+//! IPv4: 16 slots of 4 bytes in a line.
+//!
+//! ```text
+//! bits 31..16  the part of the permuted key that the line's place doesn't tell
+//! bits 15..8   the address's byte behind the key, the prefix's bits of it
+//! bits 7..4    0..8: bits of that byte that don't count; 9..14: a group; 15: a link
+//! bits 3..0    flags
+//! ```
+//!
+//! A slot of a group has its number in the other bits: (code - 9) * 4096 + bits 15..8 * 16 + bits
+//! 3..0. A link stands in the last slot only and has the spare line's number in all other bits.
+//! An empty slot is 0, and so has no flags.
+
+use super::head::{Head, V4_24};
+use super::{MAX_CHAIN, Table, ends_by, group, half, in_force};
+
+/// Slots of a line.
+pub const SLOTS: usize = 16;
+/// Fewest lines that the hash chooses from: a slot keeps 16 of the 25 bits of a key.
+pub const MIN_LINES: u32 = 512;
+/// Bits of a key: 24 of the address, and one for the level.
+const KEY_BITS: u32 = 25;
+const KEY_MASK: u32 = (1 << KEY_BITS) - 1;
+/// Codes from here on are groups.
+const FIRST_GROUP_CODE: u32 = 9;
+const LINK_CODE: u32 = 15;
+/// Most groups that slots can name.
+pub const MAX_GROUPS: u32 = (LINK_CODE - FIRST_GROUP_CODE) << 12;
+
+/// Where a prefix of some length goes, and where an address of that level is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the line.
+    pub line: u32,
+    /// The key's other part.
+    pub rest: u32,
+}
+
+/// The key of the level /24.
+#[inline(always)]
+pub const fn key_24(address: u32) -> u32 {
+    address >> 8
+}
+
+/// The key of the level /16.
+#[inline(always)]
+pub const fn key_16(address: u32) -> u32 {
+    1 << 24 | (address >> 16) << 8
+}
+
+/// The byte behind the key of the level /16.
+#[inline(always)]
+pub const fn byte_16(address: u32) -> u32 {
+    address >> 8 & 0xff
+}
+
+/// Where a key's slots are.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "seeds of 32 bits")]
+pub fn place(head: &Head, key: u32) -> Place {
+    let [first, second] = head.seeds;
+    // One to one on 25 bits: odd factors, and shifts whose upper half stays.
+    let mut x = key.wrapping_mul(first as u32 | 1) & KEY_MASK;
+    x ^= x >> 12;
+    x = x.wrapping_mul(second as u32 | 1) & KEY_MASK;
+    x ^= x >> 13;
+    let line = (u64::from(x).wrapping_mul(u64::from(head.lines)) >> KEY_BITS) as u32;
+    Place {
+        line: head.first_line.wrapping_add(line),
+        rest: x & 0xffff,
+    }
+}
+
+/// A slot of a prefix: `ignored` bits of `byte` don't count.
+pub const fn slot(rest: u32, byte: u32, ignored: u32, flags: u8) -> u32 {
+    rest << 16 | byte << 8 | ignored << 4 | flags as u32
+}
+
+/// A slot that stands for a group.
+pub const fn group_slot(rest: u32, group: u32) -> u32 {
+    rest << 16 | (group >> 4 & 0xff) << 8 | (FIRST_GROUP_CODE + (group >> 12)) << 4 | (group & 15)
+}
+
+/// A last slot that links a line.
+pub const fn link(line: u32) -> u32 {
+    line >> 4 << 8 | LINK_CODE << 4 | (line & 15)
+}
+
+/// What a slot says, for whoever writes slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Nothing.
+    Empty,
+    /// A prefix.
+    Prefix {
+        /// See [`slot`].
+        rest: u32,
+        /// The byte behind the key.
+        byte: u32,
+        /// Its bits that don't count.
+        ignored: u32,
+        /// Flags.
+        flags: u8,
+    },
+    /// A group.
+    Group {
+        /// See [`slot`].
+        rest: u32,
+        /// Its number.
+        group: u32,
+    },
+    /// A spare line.
+    Link(u32),
+}
+
+/// Reads a slot.
+#[inline(always)]
+pub const fn decode(slot: u32) -> Slot {
+    let code = slot >> 4 & 15;
+    if slot == 0 {
+        Slot::Empty
+    } else if code == LINK_CODE {
+        Slot::Link(linked(slot))
+    } else if code >= FIRST_GROUP_CODE {
+        Slot::Group {
+            rest: slot >> 16,
+            group: group_of(slot, code),
+        }
+    } else {
+        #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+        Slot::Prefix {
+            rest: slot >> 16,
+            byte: slot >> 8 & 0xff,
+            ignored: code,
+            flags: slot as u8 & 15,
+        }
+    }
+}
+
+#[inline(always)]
+const fn linked(slot: u32) -> u32 {
+    slot >> 8 << 4 | (slot & 15)
+}
+
+#[inline(always)]
+const fn group_of(slot: u32, code: u32) -> u32 {
+    (code.wrapping_sub(FIRST_GROUP_CODE)) << 12 | (slot >> 8 & 0xff) << 4 | (slot & 15)
+}
+
+/// What one level says of an address, without what has ended by `now` unless that is 0.
+#[inline(always)]
+pub fn find<T: Table>(table: &T, level: u32, address: u32, now: u64) -> u8 {
+    let Some(line) = table.line(0) else {
+        return 0;
+    };
+    let head = Head::read(&line);
+    let now = ends_by(&head, now);
+    let (key, byte) = if level == V4_24 {
+        (key_24(address), address & 0xff)
+    } else {
+        (key_16(address), byte_16(address))
+    };
+    in_lines(table, &head, place(&head, key), byte, now)
+}
+
+/// The slots of one key, in its line and the spare ones linked from it.
+#[inline(always)]
+fn in_lines<T: Table>(table: &T, head: &Head, place: Place, byte: u32, now: u32) -> u8 {
+    let Place { mut line, rest } = place;
+    let (mut found, mut group) = (table.forget(0), table.forget(0));
+    for _ in 0..MAX_CHAIN {
+        let Some(slots) = table.line(line) else {
+            break;
+        };
+        let mut next = table.forget(0);
+        for index in 0..SLOTS {
+            let slot = half(&slots, index);
+            if index == SLOTS - 1 && slot >> 4 & 15 == LINK_CODE {
+                next = linked(slot);
+            } else if slot >> 16 == rest {
+                let code = slot >> 4 & 15;
+                if code >= FIRST_GROUP_CODE {
+                    group = table.forget(group_of(slot, code).wrapping_add(1));
+                } else if (slot >> 8 & 0xff ^ byte) >> code == 0 {
+                    found = table.forget(found | flags_of(table, head, line, index, slot, now));
+                }
+            }
+        }
+        if next == 0 {
+            break;
+        }
+        line = next;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let mut found = found as u8 & 15;
+    if group != 0 {
+        found |= group::find(table, head, group.wrapping_sub(1), byte, now);
+    }
+    found
+}
+
+#[inline(always)]
+fn flags_of<T: Table>(table: &T, head: &Head, line: u32, index: usize, slot: u32, now: u32) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let flags = slot as u8 & 15;
+    if now == 0 {
+        return flags.into();
+    }
+    let ends = table.line(end_line(head, line));
+    let end = ends.map_or(0, |ends| half(&ends, index));
+    in_force(flags, end, now).into()
+}
+
+/// The line with the ends of a line's slots.
+#[inline(always)]
+pub const fn end_line(head: &Head, line: u32) -> u32 {
+    head.first_end
+        .wrapping_add(line.wrapping_sub(head.first_line))
+}

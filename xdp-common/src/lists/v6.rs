@@ -1,0 +1,305 @@
+//! IPv6: 4 slots of 16 bytes in a line.
+//!
+//! ```text
+//! word 0, bits 63..11  /65 to /128: the part of the permuted upper half that the line's place
+//!                      doesn't tell; a group or a link: its number; else 0
+//!         bits 10..4   length - 1; 1: a link; 2: a group
+//!         bits 3..0    flags
+//! word 1               up to /64 and for a group: the upper half's bits of the prefix; else the
+//!                      lower half's
+//! ```
+//!
+//! A link stands in the last slot only. An empty slot has a first word of 0, and so no flags. The
+//! writer stores the second word first; a look-up that found a match reads the first word again, and
+//! so never takes one prefix's length for another's bits.
+
+use super::head::{Head, V6_FIRST, V6_HOST, V6_LOW};
+use super::{Line, MAX_CHAIN, Table, ends_by, group, half, in_force};
+
+/// Slots of a line.
+pub const SLOTS: usize = 4;
+/// Fewest lines that the hash chooses from: a slot keeps 53 of 64 bits.
+pub const MIN_LINES: u32 = 2048;
+/// Bits of a slot's first word below the key's part.
+pub const META_BITS: u32 = 11;
+const LINK_CODE: u64 = 1;
+const GROUP_CODE: u64 = 2;
+
+/// Levels whose keys are a part of the upper half: /16 to /23, /24 to /31, ... /56 to /64.
+pub const UPPER_LEVELS: u32 = 6;
+
+/// A level: prefixes of some lengths under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Prefixes up to /64, by their number: eight lengths from 16 + 8 * number on, the last nine.
+    Upper(u32),
+    /// /65 to /127, under their /64.
+    Low,
+    /// Whole addresses.
+    Host,
+}
+
+impl Level {
+    /// The level of a length from 16 on.
+    pub const fn of(length: u32) -> Self {
+        match length {
+            0..=63 => Self::Upper(length.saturating_sub(16) / 8),
+            64 => Self::Upper(UPPER_LEVELS - 1),
+            65..=127 => Self::Low,
+            _ => Self::Host,
+        }
+    }
+
+    /// Its bit in the head.
+    #[inline(always)]
+    pub const fn bit(self) -> u32 {
+        match self {
+            Self::Upper(number) => V6_FIRST << (number & 7),
+            Self::Low => V6_LOW,
+            Self::Host => V6_HOST,
+        }
+    }
+
+    /// Where the slots of an address are.
+    #[inline(always)]
+    pub fn place(self, head: &Head, high: u64, low: u64) -> Place {
+        let [_, second] = head.seeds;
+        match self {
+            Self::Upper(number) => Place {
+                line: hashed(head, upper_key(number, high)).0,
+                rest: 0,
+            },
+            Self::Low => exact(head, high ^ V6_LOW as u64),
+            // One to one in the upper half, given the lower one, which the slot keeps.
+            Self::Host => {
+                let mixed = low.wrapping_mul(second | 1);
+                exact(head, high ^ mixed ^ mixed >> 31)
+            }
+        }
+    }
+}
+
+/// Where a prefix of some length goes, and where an address of that level is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the line.
+    pub line: u32,
+    /// What a slot's first word has above its lowest bits.
+    pub rest: u64,
+}
+
+/// The bits of the level's key, with the level's number below.
+#[inline(always)]
+const fn upper_key(number: u32, high: u64) -> u64 {
+    let ignored = upper_ignored(number);
+    high >> ignored << ignored | number as u64
+}
+
+/// Bits of the upper half behind the level's key.
+#[inline(always)]
+const fn upper_ignored(number: u32) -> u32 {
+    48_u32.wrapping_sub(number.wrapping_mul(8)) & 63
+}
+
+/// The byte behind the level's key: a cell of its groups.
+#[inline(always)]
+pub const fn upper_cell(number: u32, high: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "eight bits")]
+    let cell = (high >> (upper_ignored(number).wrapping_sub(8) & 63)) as u32 & 0xff;
+    cell
+}
+
+#[inline(always)]
+fn hashed(head: &Head, key: u64) -> (u32, u64) {
+    let [first, second] = head.seeds;
+    let mut x = key.wrapping_mul(first | 1);
+    x ^= x >> 32;
+    x = x.wrapping_mul(second | 1);
+    x ^= x >> 29;
+    #[allow(clippy::cast_possible_truncation, reason = "below the number of lines")]
+    let line = ((x >> 32).wrapping_mul(head.lines.into()) >> 32) as u32;
+    (head.first_line.wrapping_add(line), x)
+}
+
+/// Place and rest together hold all of the key.
+#[inline(always)]
+fn exact(head: &Head, key: u64) -> Place {
+    let (line, x) = hashed(head, key);
+    Place {
+        line,
+        rest: x & ((1 << (64 - META_BITS)) - 1),
+    }
+}
+
+/// A slot's first word.
+pub const fn meta(rest: u64, length: u32, flags: u8) -> u64 {
+    rest << META_BITS | (length as u64 - 1) << 4 | flags as u64
+}
+
+/// The first word of a last slot that links a line.
+pub const fn link(line: u32) -> u64 {
+    (line as u64) << META_BITS | LINK_CODE << 4
+}
+
+/// The first word of a slot that stands for a group.
+pub const fn group_meta(group: u32) -> u64 {
+    (group as u64) << META_BITS | GROUP_CODE << 4
+}
+
+/// The number in a slot's first word, if it has this code.
+#[inline(always)]
+const fn number_in(meta: u64, code: u64) -> Option<u32> {
+    #[allow(clippy::cast_possible_truncation, reason = "numbers of 32 bits")]
+    if meta >> 4 & 0x7f == code {
+        Some((meta >> META_BITS) as u32)
+    } else {
+        None
+    }
+}
+
+/// The line that a slot's first word links, if it does.
+#[inline(always)]
+pub const fn linked(meta: u64) -> Option<u32> {
+    number_in(meta, LINK_CODE)
+}
+
+/// The group that a slot's first word stands for, if it does.
+#[inline(always)]
+pub const fn grouped(meta: u64) -> Option<u32> {
+    number_in(meta, GROUP_CODE)
+}
+
+/// What a level of the upper half says of an address, without what has ended by `now` unless that
+/// is 0.
+#[inline(always)]
+pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> u8 {
+    let Some(first) = table.line(0) else {
+        return 0;
+    };
+    let head = &Head::read(&first);
+    let now = ends_by(head, now);
+    let (mut line, _) = hashed(head, upper_key(number, high));
+    let (mut found, mut group) = (table.forget(0), table.forget(0));
+    let key_ignored = upper_ignored(number);
+    for _ in 0..MAX_CHAIN {
+        let Some(slots) = table.line(line) else {
+            break;
+        };
+        let mut next = table.forget(0);
+        for index in 0..SLOTS {
+            let meta = slots.word(index * 2);
+            let bits = slots.word(index * 2 + 1);
+            if let Some(line) = linked(meta) {
+                next = line;
+            } else if (bits ^ high) >> key_ignored != 0 || slots.word(index * 2) != meta {
+                // Another key's, or one that changes just now.
+            } else if let Some(found) = grouped(meta) {
+                if bits & 7 == u64::from(number) {
+                    group = table.forget(found.wrapping_add(1));
+                }
+            } else if covers(meta, bits ^ high, key_ignored) {
+                found = table.forget(found | flags_of(table, head, line, index, meta, now));
+            }
+        }
+        if next == 0 {
+            break;
+        }
+        line = next;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let mut found = found as u8 & 15;
+    if group != 0 {
+        let cell = upper_cell(number, high);
+        found |= group::find(table, head, group.wrapping_sub(1), cell, now);
+    }
+    found
+}
+
+/// Whether a slot of the upper half is of the level and its prefix covers the address. A group or a
+/// link of another key has a code that is no length of any level.
+#[inline(always)]
+fn covers(meta: u64, difference: u64, key_ignored: u32) -> bool {
+    if meta >> META_BITS != 0 {
+        return false;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+    let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
+    // The level's lengths leave up to its key's bits, and more than the next one's: 8 of them.
+    let in_level = if key_ignored == 8 {
+        ignored <= 8
+    } else {
+        key_ignored.wrapping_sub(ignored) < 8
+    };
+    in_level && difference >> (ignored & 63) == 0
+}
+
+/// What a level of the lower half says of an address, by its bit in the head; without what has
+/// ended by `now` unless that is 0.
+#[inline(always)]
+pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64) -> u8 {
+    let Some(first) = table.line(0) else {
+        return 0;
+    };
+    let head = &Head::read(&first);
+    let now = ends_by(head, now);
+    let level = if level == V6_LOW {
+        Level::Low
+    } else {
+        Level::Host
+    };
+    let Place { mut line, rest } = level.place(head, high, low);
+    let mut found = table.forget(0);
+    for _ in 0..MAX_CHAIN {
+        let Some(slots) = table.line(line) else {
+            break;
+        };
+        let mut next = table.forget(0);
+        for index in 0..SLOTS {
+            let meta = slots.word(index * 2);
+            let bits = slots.word(index * 2 + 1);
+            if let Some(line) = linked(meta) {
+                next = line;
+            } else if meta >> META_BITS == rest {
+                #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+                let ignored = 127_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
+                let is_host = ignored == 0;
+                let in_level = ignored <= 63 && is_host == (level == Level::Host);
+                if in_level && (bits ^ low) >> (ignored & 63) == 0 && slots.word(index * 2) == meta
+                {
+                    found = table.forget(found | flags_of(table, head, line, index, meta, now));
+                }
+            }
+        }
+        if next == 0 {
+            break;
+        }
+        line = next;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let found = found as u8 & 15;
+    found
+}
+
+#[inline(always)]
+fn flags_of<T: Table>(table: &T, head: &Head, line: u32, index: usize, meta: u64, now: u32) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let flags = meta as u8 & 15;
+    if now == 0 {
+        return flags.into();
+    }
+    let (ends, first) = end_place(head, line);
+    let end = table
+        .line(ends)
+        .map_or(0, |ends| half(&ends, first + index));
+    in_force(flags, end, now).into()
+}
+
+/// The line with the ends of a line's slots, and the half-word of the first of them.
+#[inline(always)]
+pub const fn end_place(head: &Head, line: u32) -> (u32, usize) {
+    let number = line.wrapping_sub(head.first_line);
+    (
+        head.first_end.wrapping_add(number >> 2),
+        (number & 3) as usize * SLOTS,
+    )
+}

@@ -1,0 +1,183 @@
+//! The list tables: look-ups, and the hits of their entries.
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
+use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, hits};
+use xdp_common::lists::{Levels, Line as _, Table, group, halves, head, lookup, v4, v6};
+use xdp_common::packet::Address;
+
+use crate::map_pointer::{Listed, forget, modify, store};
+use crate::maps::{HIT_WRITERS, HITS, LISTS, ListTable, constant};
+
+/// A family's table, and a word that the verifier doesn't know.
+struct InForce(&'static ListTable, u64);
+
+impl InForce {
+    #[inline(always)]
+    fn of(family: u32, unknown: u64) -> Option<Self> {
+        Some(Self(LISTS.get(family)?, unknown))
+    }
+}
+
+impl Table for InForce {
+    type Line = Listed;
+
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<Listed> {
+        self.0.get_ptr(index).map(Listed::at)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: u32) -> u32 {
+        forget(value, self.1)
+    }
+}
+
+const IPV4: u32 = 0;
+const IPV6: u32 = 1;
+
+/// A family's table, searched by functions of their own, with numbers in and out.
+///
+/// VERIFIER: 6.18: as part of the program they need more than its 512 bytes of stack, and are walked
+/// again on each of its paths. A global function is verified once, for any numbers
+/// (Documentation/bpf/verifier, kernel 5.6).
+struct ByLevel(u32);
+
+impl Levels for ByLevel {
+    #[inline(always)]
+    fn levels(&self) -> u32 {
+        let head = InForce::of(self.0, 0).and_then(|table| table.line(0));
+        head.map_or(0, |line| line.word(head::LEVELS) as u32)
+    }
+
+    #[inline(always)]
+    fn v4(&self, level: u32, address: u32, now: u64) -> u8 {
+        list_v4(level.into(), address.into(), now) as u8
+    }
+
+    #[inline(always)]
+    fn v6_upper(&self, number: u32, high: u64, now: u64) -> u8 {
+        list_v6_upper(number.into(), high, now) as u8
+    }
+
+    #[inline(always)]
+    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8 {
+        list_v6_lower(level.into(), high, low, now) as u8
+    }
+
+    #[inline(always)]
+    fn short(&self, top: u32, now: u64) -> u8 {
+        list_short(self.0.into(), top.into(), now) as u8
+    }
+}
+
+/// What the lists say of an address.
+#[inline(always)]
+pub(crate) fn listed(source: &Address, now: impl FnOnce() -> u64) -> u8 {
+    let family = match source {
+        Address::V4(_) => IPV4,
+        Address::V6(_) => IPV6,
+    };
+    lookup(&ByLevel(family), source, now)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn list_v4(level: u64, address: u64, now: u64) -> u64 {
+    let table = InForce::of(IPV4, now);
+    table.map_or(0, |table| {
+        v4::find(&table, level as u32, address as u32, now).into()
+    })
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn list_v6_upper(number: u64, high: u64, now: u64) -> u64 {
+    let table = InForce::of(IPV6, now);
+    table.map_or(0, |table| {
+        v6::find_upper(&table, number as u32, high, now).into()
+    })
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn list_v6_lower(level: u64, high: u64, low: u64, now: u64) -> u64 {
+    let table = InForce::of(IPV6, now);
+    table.map_or(0, |table| {
+        v6::find_lower(&table, level as u32, high, low, now).into()
+    })
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn list_short(family: u64, top: u64, now: u64) -> u64 {
+    let table = InForce::of(family as u32, now);
+    table.map_or(0, |table| group::find_short(&table, top as u32, now).into())
+}
+
+/// Counts a packet that an entry decided: see [`hits`].
+#[inline(always)]
+pub(crate) fn hit(list: u8, source: &Address, bytes: u64) {
+    let (high, low, family) = match source {
+        Address::V4(a) => (u64::from(u32::from_be_bytes(*a)) << 32, 0, FAMILY_IPV4),
+        Address::V6(a) => {
+            let (high, low) = halves(a);
+            (high, low, FAMILY_IPV6)
+        }
+    };
+    let _counted = list_hit(u16::from_ne_bytes([family, list]).into(), high, low, bytes);
+}
+
+/// `what`: family and list.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn list_hit(what: u64, high: u64, low: u64, bytes: u64) -> u64 {
+    let Some(writer) = HIT_WRITERS.get_ptr_mut(0) else {
+        return 0;
+    };
+    let Some((place, packets)) = modify(writer, |writer| {
+        // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
+        let period = unsafe { bpf_jiffies64() } >> constant::period_shift();
+        if writer.period != period {
+            writer.period = period;
+            writer.mask = 0;
+            writer.left = hits::EXACT;
+        }
+        let mut random = writer.random | 1;
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        writer.random = random;
+        let mask = writer.mask;
+        if (random >> 32) as u32 & mask != 0 {
+            return None;
+        }
+        writer.left -= 1;
+        if writer.left == 0 {
+            writer.mask = (mask << 1 | 1) & hits::MAX_MASK;
+            writer.left = hits::EXACT;
+        }
+        let place = writer.written as u32 % hits::RING;
+        Some((place, mask + 1))
+    }) else {
+        return 0;
+    };
+    // SAFETY: the helper has no arguments and no preconditions (kernel 4.1).
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(hit) = HITS.get_ptr_mut(cpu * hits::RING + place) else {
+        return 0;
+    };
+    let [family, list, ..] = what.to_ne_bytes();
+    store(
+        hit,
+        Hit {
+            addr: (u128::from(high) << 64 | u128::from(low)).to_be_bytes(),
+            bytes: bytes * u64::from(packets),
+            packets,
+            family,
+            list,
+            reserved: [0; 2],
+        },
+    );
+    modify(writer, |writer| writer.written += 1);
+    1
+}

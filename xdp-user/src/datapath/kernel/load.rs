@@ -1,0 +1,139 @@
+//! Loading the program with its maps.
+
+use std::hash::{BuildHasher, RandomState};
+
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use aya::{Ebpf, EbpfLoader};
+use nix::libc;
+use nix::time::{ClockId, clock_getres};
+use xdp_common::abi::{SourceLine, constant, hits, map};
+use xdp_common::sources::{BUCKET_LINES, Shape};
+
+use super::super::lists::Lists;
+use super::super::source_table::{Lengths, SourceTable, buckets};
+use super::super::{Capacity, DatapathError, OBJECT, Result};
+use super::hits::Hits;
+use super::mapped::{KernelLists, Mapped};
+use super::tries::Tries;
+use super::{KernelDatapath, Table, attach, data, failed, features, missing};
+
+/// Size of the ring buffer of events.
+const EVENT_BYTES: u32 = 256 * 1024;
+
+impl KernelDatapath {
+    /// Loads the program. `log_level` is that of its own diagnostics, 0 for none.
+    pub fn load(capacity: Capacity, log_level: u8) -> Result<Self> {
+        Self::load_with_events(capacity, log_level, EVENT_BYTES)
+    }
+
+    /// The same with a ring buffer of events of another size, for tests of a full one.
+    #[doc(hidden)]
+    pub fn load_with_events(capacity: Capacity, log_level: u8, event_bytes: u32) -> Result<Self> {
+        features::require()?;
+        let shape = Shape {
+            buckets: buckets(capacity.sources),
+            // Nobody may choose sources that share a bucket.
+            seeds: [0, 1].map(|n: u64| RandomState::new().hash_one(n) | 1),
+        };
+        let cpus = aya::util::nr_cpus().map_err(|(_, e)| failed("count the CPUs", e))?;
+        let rings = u32::try_from(cpus)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(hits::RING);
+        let lines = shape.buckets.saturating_mul(BUCKET_LINES);
+        let period_shift = period_shift();
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(map::LIMITS_V4, capacity.overrides)
+            .map_max_entries(map::LIMITS_V6, capacity.overrides)
+            .map_max_entries(map::SOURCES, lines)
+            .map_max_entries(map::HITS, rings)
+            .map_max_entries(map::BANS, capacity.bans)
+            .map_max_entries(map::EVENTS, event_bytes)
+            .override_global(constant::SOURCE_BUCKETS, &shape.buckets, true)
+            .override_global(constant::SOURCE_SEEDS, &shape.seeds[..], true)
+            .override_global(constant::PERIOD_SHIFT, &period_shift, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, true)
+            .load(OBJECT)
+            .map_err(|error| load_error("create the program's maps", error.into()))?;
+        let program = attach::program(&mut ebpf)?;
+        program.load().map_err(load_refused)?;
+        let sources = Mapped::new::<SourceLine>(map_data(&ebpf, map::SOURCES)?, lines)?;
+        let hits = Mapped::new::<xdp_common::abi::Hit>(map_data(&ebpf, map::HITS)?, rings)?;
+        Ok(Self {
+            capacity,
+            policy: take(&mut ebpf, map::POLICY)?,
+            active: take(&mut ebpf, map::ACTIVE)?,
+            counters: take(&mut ebpf, map::COUNTERS)?,
+            faults: take(&mut ebpf, map::FAULTS)?,
+            lists: Lists::new(KernelLists(take(&mut ebpf, map::LISTS)?), capacity),
+            limits: Tries::take(&mut ebpf, map::LIMITS_V4, map::LIMITS_V6, "overrides")?,
+            hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
+            sources: SourceTable::new(sources, shape),
+            lengths: Lengths(32, 64),
+            bans: Table::take(&mut ebpf, map::BANS)?,
+            events: Some(take(&mut ebpf, map::EVENTS)?),
+            links: std::collections::HashMap::new(),
+            tended: 0,
+            ebpf,
+        })
+    }
+}
+
+/// Timer ticks are shifted by this to periods of about a second: the kernel's coarse clocks have
+/// the length of a tick as their resolution.
+fn period_shift() -> u32 {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(std::time::Duration::from);
+    let tick_ns = tick.map_or(4_000_000, |tick| tick.as_nanos().max(1));
+    (1_000_000_000 / tick_ns).max(1).ilog2()
+}
+
+fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {
+    ebpf.map(name).and_then(data).ok_or_else(|| missing(name))
+}
+
+pub(super) fn take<M>(ebpf: &mut Ebpf, name: &str) -> Result<M>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| {
+        failed(
+            "find a map",
+            anyhow::anyhow!("the object holds no map named {name}"),
+        )
+    })?;
+    M::try_from(map).map_err(|error| failed(&format!("open the map {name}"), error))
+}
+
+/// Brings the verifier's own words to where they are seen.
+fn load_refused(error: ProgramError) -> DatapathError {
+    let what = "load the program";
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return load_error(what, error.into());
+    };
+    let log = verifier_log.to_string();
+    let error = anyhow::Error::new(io_error);
+    if log.is_empty() {
+        return load_error(what, error);
+    }
+    // What the verifier refuses is no question of rights, though it may answer EACCES.
+    failed(what, error.context(format!("verifier: {log}")))
+}
+
+/// Tells a missing right from the rest.
+fn load_error(what: &'static str, error: anyhow::Error) -> DatapathError {
+    let code = error
+        .chain()
+        .find_map(|e| e.downcast_ref::<std::io::Error>())
+        .and_then(std::io::Error::raw_os_error);
+    match code {
+        Some(code @ (libc::EPERM | libc::EACCES)) => DatapathError::Privilege {
+            what,
+            source: std::io::Error::from_raw_os_error(code),
+        },
+        _ => failed(what, error),
+    }
+}

@@ -1,0 +1,45 @@
+//! LPM tries of both families.
+
+use aya::maps::MapData;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::{Ebpf, Pod};
+
+use super::super::Result;
+use super::load::take;
+use super::{found, full_or_failed};
+use crate::domain::{AddrBytes, Prefix};
+
+/// An IPv4 and an IPv6 trie that act as one.
+pub(super) struct Tries<V: Pod> {
+    v4: LpmTrie<MapData, [u8; 4], V>,
+    v6: LpmTrie<MapData, [u8; 16], V>,
+    table: &'static str,
+}
+
+impl<V: Pod> Tries<V> {
+    pub(super) fn take(ebpf: &mut Ebpf, v4: &str, v6: &str, table: &'static str) -> Result<Self> {
+        Ok(Self {
+            v4: take(ebpf, v4)?,
+            v6: take(ebpf, v6)?,
+            table,
+        })
+    }
+
+    pub(super) fn put(&mut self, prefix: &Prefix, value: V) -> Result<()> {
+        let len = u32::from(prefix.prefix_len());
+        let put = match prefix.addr_bytes() {
+            AddrBytes::V4(a) => self.v4.insert(&Key::new(len, a), value, 0),
+            AddrBytes::V6(a) => self.v6.insert(&Key::new(len, a), value, 0),
+        };
+        put.map_err(|e| full_or_failed(self.table, "store an entry", e))
+    }
+
+    pub(super) fn remove(&mut self, prefix: &Prefix) -> Result<()> {
+        let len = u32::from(prefix.prefix_len());
+        let removed = match prefix.addr_bytes() {
+            AddrBytes::V4(a) => self.v4.remove(&Key::new(len, a)),
+            AddrBytes::V6(a) => self.v6.remove(&Key::new(len, a)),
+        };
+        found(removed, "remove an entry").map(|_gone| ())
+    }
+}

@@ -1,0 +1,161 @@
+//! What is stored, as the controller remembers it: the tables hold flags and ends only.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use xdp_common::abi::Limits;
+use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
+
+use super::super::Entry;
+use crate::domain::Prefix;
+
+/// The entries of one list kind.
+#[derive(Default)]
+pub(super) struct Listed {
+    entries: HashMap<Prefix, Entry>,
+    /// Entries of each length: IPv4, IPv6.
+    lengths: [Vec<u32>; 2],
+}
+
+impl Listed {
+    pub(super) fn get(&self, prefix: &Prefix) -> Option<&Entry> {
+        self.entries.get(prefix)
+    }
+
+    pub(super) fn put(&mut self, prefix: Prefix, entry: Entry) {
+        if self.entries.insert(prefix, entry).is_none() {
+            *self.of_length(&prefix) += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, prefix: &Prefix) -> Option<Entry> {
+        let entry = self.entries.remove(prefix)?;
+        *self.of_length(prefix) -= 1;
+        Some(entry)
+    }
+
+    /// Entries of a family.
+    pub(super) fn len(&self, ipv4: bool) -> usize {
+        self.lengths[usize::from(!ipv4)]
+            .iter()
+            .map(|n| *n as usize)
+            .sum()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Adds hits to the longest entry that covers an address.
+    pub(super) fn hit(&mut self, address: IpAddr, packets: u64, bytes: u64) {
+        let lengths = &self.lengths[usize::from(address.is_ipv6())];
+        let longest_first = (0..lengths.len()).rev().filter(|len| lengths[*len] > 0);
+        for len in longest_first {
+            let prefix = u8::try_from(len)
+                .ok()
+                .and_then(|len| Prefix::new(address, len));
+            if let Some(entry) = prefix.and_then(|prefix| self.entries.get_mut(&prefix)) {
+                entry.packets += packets;
+                entry.bytes += bytes;
+                return;
+            }
+        }
+    }
+
+    fn of_length(&mut self, prefix: &Prefix) -> &mut u32 {
+        let lengths = &mut self.lengths[usize::from(!prefix.is_ipv4())];
+        lengths.resize(129, 0);
+        &mut lengths[usize::from(prefix.prefix_len())]
+    }
+}
+
+/// Both lists and the limits by prefix.
+#[derive(Default)]
+pub(super) struct Shadow {
+    pub(super) allow: Listed,
+    pub(super) block: Listed,
+    pub(super) limits: HashMap<Prefix, Limits>,
+}
+
+/// One thing that is said of one prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) prefix: Prefix,
+    /// [`ALLOW`], [`BLOCK`] or [`LIMITS`].
+    pub(super) kind: u8,
+    /// When it ends, in the table's units; 0 never.
+    pub(super) end: u32,
+}
+
+/// What is said of all addresses of a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) flags: u8,
+    pub(super) allow_end: u32,
+    pub(super) block_end: u32,
+}
+
+impl Shadow {
+    /// Everything of a family.
+    pub(super) fn items(&self, ipv4: bool) -> Vec<Item> {
+        let entries = |listed: &Listed, kind| -> Vec<Item> {
+            let item = |(prefix, entry): (&Prefix, &Entry)| Item {
+                prefix: *prefix,
+                kind,
+                end: end_units(entry.expires_ns),
+            };
+            let of_family = listed.iter().filter(|(prefix, _)| prefix.is_ipv4() == ipv4);
+            of_family.map(item).collect()
+        };
+        let mut items = entries(&self.allow, ALLOW);
+        items.extend(entries(&self.block, BLOCK));
+        let limits = self.limits.keys().filter(|p| p.is_ipv4() == ipv4);
+        items.extend(limits.map(|prefix| Item {
+            prefix: *prefix,
+            kind: LIMITS,
+            end: 0,
+        }));
+        items
+    }
+
+    /// What the prefixes of these lengths around an address say together.
+    pub(super) fn cell(&self, address: IpAddr, lengths: std::ops::RangeInclusive<u8>) -> Cell {
+        let mut cell = Cell::default();
+        let later = |a: u32, b: u32| if a == 0 || b == 0 { 0 } else { a.max(b) };
+        for prefix in lengths.filter_map(|len| Prefix::new(address, len)) {
+            for (listed, kind, end) in [
+                (&self.allow, ALLOW, &mut cell.allow_end),
+                (&self.block, BLOCK, &mut cell.block_end),
+            ] {
+                if let Some(entry) = listed.get(&prefix) {
+                    let ends = end_units(entry.expires_ns);
+                    let first = cell.flags & kind == 0;
+                    *end = if first { ends } else { later(*end, ends) };
+                    cell.flags |= kind;
+                }
+            }
+            if self.limits.contains_key(&prefix) {
+                cell.flags |= LIMITS;
+            }
+        }
+        cell
+    }
+}
+
+/// An end in the table's units: never for 0 and for what is further off than they reach.
+pub(super) fn end_units(expires_ns: u64) -> u32 {
+    if expires_ns == 0 {
+        return 0;
+    }
+    u32::try_from((expires_ns >> END_SHIFT).max(1)).unwrap_or(0)
+}
+
+/// An IPv4 address of 32 bits.
+pub(super) fn ipv4(bits: u32) -> IpAddr {
+    Ipv4Addr::from(bits).into()
+}
+
+/// An IPv6 address from its upper half.
+pub(super) fn ipv6(high: u64) -> IpAddr {
+    Ipv6Addr::from(u128::from(high) << 64).into()
+}

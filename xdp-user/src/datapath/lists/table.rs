@@ -1,0 +1,242 @@
+//! One family's table: where everything lies in it, groups, ends.
+
+use std::collections::BTreeMap;
+
+use xdp_common::lists::head::{self, Head, SHORT};
+use xdp_common::lists::{ALLOW, BLOCK, LINE_WORDS, TIMED, group};
+
+use super::memory::{Memory, Words};
+use super::shadow::{Cell, Item, Shadow, end_units, ipv4, ipv6};
+use super::{v4, v6};
+use crate::domain::{AddrBytes, Prefix};
+
+/// A larger table has to be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooSmall;
+
+/// How much of each part a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) lines: u32,
+    pub(super) spare: u32,
+    /// Lines with the ends of these.
+    pub(super) ends: u32,
+    pub(super) groups: u32,
+}
+
+impl Size {
+    /// All lines of the table, with the head.
+    pub(super) fn total(&self) -> Option<u32> {
+        let groups = self.groups.checked_mul(group::LINES)?;
+        let lines = 1_u32.checked_add(self.lines)?.checked_add(self.spare)?;
+        lines.checked_add(self.ends)?.checked_add(groups)
+    }
+}
+
+/// Numbers that are given out one after another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Free {
+    next: u32,
+    end: u32,
+}
+
+impl Free {
+    fn new(next: u32, count: u32) -> Self {
+        let end = next + count;
+        Self { next, end }
+    }
+
+    pub(super) fn take(&mut self) -> Result<u32, TooSmall> {
+        if self.next >= self.end {
+            return Err(TooSmall);
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+}
+
+/// A table in some memory.
+pub(super) struct Table<M> {
+    memory: M,
+    pub(super) head: Head,
+    pub(super) spare: Free,
+    pub(super) groups: Free,
+    is_v4: bool,
+    /// How many items end when.
+    ends: BTreeMap<u32, u32>,
+}
+
+impl<M: Memory> Table<M> {
+    /// An empty table in zeroed memory of the size's lines.
+    pub(super) fn new(
+        memory: M,
+        is_v4: bool,
+        size: Size,
+        seeds: [u64; 2],
+        has_short: bool,
+    ) -> Self {
+        let first_line = 1;
+        let first_spare = first_line + size.lines;
+        let first_end = first_spare + size.spare;
+        let head = Head {
+            levels: if has_short { SHORT } else { 0 },
+            first_line,
+            lines: size.lines,
+            first_end,
+            first_group: first_end + size.ends,
+            earliest_end: 0,
+            seeds,
+        };
+        // Groups of the shortest prefixes have the numbers of their first byte.
+        let reserved = if has_short { 256 } else { 0 };
+        let table = Self {
+            memory,
+            head,
+            spare: Free::new(first_spare, size.spare),
+            groups: Free::new(reserved, size.groups.saturating_sub(reserved)),
+            is_v4,
+            ends: BTreeMap::new(),
+        };
+        for (word, value) in head.words().into_iter().enumerate().take(LINE_WORDS) {
+            table.words().set(0, word, value);
+        }
+        table
+    }
+
+    pub(super) fn words(&self) -> Words<'_> {
+        Words(self.memory.words())
+    }
+
+    pub(super) fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        std::mem::size_of_val(self.memory.words()) as u64
+    }
+
+    /// Stores an item, new or with another end. `old` is the end that it had, in the shadow's
+    /// nanoseconds.
+    pub(super) fn put(
+        &mut self,
+        item: Item,
+        old: Option<u64>,
+        shadow: &Shadow,
+    ) -> Result<(), TooSmall> {
+        // The earliest end first: a packet must not take the item for one that never ends.
+        self.count_end(item.end);
+        let put = match Spot::of(&item.prefix) {
+            Spot::Short => self.paint_short(&item.prefix, shadow),
+            Spot::V4(spot) => v4::put(self, spot, item, shadow),
+            Spot::V6(spot) => v6::put(self, spot, item, shadow),
+        };
+        match (put, old) {
+            (Ok(()), Some(old)) => self.forget_end(end_units(old)),
+            (Ok(()), None) => {}
+            (Err(TooSmall), _) => self.forget_end(item.end),
+        }
+        self.write_earliest();
+        put
+    }
+
+    /// Removes an item that the shadow no longer holds.
+    pub(super) fn remove(&mut self, item: Item, shadow: &Shadow) {
+        match Spot::of(&item.prefix) {
+            // The group is there: the item was.
+            Spot::Short => drop(self.paint_short(&item.prefix, shadow)),
+            Spot::V4(spot) => v4::remove(self, spot, item, shadow),
+            Spot::V6(spot) => v6::remove(self, spot, item, shadow),
+        }
+        self.forget_end(item.end);
+        self.write_earliest();
+    }
+
+    /// Notes that a level holds something, once it does.
+    pub(super) fn use_level(&mut self, level: u32) {
+        if self.head.levels & level == 0 {
+            self.head.levels |= level;
+            self.words().set(0, head::LEVELS, self.head.levels.into());
+        }
+    }
+
+    fn count_end(&mut self, end: u32) {
+        if end != 0 {
+            *self.ends.entry(end).or_default() += 1;
+            self.write_earliest();
+        }
+    }
+
+    fn forget_end(&mut self, end: u32) {
+        if let Some(count) = self.ends.get_mut(&end) {
+            *count -= 1;
+            if *count == 0 {
+                self.ends.remove(&end);
+            }
+        }
+    }
+
+    fn write_earliest(&mut self) {
+        let earliest = self.ends.keys().next().copied().map_or(0, u64::from);
+        if self.head.earliest_end != earliest {
+            self.head.earliest_end = earliest;
+            self.words().set(0, head::EARLIEST_END, earliest);
+        }
+    }
+
+    /// Writes what the shadow says of the cells that a short prefix covers.
+    fn paint_short(&mut self, prefix: &Prefix, shadow: &Shadow) -> Result<(), TooSmall> {
+        if self.head.levels & SHORT == 0 {
+            return Err(TooSmall);
+        }
+        let first = match prefix.addr_bytes() {
+            AddrBytes::V4([a, b, ..]) => u16::from_be_bytes([a, b]),
+            AddrBytes::V6([a, b, ..]) => u16::from_be_bytes([a, b]),
+        };
+        let count = 1_u32 << (16 - u32::from(prefix.prefix_len()));
+        for top in u32::from(first)..u32::from(first) + count {
+            let address = if self.is_v4 {
+                ipv4(top << 16)
+            } else {
+                ipv6(u64::from(top) << 48)
+            };
+            self.paint(top >> 8, top & 0xff, shadow.cell(address, 0..=15));
+        }
+        Ok(())
+    }
+
+    /// Writes a cell of a group: its ends before the flags that make them count.
+    pub(super) fn paint(&self, group: u32, cell: u32, state: Cell) {
+        let words = self.words();
+        let first = self.head.first_group + group * group::LINES;
+        let has_end = |kind, end| state.flags & kind != 0 && end != 0;
+        let timed = has_end(ALLOW, state.allow_end) || has_end(BLOCK, state.block_end);
+        let half = (cell % 16) as usize;
+        words.set_half(first + group::ALLOW_ENDS + cell / 16, half, state.allow_end);
+        words.set_half(first + group::BLOCK_ENDS + cell / 16, half, state.block_end);
+        let flags = state.flags | if timed { TIMED } else { 0 };
+        let (line, word) = (first + cell / 128, (cell / 16 % 8) as usize);
+        let shift = cell % 16 * 4;
+        let others = words.get(line, word) & !(15 << shift);
+        words.set(line, word, others | u64::from(flags) << shift);
+    }
+}
+
+/// Where a prefix belongs in its family's table.
+pub(super) enum Spot {
+    Short,
+    V4(v4::Spot),
+    V6(v6::Spot),
+}
+
+impl Spot {
+    pub(super) fn of(prefix: &Prefix) -> Self {
+        if prefix.prefix_len() < 16 {
+            return Self::Short;
+        }
+        match prefix.addr_bytes() {
+            AddrBytes::V4(a) => Self::V4(v4::Spot::of(u32::from_be_bytes(a), prefix.prefix_len())),
+            AddrBytes::V6(a) => Self::V6(v6::Spot::of(a, prefix.prefix_len())),
+        }
+    }
+}

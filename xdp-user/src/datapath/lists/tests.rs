@@ -1,0 +1,255 @@
+//! The tables against a search from end to end, over the look-up that the program runs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
+
+use xdp_common::abi::Plain;
+
+use super::*;
+
+const CAPACITY: Capacity = Capacity {
+    allow: 1 << 20,
+    block: 1 << 20,
+    overrides: 1 << 20,
+    sources: 0,
+    bans: 0,
+};
+const UNIT: u64 = 1 << END_SHIFT;
+
+fn lists() -> Lists<InProcess> {
+    Lists::new(InProcess, CAPACITY)
+}
+
+/// What was put, kind by kind, with the ends.
+#[derive(Default)]
+struct Model(BTreeMap<(u8, Prefix), u64>);
+
+impl Model {
+    fn lookup(&self, address: IpAddr, now: u64) -> u8 {
+        let len = if address.is_ipv4() { 32 } else { 128 };
+        let mut found = 0;
+        for prefix in (0..=len).filter_map(|len| Prefix::new(address, len)) {
+            for kind in [ALLOW, BLOCK, LIMITS] {
+                let end = self.0.get(&(kind, prefix));
+                if end.is_some_and(|end| *end == 0 || now >> END_SHIFT < *end >> END_SHIFT) {
+                    found |= kind;
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Few distinct bits, so that prefixes nest and addresses hit; sometimes any.
+fn address(rng: &mut StdRng, ipv4: bool) -> IpAddr {
+    let byte = |rng: &mut StdRng, at: usize| match (at, rng.random_range(0..10)) {
+        (_, 0) => rng.random(),
+        (0, _) => 32,
+        (at, _) if at < 6 => rng.random_range(0..2),
+        _ => rng.random_range(0..4) << 6 | rng.random_range(0..2),
+    };
+    let mut bytes = [0_u8; 16];
+    for (at, value) in bytes.iter_mut().enumerate() {
+        *value = byte(rng, at);
+    }
+    if ipv4 {
+        let [a, b, c, d, ..] = bytes;
+        Ipv4Addr::new(a, b, c, d).into()
+    } else {
+        Ipv6Addr::from(bytes).into()
+    }
+}
+
+fn prefix(rng: &mut StdRng, ipv4: bool) -> Prefix {
+    let address = address(rng, ipv4);
+    let len = match (rng.random_range(0..20), ipv4) {
+        (0, true) => rng.random_range(4..16),
+        (0, false) => rng.random_range(4..33),
+        (1..6, true) => rng.random_range(16..24),
+        (_, true) => rng.random_range(24..=32),
+        (1..5, false) => 128,
+        (5..8, false) => rng.random_range(65..128),
+        (_, false) => rng.random_range(32..=64),
+    };
+    Prefix::new(address, len).unwrap()
+}
+
+fn compare(lists: &Lists<InProcess>, model: &Model, rng: &mut StdRng, now: u64) {
+    for n in 0..400 {
+        let address = match model
+            .0
+            .keys()
+            .nth(rng.random_range(0..model.0.len().max(1)))
+        {
+            // Near something that is listed.
+            Some((_, prefix)) if n % 2 == 0 => prefix.network(),
+            _ => address(rng, n % 4 < 2),
+        };
+        assert_eq!(
+            lists.lookup(&address.into(), || now),
+            model.lookup(address, now),
+            "{address} at {now}"
+        );
+    }
+}
+
+fn item_kind(kind: u8) -> ListKind {
+    if kind == ALLOW {
+        ListKind::Allow
+    } else {
+        ListKind::Block
+    }
+}
+
+#[test]
+fn any_sequence_of_changes_leaves_what_a_plain_search_finds() {
+    for seed in 0..12 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut lists, mut model) = (lists(), Model::default());
+        let now = 1_000 * UNIT;
+        for step in 0..3_000 {
+            let prefix = prefix(&mut rng, step % 2 == 0);
+            let kind = [ALLOW, BLOCK, BLOCK, LIMITS][rng.random_range(0..4)];
+            let end = match rng.random_range(0..3) {
+                0 if kind != LIMITS => now + rng.random_range(0..40) * UNIT - 20 * UNIT,
+                _ => 0,
+            };
+            let is_gone = rng.random_range(0..3) == 0;
+            match (kind, is_gone) {
+                (LIMITS, true) => lists.remove_limits(&prefix),
+                (LIMITS, false) => lists.put_limits(&prefix, &Limits::ZERO).unwrap(),
+                (_, true) => lists.remove(item_kind(kind), &prefix).unwrap(),
+                (_, false) => lists
+                    .put(
+                        item_kind(kind),
+                        NewEntry {
+                            prefix,
+                            expires_ns: end,
+                            list: 0,
+                        },
+                    )
+                    .unwrap(),
+            }
+            if is_gone {
+                model.0.remove(&(kind, prefix));
+            } else {
+                model.0.insert((kind, prefix), end);
+            }
+            if step % 300 == 299 {
+                compare(&lists, &model, &mut rng, now);
+                compare(&lists, &model, &mut rng, now + 100 * UNIT);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_built_at_once_is_the_same_as_one_built_entry_by_entry() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let (mut lists, mut model) = (lists(), Model::default());
+    let mut put = Vec::new();
+    for n in 0..20_000 {
+        let prefix = prefix(&mut rng, n % 2 == 0);
+        put.push(NewEntry {
+            prefix,
+            expires_ns: 0,
+            list: 0,
+        });
+        model.0.insert((BLOCK, prefix), 0);
+    }
+    assert!(lists.change(ListKind::Block, &put, &[]).is_empty());
+    for _ in 0..20 {
+        compare(&lists, &model, &mut rng, 0);
+    }
+    let half: Vec<Prefix> = put.iter().step_by(2).map(|entry| entry.prefix).collect();
+    for prefix in &half {
+        model.0.remove(&(BLOCK, *prefix));
+    }
+    assert!(lists.change(ListKind::Block, &[], &half).is_empty());
+    for _ in 0..20 {
+        compare(&lists, &model, &mut rng, 0);
+    }
+}
+
+#[test]
+fn every_host_of_a_network_can_be_listed_by_itself() {
+    let (mut lists, mut model) = (lists(), Model::default());
+    let hosts = (0..=255_u8).map(|n| Prefix::host(Ipv4Addr::new(192, 0, 2, n).into()));
+    let networks =
+        (0..=255_u8).map(|n| Prefix::new(Ipv4Addr::new(10, 0, n, 0).into(), 24).unwrap());
+    for (n, prefix) in hosts.chain(networks).enumerate() {
+        let entry = NewEntry {
+            prefix,
+            expires_ns: 0,
+            list: 0,
+        };
+        lists
+            .put(item_kind(if n % 3 == 0 { ALLOW } else { BLOCK }), entry)
+            .unwrap();
+        model
+            .0
+            .insert((if n % 3 == 0 { ALLOW } else { BLOCK }, prefix), 0);
+    }
+    let mut rng = StdRng::seed_from_u64(1);
+    compare(&lists, &model, &mut rng, 0);
+    for n in 0..=255 {
+        let address = IpAddr::from(Ipv4Addr::new(192, 0, 2, n));
+        assert_eq!(
+            lists.lookup(&address.into(), || 0),
+            model.lookup(address, 0),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn a_full_list_refuses_and_stays_as_it_was() {
+    let capacity = Capacity {
+        block: 2,
+        ..CAPACITY
+    };
+    let mut lists = Lists::new(InProcess, capacity);
+    let entry = |text: &str| NewEntry {
+        prefix: text.parse().unwrap(),
+        expires_ns: 0,
+        list: 0,
+    };
+    let [a, b, c] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(entry);
+    assert!(lists.change(ListKind::Block, &[a, b], &[]).is_empty());
+    let refused = lists.change(ListKind::Block, &[c], &[]);
+    assert_eq!(refused.len(), 1);
+    assert!(matches!(
+        refused[0].1,
+        DatapathError::Full { table: "block" }
+    ));
+    assert_eq!(lists.entry(ListKind::Block, &c.prefix), None);
+    assert!(lists.entry(ListKind::Block, &a.prefix).is_some());
+}
+
+#[test]
+fn hits_go_to_the_longest_entry_and_stay_with_it() {
+    let mut lists = lists();
+    let entry = |text: &str| NewEntry {
+        prefix: text.parse().unwrap(),
+        expires_ns: 0,
+        list: 3,
+    };
+    for text in ["192.0.2.0/24", "192.0.2.7"] {
+        lists.put(ListKind::Block, entry(text)).unwrap();
+    }
+    lists.hit(ListKind::Block, "192.0.2.7".parse().unwrap(), 3, 300);
+    lists.hit(ListKind::Block, "192.0.2.8".parse().unwrap(), 1, 60);
+    let hits = |lists: &Lists<InProcess>, text: &str| {
+        let entry = lists
+            .entry(ListKind::Block, &text.parse().unwrap())
+            .unwrap();
+        (entry.packets, entry.bytes)
+    };
+    lists.put(ListKind::Block, entry("192.0.2.7")).unwrap();
+    assert_eq!(hits(&lists, "192.0.2.7"), (3, 300));
+    assert_eq!(hits(&lists, "192.0.2.0/24"), (1, 60));
+}

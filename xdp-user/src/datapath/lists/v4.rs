@@ -1,0 +1,273 @@
+//! Writing the slots of an IPv4 table.
+
+use xdp_common::lists::head::{V4_16, V4_24};
+use xdp_common::lists::v4::{
+    self, MAX_GROUPS, MIN_LINES, Place, SLOTS, Slot, byte_16, end_line, group_slot, key_16, key_24,
+    link,
+};
+use xdp_common::lists::{MAX_CHAIN, TIMED};
+
+use super::memory::Memory;
+use super::shadow::{Item, Shadow, ipv4};
+use super::table::{Size, Table, TooSmall};
+use crate::domain::AddrBytes;
+
+/// A key with more prefixes than this gets a group, where the table is built anew.
+const GROUP_FROM: usize = 12;
+/// Slots in use of a line, on average, in a new table.
+const LOAD: usize = 9;
+
+/// Where a prefix belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    pub(super) key: u32,
+    byte: u32,
+    ignored: u32,
+}
+
+impl Spot {
+    pub(super) fn of(address: u32, len: u8) -> Self {
+        let len = u32::from(len);
+        if len >= 24 {
+            Self {
+                key: key_24(address),
+                byte: address & 0xff,
+                ignored: 32 - len,
+            }
+        } else {
+            Self {
+                key: key_16(address),
+                byte: byte_16(address),
+                ignored: 24 - len,
+            }
+        }
+    }
+
+    fn is_24(self) -> bool {
+        self.key >> 24 == 0
+    }
+
+    fn level(self) -> u32 {
+        if self.is_24() { V4_24 } else { V4_16 }
+    }
+
+    /// Its cells in a group, with an address of each and the lengths of the level.
+    fn cells(self) -> impl Iterator<Item = (u32, u32, std::ops::RangeInclusive<u8>)> {
+        let cells = self.byte..self.byte + (1 << self.ignored);
+        cells.map(move |cell| {
+            if self.is_24() {
+                (cell, self.key << 8 | cell, 24..=32)
+            } else {
+                (cell, (self.key & 0xff_ffff) << 8 | cell << 8, 16..=23)
+            }
+        })
+    }
+}
+
+/// A slot: its line and its number there.
+type At = (u32, usize);
+
+/// What a walk over the slots of a key found.
+#[derive(Default)]
+struct Walk {
+    same: Option<At>,
+    group: Option<u32>,
+    empty: Option<At>,
+    last: u32,
+    chain: usize,
+}
+
+fn walk<M: Memory>(table: &Table<M>, place: Place, spot: Spot, kind: u8) -> Walk {
+    let words = table.words();
+    let mut walk = Walk {
+        last: place.line,
+        ..Walk::default()
+    };
+    let mut line = place.line;
+    while walk.chain < MAX_CHAIN {
+        walk.chain += 1;
+        walk.last = line;
+        let mut next = None;
+        for index in 0..SLOTS {
+            match v4::decode(words.half(line, index)) {
+                Slot::Empty => {
+                    walk.empty.get_or_insert((line, index));
+                }
+                Slot::Prefix {
+                    rest,
+                    byte,
+                    ignored,
+                    flags,
+                } => {
+                    let same = (rest, byte, ignored) == (place.rest, spot.byte, spot.ignored);
+                    if same && flags & !TIMED == kind {
+                        walk.same = Some((line, index));
+                    }
+                }
+                Slot::Group { rest, group } if rest == place.rest => walk.group = Some(group),
+                Slot::Group { .. } => {}
+                Slot::Link(linked) => next = Some(linked),
+            }
+        }
+        match next {
+            Some(linked) => line = linked,
+            None => break,
+        }
+    }
+    walk
+}
+
+/// Stores an item, new or with another end.
+pub(super) fn put<M: Memory>(
+    table: &mut Table<M>,
+    spot: Spot,
+    item: Item,
+    shadow: &Shadow,
+) -> Result<(), TooSmall> {
+    let place = v4::place(&table.head, spot.key);
+    let found = walk(table, place, spot, item.kind);
+    if let Some(group) = found.group {
+        paint(table, group, spot, shadow);
+    } else {
+        let timed = if item.end == 0 { 0 } else { TIMED };
+        let slot = v4::slot(place.rest, spot.byte, spot.ignored, item.kind | timed);
+        store(table, &found, slot, item.end)?;
+    }
+    table.use_level(spot.level());
+    Ok(())
+}
+
+/// Stores a slot in the place that a walk found, or in a spare line.
+fn store<M: Memory>(
+    table: &mut Table<M>,
+    found: &Walk,
+    slot: u32,
+    end: u32,
+) -> Result<(), TooSmall> {
+    if let Some(at) = found.same.or(found.empty) {
+        set(table, at, slot, end);
+        return Ok(());
+    }
+    if found.chain >= MAX_CHAIN {
+        return Err(TooSmall);
+    }
+    let spare = table.spare.take()?;
+    let (words, last) = (table.words(), (found.last, SLOTS - 1));
+    let moved_end = words.half(end_line(&table.head, last.0), last.1);
+    set(table, (spare, 0), words.half(last.0, last.1), moved_end);
+    set(table, (spare, 1), slot, end);
+    // The link takes the place of the slot that it leads to: no packet misses it.
+    table.words().set_half(last.0, last.1, link(spare));
+    Ok(())
+}
+
+/// Writes a slot, its end first.
+fn set<M: Memory>(table: &Table<M>, (line, index): At, slot: u32, end: u32) {
+    let words = table.words();
+    words.set_half(end_line(&table.head, line), index, end);
+    words.set_half(line, index, slot);
+}
+
+fn paint<M: Memory>(table: &Table<M>, group: u32, spot: Spot, shadow: &Shadow) {
+    for (cell, address, lengths) in spot.cells() {
+        table.paint(group, cell, shadow.cell(ipv4(address), lengths));
+    }
+}
+
+/// Removes an item that the shadow no longer holds.
+pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, shadow: &Shadow) {
+    let place = v4::place(&table.head, spot.key);
+    let found = walk(table, place, spot, item.kind);
+    if let Some(group) = found.group {
+        paint(table, group, spot, shadow);
+    } else if let Some((line, index)) = found.same {
+        table.words().set_half(line, index, 0);
+    }
+}
+
+/// A table's items by key, and how large the table has to be for them.
+pub(super) struct Plan {
+    items: Vec<(Spot, Item)>,
+}
+
+impl Plan {
+    pub(super) fn new(items: Vec<Item>) -> Self {
+        let spotted = items
+            .into_iter()
+            .filter_map(|item| match item.prefix.addr_bytes() {
+                AddrBytes::V4(a) if item.prefix.prefix_len() >= 16 => {
+                    let spot = Spot::of(u32::from_be_bytes(a), item.prefix.prefix_len());
+                    Some((spot, item))
+                }
+                AddrBytes::V4(_) | AddrBytes::V6(_) => None,
+            });
+        let mut items: Vec<(Spot, Item)> = spotted.collect();
+        items.sort_unstable_by_key(|(spot, item)| (*spot, item.kind));
+        Self { items }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &[(Spot, Item)]> {
+        self.items.chunk_by(|(a, _), (b, _)| a.key == b.key)
+    }
+
+    /// `attempt` counts the sizes that were too small.
+    pub(super) fn size(&self, attempt: u32, has_short: bool) -> Size {
+        let (mut slots, mut groups) = (0, 0);
+        for key in self.keys() {
+            if key.len() > GROUP_FROM && groups < MAX_GROUPS - 256 {
+                groups += 1;
+                slots += 1;
+            } else {
+                slots += key.len();
+            }
+        }
+        let lines = u32::try_from(slots.div_ceil(LOAD)).unwrap_or(u32::MAX / 16);
+        let lines = (lines << attempt).max(MIN_LINES);
+        let spare = (lines / 8 << attempt) + 64;
+        Size {
+            lines,
+            spare,
+            ends: lines + spare,
+            groups: groups + if has_short { 256 } else { 0 },
+        }
+    }
+
+    /// Fills a table that nobody reads yet.
+    pub(super) fn fill<M: Memory>(
+        &self,
+        table: &mut Table<M>,
+        shadow: &Shadow,
+    ) -> Result<(), TooSmall> {
+        for key in self.keys() {
+            // Keys with few prefixes take no group, and none is left where slots can't name more.
+            let group = (key.len() > GROUP_FROM).then(|| table.groups.take());
+            match group {
+                Some(Ok(group)) => fill_group(table, key, group, shadow)?,
+                Some(Err(TooSmall)) | None => {
+                    for (_, item) in key {
+                        table.put(*item, None, shadow)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fill_group<M: Memory>(
+    table: &mut Table<M>,
+    key: &[(Spot, Item)],
+    group: u32,
+    shadow: &Shadow,
+) -> Result<(), TooSmall> {
+    let Some((spot, _)) = key.first() else {
+        return Ok(());
+    };
+    let place = v4::place(&table.head, spot.key);
+    let found = walk(table, place, *spot, 0);
+    store(table, &found, group_slot(place.rest, group), 0)?;
+    for (_, item) in key {
+        table.put(*item, None, shadow)?;
+    }
+    Ok(())
+}

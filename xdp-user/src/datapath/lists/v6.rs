@@ -1,0 +1,293 @@
+//! Writing the slots of an IPv6 table.
+
+use xdp_common::lists::v6::{
+    Level, MIN_LINES, Place, SLOTS, end_place, group_meta, grouped, link, linked, meta, upper_cell,
+};
+use xdp_common::lists::{MAX_CHAIN, TIMED, halves};
+
+use super::memory::Memory;
+use super::shadow::{Item, Shadow, ipv6};
+use super::table::{Size, Table, TooSmall};
+use crate::domain::AddrBytes;
+
+/// A key with more prefixes than this gets a group, where the table is built anew.
+const GROUP_FROM: usize = 6;
+
+/// Slots in use of ten lines, on average, in a new table.
+const LOAD_OF_TEN: usize = 16;
+
+/// Where a prefix belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    level: Level,
+    high: u64,
+    low: u64,
+    length: u32,
+}
+
+impl Spot {
+    /// Of a prefix of /16 or longer.
+    pub(super) fn of(address: [u8; 16], len: u8) -> Self {
+        let length = u32::from(len);
+        let (high, low) = halves(&address);
+        Self {
+            level: Level::of(length),
+            high,
+            low,
+            length,
+        }
+    }
+
+    /// The bits of its key, where the level's keys can have a group.
+    fn key(&self) -> Option<(u32, u64)> {
+        match self.level {
+            Level::Upper(number) => {
+                let ignored = 48 - number * 8;
+                Some((number, self.high >> ignored << ignored))
+            }
+            Level::Low | Level::Host => None,
+        }
+    }
+
+    /// Its cells in a group, with an address of each and the lengths of the level.
+    fn cells(&self, number: u32) -> impl Iterator<Item = (u32, u64, std::ops::RangeInclusive<u8>)> {
+        let shortest = 16 + number * 8;
+        let last = number == 5;
+        let count = 1_u32 << (shortest + 8 - self.length.min(shortest + 8));
+        let (first, shift) = (upper_cell(number, self.high), 40 - number * 8);
+        let shortest = u8::try_from(shortest).unwrap_or(16);
+        (first..first + count).map(move |cell| {
+            let address = self.high | u64::from(cell - first) << shift;
+            (
+                cell,
+                address,
+                shortest..=shortest + if last { 8 } else { 7 },
+            )
+        })
+    }
+
+    /// The second word of its slot.
+    fn bits(&self) -> u64 {
+        if self.length <= 64 {
+            self.high
+        } else {
+            self.low
+        }
+    }
+}
+
+/// A slot: its line and its number there.
+type At = (u32, usize);
+
+/// What a walk over the slots of a key found.
+#[derive(Default)]
+struct Walk {
+    same: Option<At>,
+    group: Option<u32>,
+    empty: Option<At>,
+    last: u32,
+    chain: usize,
+}
+
+fn walk<M: Memory>(table: &Table<M>, place: Place, spot: &Spot, kind: u8) -> Walk {
+    let words = table.words();
+    let wanted = meta(place.rest, spot.length, kind);
+    let mut walk = Walk::default();
+    let mut line = place.line;
+    while walk.chain < MAX_CHAIN {
+        walk.chain += 1;
+        walk.last = line;
+        let mut next = None;
+        for index in 0..SLOTS {
+            let (meta, bits) = (words.get(line, index * 2), words.get(line, index * 2 + 1));
+            if meta == 0 {
+                walk.empty.get_or_insert((line, index));
+            } else if let Some(line) = linked(meta) {
+                next = Some(line);
+            } else if let Some(group) = grouped(meta) {
+                if spot
+                    .key()
+                    .is_some_and(|(number, key)| bits == key | u64::from(number))
+                {
+                    walk.group = Some(group);
+                }
+            } else if meta & !u64::from(TIMED) == wanted && bits == spot.bits() {
+                walk.same = Some((line, index));
+            }
+        }
+        match next {
+            Some(linked) => line = linked,
+            None => break,
+        }
+    }
+    walk
+}
+
+/// Stores an item, new or with another end.
+pub(super) fn put<M: Memory>(
+    table: &mut Table<M>,
+    spot: Spot,
+    item: Item,
+    shadow: &Shadow,
+) -> Result<(), TooSmall> {
+    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let found = walk(table, place, &spot, item.kind);
+    if let Some(group) = found.group {
+        paint(table, group, &spot, shadow);
+    } else {
+        let timed = if item.end == 0 { 0 } else { TIMED };
+        let slot = (
+            meta(place.rest, spot.length, item.kind | timed),
+            spot.bits(),
+        );
+        store(table, &found, slot, item.end)?;
+    }
+    table.use_level(spot.level.bit());
+    Ok(())
+}
+
+/// Stores a slot in the place that a walk found, or in a spare line.
+fn store<M: Memory>(
+    table: &mut Table<M>,
+    found: &Walk,
+    slot: (u64, u64),
+    end: u32,
+) -> Result<(), TooSmall> {
+    if let Some(at) = found.same.or(found.empty) {
+        set(table, at, slot, end);
+        Ok(())
+    } else if found.chain >= MAX_CHAIN {
+        Err(TooSmall)
+    } else {
+        link_spare(table, found.last, slot, end)
+    }
+}
+
+fn paint<M: Memory>(table: &Table<M>, group: u32, spot: &Spot, shadow: &Shadow) {
+    let Level::Upper(number) = spot.level else {
+        return;
+    };
+    for (cell, high, lengths) in spot.cells(number) {
+        table.paint(group, cell, shadow.cell(ipv6(high), lengths));
+    }
+}
+
+/// Moves a full line's last slot into a spare line, with the new one, and links it.
+fn link_spare<M: Memory>(
+    table: &mut Table<M>,
+    full: u32,
+    slot: (u64, u64),
+    end: u32,
+) -> Result<(), TooSmall> {
+    let spare = table.spare.take()?;
+    let words = table.words();
+    let last = SLOTS - 1;
+    let (ends, first) = end_place(&table.head, full);
+    let moved = (words.get(full, last * 2), words.get(full, last * 2 + 1));
+    set(table, (spare, 0), moved, words.half(ends, first + last));
+    set(table, (spare, 1), slot, end);
+    // One word turns the slot into the way to its copy: no packet misses it.
+    table.words().set(full, last * 2, link(spare));
+    Ok(())
+}
+
+/// Writes a slot into an empty place, or over one that differs in its end alone: the first word,
+/// which makes the slot count, last.
+fn set<M: Memory>(table: &Table<M>, (line, index): At, (meta, bits): (u64, u64), end: u32) {
+    let words = table.words();
+    let (ends, first) = end_place(&table.head, line);
+    words.set_half(ends, first + index, end);
+    words.set(line, index * 2 + 1, bits);
+    words.set(line, index * 2, meta);
+}
+
+/// Removes an item that the shadow no longer holds.
+pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, shadow: &Shadow) {
+    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let found = walk(table, place, &spot, item.kind);
+    if let Some(group) = found.group {
+        paint(table, group, &spot, shadow);
+    } else if let Some((line, index)) = found.same {
+        table.words().set(line, index * 2, 0);
+    }
+}
+
+/// A table's items by key, and how large the table has to be for them.
+pub(super) struct Plan {
+    items: Vec<(Spot, Item)>,
+}
+
+impl Plan {
+    pub(super) fn new(items: Vec<Item>) -> Self {
+        let spotted = items
+            .into_iter()
+            .filter_map(|item| match item.prefix.addr_bytes() {
+                AddrBytes::V6(a) if item.prefix.prefix_len() >= 16 => {
+                    Some((Spot::of(a, item.prefix.prefix_len()), item))
+                }
+                AddrBytes::V4(_) | AddrBytes::V6(_) => None,
+            });
+        let mut items: Vec<(Spot, Item)> = spotted.collect();
+        items.sort_unstable_by_key(|(spot, _)| (spot.key(), spot.high, spot.low, spot.length));
+        Self { items }
+    }
+
+    /// The items of one key together; those of levels without groups are one large chunk.
+    fn keys(&self) -> impl Iterator<Item = &[(Spot, Item)]> {
+        self.items.chunk_by(|(a, _), (b, _)| a.key() == b.key())
+    }
+
+    /// `attempt` counts the sizes that were too small.
+    pub(super) fn size(&self, attempt: u32, has_short: bool) -> Size {
+        let (mut slots, mut groups) = (0, 0);
+        for key in self.keys() {
+            if takes_group(key) {
+                groups += 1;
+                slots += 1;
+            } else {
+                slots += key.len();
+            }
+        }
+        let lines = u32::try_from(slots * 10 / LOAD_OF_TEN).unwrap_or(u32::MAX / 16);
+        let lines = (lines << attempt).max(MIN_LINES);
+        let spare = (lines / 8 << attempt) + 64;
+        Size {
+            lines,
+            spare,
+            ends: (lines + spare).div_ceil(4),
+            groups: groups + if has_short { 256 } else { 0 },
+        }
+    }
+
+    /// Fills a table that nobody reads yet.
+    pub(super) fn fill<M: Memory>(
+        &self,
+        table: &mut Table<M>,
+        shadow: &Shadow,
+    ) -> Result<(), TooSmall> {
+        for key in self.keys() {
+            if let Some((spot, _)) = key.first().filter(|_| takes_group(key))
+                && let Some((number, bits)) = spot.key()
+            {
+                let group = table.groups.take()?;
+                let place = spot.level.place(&table.head, spot.high, spot.low);
+                let found = walk(table, place, spot, 0);
+                store(
+                    table,
+                    &found,
+                    (group_meta(group), bits | u64::from(number)),
+                    0,
+                )?;
+            }
+            for (_, item) in key {
+                table.put(*item, None, shadow)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a key with these prefixes gets a group.
+fn takes_group(key: &[(Spot, Item)]) -> bool {
+    key.len() > GROUP_FROM && key.first().is_some_and(|(spot, _)| spot.key().is_some())
+}
