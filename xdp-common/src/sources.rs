@@ -7,11 +7,15 @@
 //! ```text
 //! line 0        head, and a tag for each way
 //! lines 1..=7   the way's hot line: limiter state, counters, times (see `hot`)
-//! lines 8..=14  its cold line: drops and strikes, used from the first offence on (see `cold`)
 //! ```
 //!
-//! A packet of a known source touches the first line and a hot one, and so does one of a new source:
-//! both lie in the same page, and the processor fetches them at the same time.
+//! Behind all buckets follow the *cold lines*, one for each way of each bucket: drops and strikes,
+//! used from a source's first offence on (see `cold`).
+//!
+//! A packet of a known source touches the first line and a hot one, and so does one of a new source.
+//! Both lie in the same page, and most sources have the way that their hash prefers: [`touch`] asks
+//! for that one before the tags have said which it is, so that the processor waits for memory
+//! once.
 //!
 //! **Who goes when a bucket is full.** Newcomers displace newcomers. A way is *protected* once its
 //! source has sent [`EARNED_PACKETS`] packets within its limits and [`EARNED_NS`] have passed since
@@ -35,8 +39,8 @@ use crate::verdict::Word;
 
 /// Sources of a bucket.
 pub const WAYS: u32 = 7;
-/// Lines of a bucket.
-pub const BUCKET_LINES: u32 = 15;
+/// Lines of a bucket, without the cold ones.
+pub const BUCKET_LINES: u32 = WAYS + 1;
 /// Packets within its limits that a source must have sent to be protected.
 pub const EARNED_PACKETS: u64 = 8;
 /// Time since its first packet after which a source can be protected.
@@ -137,6 +141,8 @@ pub struct Shape {
 pub struct Place {
     /// Number of the bucket's first line.
     pub first_line: u32,
+    /// Number of its first cold line.
+    pub first_cold: u32,
     /// The source's tag, never 0.
     pub tag: u64,
     /// Lower half of its address.
@@ -147,6 +153,18 @@ pub struct Place {
 pub const IPV4_LOW: u64 = u64::from_be_bytes(*b"IPv4 low");
 
 impl Shape {
+    /// All lines of a table of this shape.
+    pub const fn lines(&self) -> u32 {
+        self.buckets.saturating_mul(BUCKET_LINES + WAYS)
+    }
+
+    /// Number of a bucket's first cold line.
+    #[inline(always)]
+    pub const fn first_cold(&self, bucket: u32) -> u32 {
+        let behind = self.buckets.wrapping_mul(BUCKET_LINES);
+        behind.wrapping_add(bucket.wrapping_mul(WAYS))
+    }
+
     /// Where a source belongs.
     #[inline(always)]
     pub fn place(&self, key: &SourceKey) -> Place {
@@ -164,6 +182,7 @@ impl Shape {
         let bucket = ((x >> 32).wrapping_mul(self.buckets.into()) >> 32) as u32;
         Place {
             first_line: bucket.wrapping_mul(BUCKET_LINES),
+            first_cold: self.first_cold(bucket),
             tag: if x == 0 { 1 } else { x },
             low,
         }
@@ -214,7 +233,7 @@ const fn inverse(odd: u64) -> u64 {
 pub struct Found<L> {
     head: L,
     hot: L,
-    first_line: u32,
+    cold: u32,
     way: u32,
     tag: u64,
 }
@@ -274,7 +293,7 @@ fn found<M: SourceMemory>(
     Some(Found {
         head,
         hot: memory.line(place.first_line.wrapping_add(1).wrapping_add(way))?,
-        first_line: place.first_line,
+        cold: place.first_cold.wrapping_add(way),
         way,
         tag: place.tag,
     })
@@ -325,10 +344,7 @@ fn victim(before: u64, empty: u64, tag: u64) -> (u32, u64) {
         // Everybody has come twice: the next round starts.
         (open, before & !head::ALL_WAYS)
     };
-    // From a place of its own on, so that newcomers spread over the open ways.
-    #[allow(clippy::cast_possible_truncation, reason = "below 7")]
-    let preferred = ((tag >> 16 & 0xffff).wrapping_mul(WAYS as u64) >> 16) as u32;
-    let mut way = preferred;
+    let mut way = preferred(tag);
     for _ in 0..WAYS {
         if among >> way & 1 != 0 {
             break;
@@ -341,6 +357,24 @@ fn victim(before: u64, empty: u64, tag: u64) -> (u32, u64) {
     }
     let bits = (1 << (head::REFERENCED + way)) | (1 << (head::PROTECTED + way));
     (way, kept & !bits)
+}
+
+/// The way that a source takes if it can: so newcomers spread over the open ways, and a packet can
+/// ask for the line before it knows.
+#[inline(always)]
+fn preferred(tag: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "below 7")]
+    let way = ((tag >> 16 & 0xffff).wrapping_mul(WAYS as u64) >> 16) as u32;
+    way
+}
+
+/// Asks for the hot line that the source most likely has: what is read is of no interest.
+#[inline(always)]
+pub fn touch<M: SourceMemory>(memory: &M, place: &Place) {
+    let way = preferred(place.tag);
+    if let Some(line) = memory.line(place.first_line.wrapping_add(1).wrapping_add(way)) {
+        let _untold = line.word(hot::TAT_PACKETS).load();
+    }
 }
 
 /// Puts a new source into a way of a bucket that is claimed, and releases it.
@@ -412,7 +446,7 @@ impl<L: SourceLine> Found<L> {
     /// nanoseconds may be lost, one packet each.
     #[inline(always)]
     pub fn cold<M: SourceMemory<Line = L>>(&self, memory: &M) -> Option<L> {
-        let line = memory.line(self.cold_line())?;
+        let line = memory.line(self.cold)?;
         let owner = line.word(cold::OWNER);
         let before = owner.load();
         if before != self.tag && owner.compare_exchange(before, self.tag).is_ok() {
@@ -425,15 +459,8 @@ impl<L: SourceLine> Found<L> {
 
     /// The cold line if it is the source's.
     pub fn cold_if_any<M: SourceMemory<Line = L>>(&self, memory: &M) -> Option<L> {
-        let line = memory.line(self.cold_line())?;
+        let line = memory.line(self.cold)?;
         (line.word(cold::OWNER).load() == self.tag).then_some(line)
-    }
-
-    #[inline(always)]
-    fn cold_line(&self) -> u32 {
-        self.first_line
-            .wrapping_add(1 + WAYS)
-            .wrapping_add(self.way)
     }
 }
 

@@ -72,8 +72,8 @@ pub(crate) static LIMITS_V4: LpmTrie<[u8; 4], Limits> =
 pub(crate) static LIMITS_V6: LpmTrie<[u8; 16], Limits> =
     LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
-/// Key: bucket * 15 + line. Value: a line of the source table, see [`xdp_common::sources`]. 960
-/// bytes for 7 sources, allocated at load.
+/// Key: bucket * 8 + line, the cold lines behind. Value: a line of the source table, see
+/// [`xdp_common::sources`]. 960 bytes for 7 sources, allocated at load.
 /// Writer: program; the controller marks bans and ends the protection of sources that stay away.
 /// Reader: controller, for `sources`, through memory.
 /// Full: a new source takes the place of one that has sent least, never of a protected one; who was

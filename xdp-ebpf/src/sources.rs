@@ -42,6 +42,7 @@ pub(crate) fn known(sources: &Sources, place: &Place, now: u64) -> Option<Known>
 extern "C" fn source_way(first_line: u64, tag: u64, low: u64, now: u64) -> u64 {
     let place = Place {
         first_line: first_line as u32,
+        first_cold: 0,
         tag,
         low,
     };

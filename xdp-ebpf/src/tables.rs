@@ -9,8 +9,8 @@ use xdp_common::abi::{
     Ban, EVENT_BAN, Event, Fault, Limits, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
 use xdp_common::packet::Address;
-use xdp_common::sources::may_be_banned;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
+use xdp_common::sources::{may_be_banned, touch};
 use xdp_common::verdict::{Tables, Word as _};
 
 use crate::lists;
@@ -73,7 +73,9 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn place(&self, source: &SourceKey) -> Place {
-        constant::source_shape().place(source)
+        let place = constant::source_shape().place(source);
+        touch(&self.sources(), &place);
+        place
     }
 
     #[inline(always)]
@@ -108,7 +110,12 @@ impl Tables for KernelTables<'_> {
         if let Some(head) = self.sources().line(place.first_line) {
             head.word(0).or(ban_bit(place.tag));
         }
-        let event = Event {
+        // In its place, not on the stack, which is short.
+        let Some(mut place) = EVENTS.reserve::<Event>(0) else {
+            self.fault(Fault::EventLost);
+            return;
+        };
+        place.write(Event {
             time_ns: ban.since_ns,
             source: *key,
             until_ns: ban.until_ns,
@@ -116,10 +123,8 @@ impl Tables for KernelTables<'_> {
             reason: ban.reason,
             level: ban.level,
             ..Event::ZERO
-        };
-        if EVENTS.output::<Event>(&event, 0).is_err() {
-            self.fault(Fault::EventLost);
-        }
+        });
+        place.submit(0);
     }
 
     #[inline(always)]

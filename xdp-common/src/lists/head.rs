@@ -6,8 +6,8 @@ use super::Line;
 pub const V4_24: u32 = 1;
 /// /16 to /23, under their /16.
 pub const V4_16: u32 = 1 << 1;
-/// First of six levels of IPv6: /16 to /23, under their /16; then /24 to /31 and so on, to /56 to
-/// /64, under their /56.
+/// First of six levels of IPv6: /16 to /31 under their /16, /24 to /31 under their /24 where the /16
+/// has a group, and so on to /48 to /64 and /56 to /64.
 pub const V6_FIRST: u32 = 1 << 2;
 /// /65 to /127, under their /64.
 pub const V6_LOW: u32 = 1 << 8;

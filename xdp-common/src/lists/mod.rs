@@ -108,6 +108,8 @@ pub fn lookup<L: Levels>(table: &L, address: &Address, now: impl FnOnce() -> u64
     }
 }
 
+/// Every level's word on an address. With `now`, nanoseconds of `CLOCK_BOOTTIME`, without what has
+/// ended; 0 stands for no time.
 #[inline(always)]
 fn find<L: Levels>(table: &L, levels: u32, address: &Address, now: u64) -> u8 {
     match address {
@@ -116,8 +118,6 @@ fn find<L: Levels>(table: &L, levels: u32, address: &Address, now: u64) -> u8 {
     }
 }
 
-/// Every level's word on an IPv4 address. With `now`, nanoseconds of `CLOCK_BOOTTIME`, without what
-/// has ended; 0 stands for no time.
 #[inline(always)]
 fn find_v4<L: Levels>(table: &L, levels: u32, address: u32, now: u64) -> u8 {
     let mut found = 0;
@@ -135,12 +135,19 @@ fn find_v4<L: Levels>(table: &L, levels: u32, address: u32, now: u64) -> u8 {
 #[inline(always)]
 fn find_v6<L: Levels>(table: &L, levels: u32, (high, low): (u64, u64), now: u64) -> u8 {
     let mut found = 0;
-    for number in 0..v6::UPPER_LEVELS {
-        if levels & V6_FIRST << number != 0 {
-            found |= table.v6_upper(number, high, now);
+    for even in [0, 2, 4] {
+        if levels & V6_FIRST << even != 0 {
+            found |= table.v6_upper(even, high, now);
+            // What a group of an even level leaves to the odd one behind it.
+            if found & v6::HAS_GROUP != 0 {
+                found &= !v6::HAS_GROUP;
+                if levels & V6_FIRST << (even + 1) != 0 {
+                    found |= table.v6_upper(even + 1, high, now) & !v6::HAS_GROUP;
+                }
+            }
         }
     }
-    for level in [V6_LOW, V6_HOST] {
+    for level in [V6_HOST, V6_LOW] {
         if levels & level != 0 {
             found |= table.v6_lower(level, high, low, now);
         }

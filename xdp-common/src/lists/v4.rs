@@ -147,7 +147,8 @@ const fn group_of(slot: u32, code: u32) -> u32 {
     (code.wrapping_sub(FIRST_GROUP_CODE)) << 12 | (slot >> 8 & 0xff) << 4 | (slot & 15)
 }
 
-/// What one level says of an address, without what has ended by `now` unless that is 0.
+/// What one level says of an address, by its bit in the head; without what has ended by `now` unless
+/// that is 0.
 #[inline(always)]
 pub fn find<T: Table>(table: &T, level: u32, address: u32, now: u64) -> u8 {
     let Some(line) = table.line(0) else {

@@ -25,13 +25,15 @@ pub const META_BITS: u32 = 11;
 const LINK_CODE: u64 = 1;
 const GROUP_CODE: u64 = 2;
 
-/// Levels whose keys are a part of the upper half: /16 to /23, /24 to /31, ... /56 to /64.
+/// Levels whose keys are a part of the upper half: see [`Level::Upper`].
 pub const UPPER_LEVELS: u32 = 6;
 
 /// A level: prefixes of some lengths under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Prefixes up to /64, by their number: eight lengths from 16 + 8 * number on, the last nine.
+    /// Prefixes up to /64, by a number; the key has 16 + 8 * number bits. Even: sixteen lengths from
+    /// the key's on, at 48 up to /64. A key with many prefixes has a group, and its longer prefixes
+    /// are on the next level, which is odd: eight lengths, at 56 up to /64.
     Upper(u32),
     /// /65 to /127, under their /64.
     Low,
@@ -40,11 +42,11 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level of a length from 16 on.
+    /// The level of a length from 16 on, where its key has no group.
     pub const fn of(length: u32) -> Self {
         match length {
-            0..=63 => Self::Upper(length.saturating_sub(16) / 8),
-            64 => Self::Upper(UPPER_LEVELS - 1),
+            0..=63 => Self::Upper(length.saturating_sub(16) / 16 * 2),
+            64 => Self::Upper(UPPER_LEVELS - 2),
             65..=127 => Self::Low,
             _ => Self::Host,
         }
@@ -169,6 +171,9 @@ pub const fn grouped(meta: u64) -> Option<u32> {
     number_in(meta, GROUP_CODE)
 }
 
+/// Beside the flags: the key has a group.
+pub const HAS_GROUP: u8 = 1 << 7;
+
 /// What a level of the upper half says of an address, without what has ended by `now` unless that
 /// is 0.
 #[inline(always)]
@@ -181,6 +186,9 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> u8 {
     let (mut line, _) = hashed(head, upper_key(number, high));
     let (mut found, mut group) = (table.forget(0), table.forget(0));
     let key_ignored = upper_ignored(number);
+    // Of the level's lengths: the key's has none, the longest so many.
+    let most = if number & 1 == 0 { 16 } else { 8 };
+    let longest_left = if number < 4 { 1 } else { 0 };
     for _ in 0..MAX_CHAIN {
         let Some(slots) = table.line(line) else {
             break;
@@ -189,16 +197,21 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> u8 {
         for index in 0..SLOTS {
             let meta = slots.word(index * 2);
             let bits = slots.word(index * 2 + 1);
-            if let Some(line) = linked(meta) {
-                next = line;
+            if let Some(linked) = linked(meta) {
+                next = linked;
             } else if (bits ^ high) >> key_ignored != 0 || slots.word(index * 2) != meta {
                 // Another key's, or one that changes just now.
-            } else if let Some(found) = grouped(meta) {
+            } else if let Some(its) = grouped(meta) {
                 if bits & 7 == u64::from(number) {
-                    group = table.forget(found.wrapping_add(1));
+                    group = table.forget(its.wrapping_add(1));
                 }
-            } else if covers(meta, bits ^ high, key_ignored) {
-                found = table.forget(found | flags_of(table, head, line, index, meta, now));
+            } else if meta >> META_BITS == 0 {
+                #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+                let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
+                let behind = key_ignored.wrapping_sub(ignored);
+                if behind <= most - longest_left && (bits ^ high) >> (ignored & 63) == 0 {
+                    found = table.forget(found | flags_of(table, head, line, index, meta, now));
+                }
             }
         }
         if next == 0 {
@@ -210,31 +223,13 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> u8 {
     let mut found = found as u8 & 15;
     if group != 0 {
         let cell = upper_cell(number, high);
-        found |= group::find(table, head, group.wrapping_sub(1), cell, now);
+        found |= group::find(table, head, group.wrapping_sub(1), cell, now) | HAS_GROUP;
     }
     found
 }
 
-/// Whether a slot of the upper half is of the level and its prefix covers the address. A group or a
-/// link of another key has a code that is no length of any level.
-#[inline(always)]
-fn covers(meta: u64, difference: u64, key_ignored: u32) -> bool {
-    if meta >> META_BITS != 0 {
-        return false;
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
-    let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
-    // The level's lengths leave up to its key's bits, and more than the next one's: 8 of them.
-    let in_level = if key_ignored == 8 {
-        ignored <= 8
-    } else {
-        key_ignored.wrapping_sub(ignored) < 8
-    };
-    in_level && difference >> (ignored & 63) == 0
-}
-
-/// What a level of the lower half says of an address, by its bit in the head; without what has
-/// ended by `now` unless that is 0.
+/// What a level of the lower half says of an address, by its bit in the head; without what has ended
+/// by `now` unless that is 0.
 #[inline(always)]
 pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64) -> u8 {
     let Some(first) = table.line(0) else {
@@ -242,12 +237,12 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
     };
     let head = &Head::read(&first);
     let now = ends_by(head, now);
-    let level = if level == V6_LOW {
-        Level::Low
+    let is_host = level == V6_HOST;
+    let Place { mut line, rest } = if is_host {
+        Level::Host.place(head, high, low)
     } else {
-        Level::Host
+        Level::Low.place(head, high, low)
     };
-    let Place { mut line, rest } = level.place(head, high, low);
     let mut found = table.forget(0);
     for _ in 0..MAX_CHAIN {
         let Some(slots) = table.line(line) else {
@@ -257,14 +252,15 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
         for index in 0..SLOTS {
             let meta = slots.word(index * 2);
             let bits = slots.word(index * 2 + 1);
-            if let Some(line) = linked(meta) {
-                next = line;
+            if let Some(linked) = linked(meta) {
+                next = linked;
             } else if meta >> META_BITS == rest {
                 #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
                 let ignored = 127_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
-                let is_host = ignored == 0;
-                let in_level = ignored <= 63 && is_host == (level == Level::Host);
-                if in_level && (bits ^ low) >> (ignored & 63) == 0 && slots.word(index * 2) == meta
+                if ignored <= 63
+                    && (ignored == 0) == is_host
+                    && (bits ^ low) >> (ignored & 63) == 0
+                    && slots.word(index * 2) == meta
                 {
                     found = table.forget(found | flags_of(table, head, line, index, meta, now));
                 }

@@ -226,8 +226,10 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
         let mut copy = Copied::default();
         for _ in 0..COPIES {
             let before = version();
-            for (number, words) in (0..BUCKET_LINES).zip(copy.0.iter_mut()) {
-                if let Some(line) = memory.line(first + number) {
+            let cold = self.shape.first_cold(bucket);
+            let lines = (first..first + BUCKET_LINES).chain(cold..cold + WAYS);
+            for (number, words) in lines.zip(copy.0.iter_mut()) {
+                if let Some(line) = memory.line(number) {
                     for (index, word) in words.iter_mut().enumerate() {
                         *word = line.word(index).load();
                     }
@@ -250,13 +252,16 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
     }
 }
 
+/// Lines of a bucket, the cold ones behind.
+const LINES: usize = (BUCKET_LINES + WAYS) as usize;
+
 /// A bucket's words.
 #[derive(Clone, Copy)]
-struct Copied([[u64; LINE_WORDS]; BUCKET_LINES as usize]);
+struct Copied([[u64; LINE_WORDS]; LINES]);
 
 impl Default for Copied {
     fn default() -> Self {
-        Self([[0; LINE_WORDS]; BUCKET_LINES as usize])
+        Self([[0; LINE_WORDS]; LINES])
     }
 }
 

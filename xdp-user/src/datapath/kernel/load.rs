@@ -8,7 +8,7 @@ use aya::{Ebpf, EbpfLoader};
 use nix::libc;
 use nix::time::{ClockId, clock_getres};
 use xdp_common::abi::{SourceLine, constant, hits, map};
-use xdp_common::sources::{BUCKET_LINES, Shape};
+use xdp_common::sources::Shape;
 
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
@@ -40,7 +40,7 @@ impl KernelDatapath {
         let rings = u32::try_from(cpus)
             .unwrap_or(u32::MAX)
             .saturating_mul(hits::RING);
-        let lines = shape.buckets.saturating_mul(BUCKET_LINES);
+        let lines = shape.lines();
         let period_shift = period_shift();
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(map::LIMITS_V4, capacity.overrides)

@@ -38,6 +38,17 @@ impl Spot {
         }
     }
 
+    /// The same on the odd level of its upper half, where its key on the even one has a group.
+    fn on_odd_level(self) -> Option<Self> {
+        match self.level {
+            Level::Upper(number) if number % 2 == 0 && self.length >= 24 + number * 8 => {
+                let level = Level::Upper(number + 1);
+                Some(Self { level, ..self })
+            }
+            Level::Upper(_) | Level::Low | Level::Host => None,
+        }
+    }
+
     /// The bits of its key, where the level's keys can have a group.
     fn key(&self) -> Option<(u32, u64)> {
         match self.level {
@@ -51,6 +62,7 @@ impl Spot {
 
     /// Its cells in a group, with an address of each and the lengths of the level.
     fn cells(&self, number: u32) -> impl Iterator<Item = (u32, u64, std::ops::RangeInclusive<u8>)> {
+        // A group holds eight lengths of an even level, and all of an odd one.
         let shortest = 16 + number * 8;
         let last = number == 5;
         let count = 1_u32 << (shortest + 8 - self.length.min(shortest + 8));
@@ -123,6 +135,16 @@ fn walk<M: Memory>(table: &Table<M>, place: Place, spot: &Spot, kind: u8) -> Wal
     walk
 }
 
+/// Walks over a prefix's slots: on the odd level if its key has a group on the even one.
+fn locate<M: Memory>(table: &Table<M>, spot: Spot, kind: u8) -> (Spot, Place, Walk) {
+    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let found = walk(table, place, &spot, kind);
+    match spot.on_odd_level() {
+        Some(odd) if found.group.is_some() => locate(table, odd, kind),
+        Some(_) | None => (spot, place, found),
+    }
+}
+
 /// Stores an item, new or with another end.
 pub(super) fn put<M: Memory>(
     table: &mut Table<M>,
@@ -130,8 +152,7 @@ pub(super) fn put<M: Memory>(
     item: Item,
     shadow: &Shadow,
 ) -> Result<(), TooSmall> {
-    let place = spot.level.place(&table.head, spot.high, spot.low);
-    let found = walk(table, place, &spot, item.kind);
+    let (spot, place, found) = locate(table, spot, item.kind);
     if let Some(group) = found.group {
         paint(table, group, &spot, shadow);
     } else {
@@ -203,8 +224,7 @@ fn set<M: Memory>(table: &Table<M>, (line, index): At, (meta, bits): (u64, u64),
 
 /// Removes an item that the shadow no longer holds.
 pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, shadow: &Shadow) {
-    let place = spot.level.place(&table.head, spot.high, spot.low);
-    let found = walk(table, place, &spot, item.kind);
+    let (spot, _, found) = locate(table, spot, item.kind);
     if let Some(group) = found.group {
         paint(table, group, &spot, shadow);
     } else if let Some((line, index)) = found.same {
@@ -237,17 +257,32 @@ impl Plan {
         self.items.chunk_by(|(a, _), (b, _)| a.key() == b.key())
     }
 
+    /// The keys that get a group, each by one of its prefixes: of the even levels, and below them of
+    /// the odd ones.
+    fn groups(&self) -> impl Iterator<Item = Spot> {
+        self.keys()
+            .filter(|key| takes_group(key.len(), key.first()))
+            .flat_map(|key| {
+                let even = key.first().map(|(spot, _)| *spot);
+                let mut odd: Vec<Spot> = key
+                    .iter()
+                    .filter_map(|(spot, _)| spot.on_odd_level())
+                    .collect();
+                odd.sort_unstable_by_key(Spot::key);
+                let odd: Vec<Spot> = odd
+                    .chunk_by(|a, b| a.key() == b.key())
+                    .filter(|key| key.len() > GROUP_FROM)
+                    .filter_map(|key| key.first().copied())
+                    .collect();
+                even.into_iter().chain(odd)
+            })
+    }
+
     /// `attempt` counts the sizes that were too small.
     pub(super) fn size(&self, attempt: u32, has_short: bool) -> Size {
-        let (mut slots, mut groups) = (0, 0);
-        for key in self.keys() {
-            if takes_group(key) {
-                groups += 1;
-                slots += 1;
-            } else {
-                slots += key.len();
-            }
-        }
+        // A prefix takes a slot or a part of a group's: too many slots don't hurt.
+        let groups = u32::try_from(self.groups().count()).unwrap_or(u32::MAX / 64);
+        let slots = self.items.len() + groups as usize;
         let lines = u32::try_from(slots * 10 / LOAD_OF_TEN).unwrap_or(u32::MAX / 16);
         let lines = (lines << attempt).max(MIN_LINES);
         let spare = (lines / 8 << attempt) + 64;
@@ -265,29 +300,25 @@ impl Plan {
         table: &mut Table<M>,
         shadow: &Shadow,
     ) -> Result<(), TooSmall> {
-        for key in self.keys() {
-            if let Some((spot, _)) = key.first().filter(|_| takes_group(key))
-                && let Some((number, bits)) = spot.key()
-            {
+        // The even levels come first: a group there sends prefixes to the odd one.
+        for spot in self.groups() {
+            if let Some((number, bits)) = spot.key() {
                 let group = table.groups.take()?;
                 let place = spot.level.place(&table.head, spot.high, spot.low);
-                let found = walk(table, place, spot, 0);
-                store(
-                    table,
-                    &found,
-                    (group_meta(group), bits | u64::from(number)),
-                    0,
-                )?;
+                let found = walk(table, place, &spot, 0);
+                let slot = (group_meta(group), bits | u64::from(number));
+                store(table, &found, slot, 0)?;
+                table.use_level(spot.level.bit());
             }
-            for (_, item) in key {
-                table.put(*item, None, shadow)?;
-            }
+        }
+        for (_, item) in &self.items {
+            table.put(*item, None, shadow)?;
         }
         Ok(())
     }
 }
 
-/// Whether a key with these prefixes gets a group.
-fn takes_group(key: &[(Spot, Item)]) -> bool {
-    key.len() > GROUP_FROM && key.first().is_some_and(|(spot, _)| spot.key().is_some())
+/// Whether a key with so many prefixes, one of which is this, gets a group.
+fn takes_group(prefixes: usize, one: Option<&(Spot, Item)>) -> bool {
+    prefixes > GROUP_FROM && one.is_some_and(|(spot, _)| spot.key().is_some())
 }

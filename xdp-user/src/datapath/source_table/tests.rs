@@ -7,10 +7,11 @@ const SECOND: u64 = 1_000_000_000;
 
 fn table(sources: u32) -> SourceTable<Vec<AtomicU64>> {
     let buckets = buckets(sources);
-    let words = (buckets * BUCKET_LINES) as usize * LINE_WORDS;
-    let memory = (0..words).map(|_| AtomicU64::new(0)).collect();
     let seeds = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
-    SourceTable::new(memory, Shape { buckets, seeds })
+    let shape = Shape { buckets, seeds };
+    let words = shape.lines() as usize * LINE_WORDS;
+    let memory = (0..words).map(|_| AtomicU64::new(0)).collect();
+    SourceTable::new(memory, shape)
 }
 
 fn v4(n: u32) -> SourceKey {
