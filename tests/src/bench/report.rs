@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::cases::Scenario;
 use super::figures::Figure;
+use super::live::LiveReport;
 use super::measure::Measured;
 use super::scorecard::{Line, scorecard};
 use super::stand::Program;
@@ -20,7 +21,9 @@ pub struct Report {
     pub rounds: usize,
     /// A line of the table each.
     pub rows: Vec<Row>,
-    /// The promises.
+    /// What a live interface showed, when it was asked.
+    pub live: Option<LiveReport>,
+    /// The promises of both halves.
     pub scorecard: Vec<Line>,
 }
 
@@ -94,7 +97,50 @@ impl Report {
             rounds,
             scorecard: scorecard(&rows),
             rows,
+            live: None,
         })
+    }
+
+    /// Of the live half alone.
+    ///
+    /// # Errors
+    /// When the machine doesn't say what it is.
+    pub fn only(live: LiveReport) -> Result<Self> {
+        let empty = Self {
+            machine: Machine::this()?,
+            rounds: 0,
+            rows: Vec::new(),
+            live: None,
+            scorecard: Vec::new(),
+        };
+        Ok(empty.and(live))
+    }
+
+    /// With the live half, too.
+    #[must_use]
+    pub fn and(mut self, live: LiveReport) -> Self {
+        self.scorecard.extend(live.scorecard.iter().cloned());
+        self.live = Some(live);
+        self
+    }
+
+    fn fmt_rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Nanoseconds of CPU time per packet, median of {} interleaved rounds ± half the \
+             distance of the quartiles.\n",
+            self.rounds
+        )?;
+        writeln!(
+            f,
+            "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
+             parse | driver + bare drop |"
+        )?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        for row in &self.rows {
+            writeln!(f, "{row}")?;
+        }
+        writeln!(f)
     }
 
     /// Was every promise kept?
@@ -134,21 +180,16 @@ impl fmt::Display for Report {
         let kind = if *is_virtual { "virtual" } else { "physical" };
         writeln!(
             f,
-            "{cpus} CPUs ({cpu}) of a {kind} machine, Linux {kernel}. Nanoseconds of CPU time per \
-             packet, median of {} interleaved rounds ± half the distance of the quartiles.\n",
-            self.rounds
+            "{cpus} CPUs ({cpu}) of a {kind} machine, Linux {kernel}.\n"
         )?;
-        writeln!(
-            f,
-            "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
-             parse | driver + bare drop |"
-        )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
-        for row in &self.rows {
-            writeln!(f, "{row}")?;
+        if !self.rows.is_empty() {
+            self.fmt_rows(f)?;
+        }
+        if let Some(live) = &self.live {
+            writeln!(f, "{live}")?;
         }
         for line in &self.scorecard {
-            write!(f, "\n{line}")?;
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ fn at_most(name: String, measured: Option<f64>, most: f64) -> Line {
     line(ok, name, measured, format!("<={most}x"))
 }
 
-fn at_least(name: String, measured: Option<f64>, least: f64) -> Line {
+pub(super) fn at_least(name: String, measured: Option<f64>, least: f64) -> Line {
     let ok = measured.is_some_and(|value| value >= least);
     line(ok, name, measured, format!(">={least}x"))
 }

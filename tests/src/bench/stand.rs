@@ -14,7 +14,8 @@ use super::plan::Size;
 use crate::kernel::{Kernel, Sizes};
 use crate::oracle;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
 
 // SAFETY: `repr(C)`, words only, no padding.
 unsafe impl aya::Pod for Aim {}
