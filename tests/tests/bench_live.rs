@@ -6,7 +6,7 @@ use xdp_tests::bench::live::{Receiver, Sources, run};
 use xdp_tests::require_kernel;
 
 /// What every machine has; the others are peers that somebody has to install.
-const OWN: [Receiver; 2] = [Receiver::Bare, Receiver::Throttle];
+const OWN: [Receiver; 3] = [Receiver::Bare, Receiver::Parse, Receiver::Throttle];
 
 #[test]
 fn every_receiver_drops_the_flood() {

@@ -71,8 +71,8 @@ struct Effort {
 impl Effort {
     const fn of(length: Length) -> Self {
         let (rounds, listed, send_ns) = match length {
-            Length::Full => (15, 100_000, Some(0.5e9)),
-            Length::Quick => (7, 100_000, Some(0.25e9)),
+            Length::Full => (17, 100_000, Some(0.3e9)),
+            Length::Quick => (9, 100_000, Some(0.2e9)),
             Length::Smoke => (1, 1_000, None),
         };
         Self {
@@ -107,7 +107,7 @@ pub fn run(length: Length, progress: &mut dyn FnMut(&str)) -> Result<LiveReport>
         }
     }
     let mut trials: Vec<Trial> = Vec::new();
-    for stand in &stands {
+    for stand in &mut stands {
         for sources in Sources::BOTH {
             let trial = stand
                 .warm_up(&mut flood, sources, effort)
@@ -121,7 +121,8 @@ pub fn run(length: Length, progress: &mut dyn FnMut(&str)) -> Result<LiveReport>
         for place in 0..trials.len() {
             let which = (place + round) % trials.len();
             let trial = &mut trials[which];
-            if let Some(stand) = stands.iter().find(|stand| stand.receiver == trial.receiver) {
+            let mut stands = stands.iter_mut();
+            if let Some(stand) = stands.find(|stand| stand.receiver == trial.receiver) {
                 let sample = stand.measure(&mut flood, trial, effort.listed, round as u64)?;
                 trial.samples.push(sample);
             }

@@ -16,6 +16,8 @@ use super::lane::Lane;
 pub enum Receiver {
     /// A program that is nothing but `return XDP_DROP`.
     Bare,
+    /// Reads Ethernet and IP, and drops: the least that looks at a packet.
+    Parse,
     /// The real program as the daemon loads it.
     Throttle,
     /// Debian's xdp-filter, denying what is listed.
@@ -30,8 +32,9 @@ pub enum Receiver {
 
 impl Receiver {
     /// All, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Bare,
+        Self::Parse,
         Self::Throttle,
         Self::XdpFilter,
         Self::NftSet,
@@ -44,6 +47,7 @@ impl Receiver {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare `XDP_DROP`",
+            Self::Parse => "parse and drop",
             Self::Throttle => "xdp-throttle",
             Self::XdpFilter => "xdp-filter",
             Self::NftSet => "nftables, set at ingress",
@@ -55,7 +59,8 @@ impl Receiver {
     /// Puts it on the lane's receiving end, with these addresses listed where it has a list.
     pub(super) fn install(self, lane: &Lane, listed: &[Ipv4Addr]) -> Result<Box<dyn Installed>> {
         Ok(match self {
-            Self::Bare => Box::new(native::Bare::install(lane)?),
+            Self::Bare => Box::new(native::Plain::install(lane, "bench_bare")?),
+            Self::Parse => Box::new(native::Plain::install(lane, "bench_parse")?),
             Self::Throttle => Box::new(native::Throttle::install(lane, listed)?),
             Self::XdpFilter => Box::new(native::XdpFilter::install(lane, listed)?),
             Self::NftSet => Box::new(netfilter::Nft::with_set(lane, listed)?),

@@ -26,6 +26,8 @@ pub(super) struct Stand {
     pub(super) receiver: Receiver,
     lane: Lane,
     installed: Box<dyn Installed>,
+    /// What it had dropped after the last send; nothing comes between two.
+    dropped: u64,
 }
 
 /// A receiver under a kind of flood, with what each round has shown.
@@ -72,6 +74,7 @@ impl Stand {
         lane.process_on(cpu)?;
         Ok(Self {
             receiver,
+            dropped: installed.dropped(&lane)?,
             lane,
             installed,
         })
@@ -80,7 +83,7 @@ impl Stand {
     /// Fills caches, lets the receiver learn the sources, and finds out how many packets the sender
     /// sends in the time that a round has.
     pub(super) fn warm_up(
-        &self,
+        &mut self,
         flood: &mut Flood,
         sources: Sources,
         effort: Effort,
@@ -108,7 +111,7 @@ impl Stand {
 
     /// One round of a trial.
     pub(super) fn measure(
-        &self,
+        &mut self,
         flood: &mut Flood,
         trial: &Trial,
         listed: u32,
@@ -119,14 +122,15 @@ impl Stand {
         Ok(sent.sample())
     }
 
-    fn send(&self, flood: &mut Flood, aim: Aim, packets: u32) -> Result<Sent> {
+    fn send(&mut self, flood: &mut Flood, aim: Aim, packets: u32) -> Result<Sent> {
         let before = self.lane.reading()?;
-        let dropped_before = self.installed.dropped(&self.lane)?;
         let sent_ns = flood.send(&self.lane, aim, packets)?;
         let after = self.lane.reading()?;
+        let dropped = self.installed.dropped(&self.lane)?;
+        let dropped_before = std::mem::replace(&mut self.dropped, dropped);
         Ok(Sent {
             handled: after.handled - before.handled,
-            dropped: self.installed.dropped(&self.lane)? - dropped_before,
+            dropped: dropped - dropped_before,
             cpu_ns: after.cpu_ns - before.cpu_ns,
             sent_ns,
         })

@@ -40,19 +40,19 @@ fn attach(lane: &Lane, ebpf: &mut Ebpf, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What everything is measured from.
-pub(super) struct Bare {
+/// A program that does nothing but drop, from which everything is measured; or parse and drop.
+pub(super) struct Plain {
     _ebpf: Ebpf,
 }
 
-impl Bare {
-    pub(super) fn install(lane: &Lane) -> Result<Self> {
-        let ebpf = attach_own(lane, "bench_bare")?;
+impl Plain {
+    pub(super) fn install(lane: &Lane, name: &str) -> Result<Self> {
+        let ebpf = attach_own(lane, name)?;
         Ok(Self { _ebpf: ebpf })
     }
 }
 
-impl Installed for Bare {
+impl Installed for Plain {
     /// It doesn't count. What was handled and didn't reach the stack is gone.
     fn dropped(&self, lane: &Lane) -> Result<u64> {
         let handled = lane.host.link_counters(&lane.interface)?.rx_packets;
