@@ -33,6 +33,13 @@ pub(crate) fn write_source(ctx: &XdpContext, family: u32, source: u64) -> bool {
     }
 }
 
+/// Whether an IPv4 frame has this source already.
+#[inline(always)]
+pub(crate) fn is_from(ctx: &XdpContext, source: u64) -> bool {
+    let found: Option<[u8; 4]> = read(ctx, ETHERNET + 12);
+    found.is_some_and(|found| u32::from_be_bytes(found) == source as u32)
+}
+
 /// Puts the checksum into an IPv4 header whose words, without it and the source, add up to `sum`.
 #[inline(always)]
 pub(crate) fn write_checksum(ctx: &XdpContext, sum: u32, source: u64) -> bool {
