@@ -18,6 +18,10 @@ pub(crate) static FLOOD: Array<Flood> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(16, 0);
 
+/// As [`PROGRAMS`], for programs that aren't `xdp.frags`.
+#[map]
+pub(crate) static PLAIN_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(16, 0);
+
 /// Key: verdict. Value: the references' packets and bytes. Writer: references. Per CPU.
 #[map]
 pub(crate) static COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(VERDICTS, 0);

@@ -8,6 +8,7 @@ mod abi;
 mod cases;
 mod figures;
 mod fill;
+mod filter;
 pub mod live;
 mod measure;
 mod plan;

@@ -57,6 +57,8 @@ pub struct Row {
     pub lpm: Option<Figure>,
     /// Hashes and LRU hash; nothing where they can't do it.
     pub hash: Option<Figure>,
+    /// xdp-filter; nothing where it can't do it or isn't installed.
+    pub xdp_filter: Option<Figure>,
     /// Packets per second of the program on all threads by those of one thread, from the same
     /// rounds; only where there are several threads.
     pub speed_up: Option<Figure>,
@@ -75,6 +77,7 @@ impl Row {
             throttle: of(Program::Throttle),
             lpm: of(Program::Lpm),
             hash: of(Program::Hash),
+            xdp_filter: of(Program::XdpFilter),
             speed_up: measured.speed_up,
         }
     }
@@ -86,6 +89,7 @@ impl Row {
             Program::Throttle => self.throttle,
             Program::Lpm => self.lpm,
             Program::Hash => self.hash,
+            Program::XdpFilter => self.xdp_filter,
         }
     }
 }
@@ -134,9 +138,9 @@ impl Report {
         writeln!(
             f,
             "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
-             parse | driver + bare drop |"
+             xdp-filter | parse | driver + bare drop |"
         )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
@@ -216,7 +220,14 @@ impl fmt::Display for Row {
             family.name().trim_start_matches("ip"),
             short(listed),
         )?;
-        for figure in [self.throttle, self.lpm, self.hash, self.parse, self.bare] {
+        for figure in [
+            self.throttle,
+            self.lpm,
+            self.hash,
+            self.xdp_filter,
+            self.parse,
+            self.bare,
+        ] {
             match figure {
                 // Adding 0 makes -0 a 0.
                 Some(figure) => write!(
@@ -262,11 +273,12 @@ mod tests {
             throttle: Figure::of(&[100.0, 90.0, 130.0]),
             lpm: Figure::of(&[1500.0]),
             hash: None,
+            xdp_filter: None,
             speed_up: None,
         };
         assert_eq!(
             row.to_string(),
-            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | 0 ± 0 | 30 ± 0 |"
+            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | – | 0 ± 0 | 30 ± 0 |"
         );
     }
 

@@ -92,7 +92,7 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
         let against = match reference {
             Program::Lpm => "lpm_lru",
             Program::Hash => "hash_lru",
-            Program::Bare | Program::Parse | Program::Throttle => "itself",
+            Program::Bare | Program::Parse | Program::Throttle | Program::XdpFilter => "itself",
         };
         at_most(
             format!("{name}_{}_against_{against}", family.name()),
@@ -202,6 +202,7 @@ mod tests {
             throttle,
             lpm,
             hash,
+            xdp_filter: None,
             speed_up: None,
         }
     }

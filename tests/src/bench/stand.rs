@@ -10,6 +10,7 @@ use xdp_common::abi::map;
 use super::abi::{Aim, Count, Rules};
 use super::cases::{Case, Family};
 use super::fill;
+use super::filter::Filter;
 use super::plan::Size;
 use crate::kernel::{Kernel, Sizes};
 use crate::oracle;
@@ -38,21 +39,28 @@ pub(super) enum Program {
     Lpm,
     /// The same job on hashes and an LRU hash; knows whole addresses only.
     Hash,
+    /// xdp-filter of xdp-tools, where it is installed; denies addresses and does nothing more.
+    XdpFilter,
 }
 
 impl Program {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Bare,
         Self::Parse,
         Self::Throttle,
         Self::Lpm,
         Self::Hash,
+        Self::XdpFilter,
     ];
 
     /// Whether the program can do the job at all.
-    pub(super) fn can(self, case: Case) -> bool {
-        !(self == Self::Hash && case == Case::BlockedPrefix)
+    fn can(self, case: Case) -> bool {
+        match self {
+            Self::Hash => case != Case::BlockedPrefix,
+            Self::XdpFilter => case == Case::BlockedHost,
+            Self::Bare | Self::Parse | Self::Throttle | Self::Lpm => true,
+        }
     }
 
     /// Whether it keeps lists and sources.
@@ -67,6 +75,7 @@ impl Program {
             Self::Throttle => map::PROGRAM,
             Self::Lpm => "bench_lpm",
             Self::Hash => "bench_hash",
+            Self::XdpFilter => "xdp-filter",
         }
     }
 }
@@ -78,12 +87,15 @@ pub(super) const fn allowed(listed: u32) -> u32 {
 
 const BAN_SLOTS: u32 = 1 << 18;
 
+const DRIVERS: [&str; 2] = ["bench_driver", "bench_driver_plain"];
+
 /// Everything loaded.
 pub(super) struct Stand {
     /// Owns the references and the driver.
     ebpf: Ebpf,
-    /// Keeps the programs in place.
-    _programs: ProgramArray<MapData>,
+    /// Keep the programs in place.
+    _programs: [ProgramArray<MapData>; 2],
+    filter: Option<Filter>,
     aim: PerCpuArray<MapData, Aim>,
     counts: PerCpuArray<MapData, Count>,
     rules: Array<MapData, Rules>,
@@ -96,8 +108,19 @@ impl Stand {
         let mut kernel = Kernel::load_with(&sizes_of_program(size))?;
         let mut ebpf = load_references(size)?;
         let mut programs: ProgramArray<MapData> = take(&mut ebpf, "PROGRAMS")?;
+        let mut plain: ProgramArray<MapData> = take(&mut ebpf, "PLAIN_PROGRAMS")?;
+        let mut filter = fill::filter(size)?;
         for program in Program::ALL {
             let fd = match program {
+                Program::XdpFilter => {
+                    if let Some(filter) = &mut filter {
+                        let fd = filter.program()?.fd()?;
+                        plain
+                            .set(program as u32, fd, 0)
+                            .context("giving the driver xdp-filter")?;
+                    }
+                    continue;
+                }
                 Program::Throttle => kernel.program()?.fd()?,
                 Program::Bare | Program::Parse | Program::Lpm | Program::Hash => {
                     xdp(&ebpf, program.name())?.fd()?
@@ -113,15 +136,23 @@ impl Stand {
             aim: take(&mut ebpf, "AIM")?,
             counts: take(&mut ebpf, "COUNTS")?,
             rules: take(&mut ebpf, "RULES")?,
-            _programs: programs,
+            _programs: [programs, plain],
+            filter,
             ebpf,
             kernel,
         })
     }
 
-    /// The program to run.
-    pub(super) fn driver(&self) -> Result<&Xdp> {
-        xdp(&self.ebpf, "bench_driver")
+    /// Whether the program is there and can do the job.
+    pub(super) fn can(&self, program: Program, case: Case) -> bool {
+        program.can(case) && (program != Program::XdpFilter || self.filter.is_some())
+    }
+
+    /// The program to run: a tail call wants both to be `xdp.frags`, or neither.
+    pub(super) fn driver(&self, program: Program) -> Result<&Xdp> {
+        let plain = program == Program::XdpFilter;
+        let name = if plain { DRIVERS[1] } else { DRIVERS[0] };
+        xdp(&self.ebpf, name)
     }
 
     /// Tells the driver of each of these CPUs what to do.
@@ -185,6 +216,10 @@ impl Stand {
             let all = counters.iter().map(|(_, count)| count.packets).sum();
             return Ok((counters.packets(reason), all));
         }
+        if program == Program::XdpFilter {
+            let dropped = self.filter.as_ref().map_or(Ok(0), Filter::dropped)?;
+            return Ok((dropped, dropped));
+        }
         let mut all = 0;
         let mut wanted = 0;
         for index in 0..self.counts.len() {
@@ -229,11 +264,7 @@ fn load_references(size: Size) -> Result<Ebpf> {
     loader.map_max_entries("REF_BANS", BAN_SLOTS);
     let mut ebpf = loader.load(OBJECT).context("loading the bench's maps")?;
     let references = [Program::Bare, Program::Parse, Program::Lpm, Program::Hash];
-    for name in references
-        .map(Program::name)
-        .iter()
-        .chain(&["bench_driver"])
-    {
+    for name in references.map(Program::name).iter().chain(&DRIVERS) {
         let program = ebpf
             .program_mut(name)
             .with_context(|| format!("the bench's object has no program {name}"))?;

@@ -1,10 +1,8 @@
 //! Receivers that are XDP programs, attached in native mode.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
-use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use anyhow::{Context, Result};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use xdp_common::reason::{Action, Reason};
@@ -13,7 +11,8 @@ use xdp_user::datapath::kernel::KernelDatapath;
 use xdp_user::datapath::{Capacity, Datapath};
 use xdp_user::domain::{AttachMode, Prefix};
 
-use super::super::super::stand::{OBJECT, take};
+use super::super::super::filter::Filter;
+use super::super::super::stand::OBJECT;
 use super::super::lane::Lane;
 use super::Installed;
 use crate::kernel::policy;
@@ -24,19 +23,18 @@ pub(super) fn attach_own(lane: &Lane, name: &str) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new()
         .load(OBJECT)
         .context("loading the bench's maps")?;
-    attach(lane, &mut ebpf, name)?;
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the bench's object has no program {name}"))?
+        .try_into()?;
+    program.load().with_context(|| format!("loading {name}"))?;
+    attach(lane, program).with_context(|| format!("attaching {name}"))?;
     Ok(ebpf)
 }
 
-fn attach(lane: &Lane, ebpf: &mut Ebpf, name: &str) -> Result<()> {
-    let program: &mut Xdp = ebpf
-        .program_mut(name)
-        .with_context(|| format!("the object has no program {name}"))?
-        .try_into()?;
-    program.load().with_context(|| format!("loading {name}"))?;
+fn attach(lane: &Lane, program: &mut Xdp) -> Result<()> {
     lane.host
-        .run(|| program.attach(&lane.interface, XdpMode::Driver))?
-        .with_context(|| format!("attaching {name}"))?;
+        .run(|| program.attach(&lane.interface, XdpMode::Driver))??;
     Ok(())
 }
 
@@ -114,79 +112,22 @@ fn rules() -> Rules {
     }
 }
 
-/// xdp-tools' filter, `xdp-filter load --policy allow --features ipv4,ipv6`: its own object, with
-/// room for more addresses than the 10,000 that it has by default.
-pub(super) struct XdpFilter {
-    _ebpf: Ebpf,
-    counts: PerCpuArray<MapData, FilterCount>,
-}
-
-const FILTER_OBJECT: &str = "xdpfilt_alw_ip.o";
-const FILTER_PROGRAM: &str = "xdpfilt_alw_ip";
-/// `MAP_FLAG_SRC` (xdp-filter/common_kern_user.h): the address is denied as a source.
-const FILTER_SOURCE: u64 = 1;
-/// `enum xdp_action`.
-const DROP: u32 = 1;
-
-/// `struct datarec` (xdp-tools, headers/xdp/xdp_stats_kern_user.h).
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FilterCount {
-    packets: u64,
-    bytes: u64,
-}
-
-// SAFETY: `repr(C)`, words only, no padding.
-unsafe impl aya::Pod for FilterCount {}
+/// xdp-filter, attached without the dispatcher that its own tool puts before it.
+pub(super) struct XdpFilter(Filter);
 
 impl XdpFilter {
     pub(super) fn install(lane: &Lane, listed: &[Ipv4Addr]) -> Result<Self> {
-        let path = filter_object().with_context(|| {
-            format!("{FILTER_OBJECT} is not installed (Debian's package: xdp-tools)")
-        })?;
-        let object = std::fs::read(&path)?;
-        let entries = u32::try_from(listed.len())?;
-        // Its maps are pinned by name; here in the lane's own file system, gone with it.
-        let mut ebpf = lane
-            .host
-            .run(|| {
-                EbpfLoader::new()
-                    .default_map_pin_directory("/sys/fs/bpf")
-                    .map_max_entries("filter_ipv4", entries)
-                    .load(&object)
-            })?
-            .with_context(|| format!("loading {}", path.display()))?;
-        let mut filter: PerCpuHashMap<MapData, [u8; 4], u64> = take(&mut ebpf, "filter_ipv4")?;
-        let cpus = aya::util::nr_cpus().map_err(|(file, error)| {
-            anyhow::anyhow!("asking for the number of CPUs in {file}: {error}")
-        })?;
+        let mut filter = Filter::load(&lane.host, u32::try_from(listed.len())?)?;
         for address in listed {
-            let flags = PerCpuValues::try_from(vec![FILTER_SOURCE; cpus])?;
-            filter.insert(address.octets(), flags, 0)?;
+            filter.deny_v4(*address)?;
         }
-        let counts: PerCpuArray<MapData, FilterCount> = take(&mut ebpf, "xdp_stats_map")?;
-        ensure!(counts.len() > DROP, "xdp-filter counts otherwise");
-        attach(lane, &mut ebpf, FILTER_PROGRAM)?;
-        Ok(Self {
-            _ebpf: ebpf,
-            counts,
-        })
+        attach(lane, filter.program()?).context("attaching xdp-filter")?;
+        Ok(Self(filter))
     }
 }
 
 impl Installed for XdpFilter {
     fn dropped(&self, _lane: &Lane) -> Result<u64> {
-        let per_cpu = self.counts.get(&DROP, 0)?;
-        Ok(per_cpu.iter().map(|count| count.packets).sum())
+        self.0.dropped()
     }
-}
-
-/// Distributions put it into `bpf` below one of the library directories.
-fn filter_object() -> Option<PathBuf> {
-    let below = std::fs::read_dir("/usr/lib").into_iter().flatten();
-    ["/usr/lib".into(), "/usr/lib64".into()]
-        .into_iter()
-        .chain(below.flatten().map(|entry| entry.path()))
-        .map(|directory| directory.join("bpf").join(FILTER_OBJECT))
-        .find(|path| path.is_file())
 }
