@@ -3,6 +3,7 @@
 
 use xdp_tests::bench::Length;
 use xdp_tests::bench::live::{Receiver, Sources, run};
+use xdp_tests::netns::privilege::REQUIRE_VARIABLE;
 use xdp_tests::require_kernel;
 
 /// What every machine has; the others are peers that somebody has to install.
@@ -15,7 +16,11 @@ fn every_receiver_drops_the_flood() {
     let report = run(Length::Smoke, &mut |_| ()).unwrap();
     for missing in &report.missing {
         eprintln!("skipped {:?}: {}", missing.receiver, missing.why);
-        let receiver = missing.receiver.expect("nothing could be measured");
+        let Some(receiver) = missing.receiver else {
+            let required = std::env::var(REQUIRE_VARIABLE).is_ok_and(|value| value == "1");
+            assert!(!required, "nothing was measured: {}", missing.why);
+            return;
+        };
         assert!(!OWN.contains(&receiver), "{receiver:?}: {}", missing.why);
     }
     for receiver in Receiver::ALL {

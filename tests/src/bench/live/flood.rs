@@ -8,8 +8,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::super::abi::{Aim, Flood as Target};
 use super::super::stand::{OBJECT, take};
-use super::lane::Lane;
-use crate::kernel::pin_to_cpu;
+use crate::kernel::{LOOPBACK, pin_to_cpu};
 use crate::netns::Namespace;
 use crate::packet::Packet;
 
@@ -62,13 +61,19 @@ impl Flood {
         &self.namespace
     }
 
-    /// Sends so many packets as fast as they go, and says how long that took, in nanoseconds.
-    pub(super) fn send(&mut self, lane: &Lane, aim: Aim, packets: u32) -> Result<f64> {
+    /// Fails where the kernel has no live frames: sends one to `lo`, which takes none.
+    pub(super) fn probe(&mut self, aim: Aim) -> Result<()> {
+        self.send(LOOPBACK, aim, 1).map(drop)
+    }
+
+    /// Sends so many packets out of an interface, as fast as they go, and says how long that took,
+    /// in nanoseconds.
+    pub(super) fn send(&mut self, interface: u32, aim: Aim, packets: u32) -> Result<f64> {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
         self.aim
             .set(0, PerCpuValues::try_from(vec![aim; cpus])?, 0)?;
         let target = Target {
-            interface: lane.sender_end,
+            interface,
             sum: self.sum,
         };
         self.target.set(0, target, 0)?;

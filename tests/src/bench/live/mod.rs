@@ -134,7 +134,8 @@ pub fn run(length: Length, progress: &mut dyn FnMut(&str)) -> Result<LiveReport>
 /// The sender on one CPU, and another CPU for the receivers.
 fn sender() -> Result<(Flood, usize)> {
     let cpus = cpus(2)?;
-    let flood = Flood::new(Namespace::new("sender")?, cpus[0])?;
+    let mut flood = Flood::new(Namespace::new("sender")?, cpus[0])?;
+    flood.probe(Sources::One.aim(1, 0))?;
     Ok((flood, cpus[1]))
 }
 

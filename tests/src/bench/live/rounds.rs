@@ -124,7 +124,7 @@ impl Stand {
 
     fn send(&mut self, flood: &mut Flood, aim: Aim, packets: u32) -> Result<Sent> {
         let before = self.lane.reading()?;
-        let sent_ns = flood.send(&self.lane, aim, packets)?;
+        let sent_ns = flood.send(self.lane.sender_end, aim, packets)?;
         let after = self.lane.reading()?;
         let dropped = self.installed.dropped(&self.lane)?;
         let dropped_before = std::mem::replace(&mut self.dropped, dropped);
