@@ -27,9 +27,10 @@
 //! longer ones it is a seeded hash, and two of them share a tag with a probability of 2^-64.
 //!
 //! **Concurrency.** State moves by atomic operations. Adding a source claims the bucket by
-//! compare-and-swap on the head, whose version is odd meanwhile; a packet that loses the race looks
-//! again, at most [`TRIES`] times, and then passes, counted as untracked. Known sources don't look
-//! at the version. A packet that found its source in the nanoseconds before that was displaced is
+//! compare-and-swap on the head, whose version is odd until the source's first packet has been
+//! judged ([`Found::publish`]): it isn't found before, so its words need no atomic operations yet. A
+//! packet that finds the bucket claimed looks again, at most [`TRIES`] times, and then passes,
+//! counted as untracked. Known sources don't look at the version. A packet that found its source in the nanoseconds before that was displaced is
 //! charged to the successor: one packet for each CPU, to the strict side. A reader copies a bucket
 //! and takes it when the version is even and the same before and after.
 
@@ -62,8 +63,10 @@ pub mod head {
     pub const BAN_BITS: u32 = 42;
     /// All bits of the filter of bans.
     pub const BAN_MASK: u64 = ((1 << BAN_BITS) - 1) << BANS;
-    /// Lowest bit of the version, which is odd while a source is added.
+    /// Lowest bit of the version, a byte that is odd while a source is added.
     pub const VERSION: u64 = 1 << 56;
+    /// Place of that byte in the word (little-endian).
+    pub const VERSION_BYTE: usize = 7;
     /// The bits of all ways, beginning with bit 0.
     pub const ALL_WAYS: u64 = (1 << super::WAYS) - 1;
 }
@@ -106,6 +109,8 @@ pub trait SourceLine: Copy {
     type Word: Word;
     /// A word by its number, a constant below 8.
     fn word(self, index: usize) -> Self::Word;
+    /// Stores the version of a head, a byte of its first word.
+    fn store_version(self, version: u8);
     /// A word by its number, taken modulo 8, where that isn't a constant.
     #[inline(always)]
     fn word_at(self, index: usize) -> Self::Word {
@@ -236,6 +241,8 @@ pub struct Found<L> {
     cold: u32,
     way: u32,
     tag: u64,
+    /// Its bucket is claimed and nobody else finds it until it is published.
+    is_new: bool,
 }
 
 /// Whether the source may be banned: false for nearly all that aren't.
@@ -277,10 +284,16 @@ pub fn find<M: SourceMemory>(memory: &M, place: &Place) -> Option<Found<M::Line>
     found(memory, head, place, way)
 }
 
-/// The source in a way of its bucket that [`Found::way`] told.
+/// The source in a way of its bucket, as [`Found::way`] and [`Found::is_new`] told.
 #[inline(always)]
-pub fn at<M: SourceMemory>(memory: &M, place: &Place, way: u32) -> Option<Found<M::Line>> {
-    found(memory, memory.line(place.first_line)?, place, way)
+pub fn at<M: SourceMemory>(
+    memory: &M,
+    place: &Place,
+    way: u32,
+    is_new: bool,
+) -> Option<Found<M::Line>> {
+    let known = found(memory, memory.line(place.first_line)?, place, way)?;
+    Some(Found { is_new, ..known })
 }
 
 #[inline(always)]
@@ -296,13 +309,19 @@ fn found<M: SourceMemory>(
         cold: place.first_cold.wrapping_add(way),
         way,
         tag: place.tag,
+        is_new: false,
     })
 }
 
-/// The source, added with `now` as its first packet's time if it is new. Nothing when others kept
-/// changing its bucket.
+/// The source with a packet of `bytes` counted at `now`; added if it is new, and then to be published.
+/// Nothing when others kept changing its bucket.
 #[inline(always)]
-pub fn find_or_add<M: SourceMemory>(memory: &M, place: &Place, now: u64) -> Option<Found<M::Line>> {
+pub fn find_or_add<M: SourceMemory>(
+    memory: &M,
+    place: &Place,
+    now: u64,
+    bytes: u64,
+) -> Option<Found<M::Line>> {
     let head = memory.line(place.first_line)?;
     for _ in 0..TRIES {
         let before = head.word(0).load();
@@ -312,7 +331,11 @@ pub fn find_or_add<M: SourceMemory>(memory: &M, place: &Place, now: u64) -> Opti
                 if before & bit == 0 {
                     head.word(0).or(bit);
                 }
-                return found(memory, head, place, memory.forget(way));
+                let known = found(memory, head, place, memory.forget(way))?;
+                known.hot(hot::PACKETS).add(1);
+                known.hot(hot::BYTES).add(bytes);
+                known.hot(hot::LAST_SEEN).store(now);
+                return Some(known);
             }
             Err(empty) => empty,
         };
@@ -324,7 +347,8 @@ pub fn find_or_add<M: SourceMemory>(memory: &M, place: &Place, now: u64) -> Opti
         if head.word(0).compare_exchange(before, claimed).is_err() {
             continue;
         }
-        return add(memory, head, place, memory.forget(way), now);
+        let added = found(memory, head, place, memory.forget(way))?;
+        return Some(added.begin(place.low, now, bytes));
     }
     None
 }
@@ -377,39 +401,42 @@ pub fn touch<M: SourceMemory>(memory: &M, place: &Place) {
     }
 }
 
-/// Puts a new source into a way of a bucket that is claimed, and releases it.
-#[inline(always)]
-fn add<M: SourceMemory>(
-    memory: &M,
-    head: M::Line,
-    place: &Place,
-    way: u32,
-    now: u64,
-) -> Option<Found<M::Line>> {
-    let added = found(memory, head, place, way);
-    if let Some(added) = &added {
-        let tag = head.word_at(way as usize + 1);
-        // Nobody finds the way while it is neither the old source's nor the new one's.
-        tag.store(0);
-        for word in [
-            hot::TAT_PACKETS,
-            hot::TAT_BYTES,
-            hot::TAT_TCP_NEW,
-            hot::PACKETS,
-            hot::BYTES,
-        ] {
-            added.hot.word(word).store(0);
-        }
-        added.hot.word(hot::FIRST_SEEN).store(now);
-        added.hot.word(hot::LAST_SEEN).store(now);
-        added.hot.word(hot::LOW).store(place.low);
-        tag.store(place.tag);
-    }
-    head.word(0).add(head::VERSION);
-    added
-}
-
 impl<L: SourceLine> Found<L> {
+    /// Begins a new source in a way of a claimed bucket, with its first packet counted.
+    #[inline(always)]
+    fn begin(self, low: u64, now: u64, bytes: u64) -> Self {
+        // Nobody finds the way while it is neither the old source's nor the new one's.
+        self.head.word_at(self.way as usize + 1).store(0);
+        for word in [hot::TAT_PACKETS, hot::TAT_BYTES, hot::TAT_TCP_NEW] {
+            self.hot(word).store(0);
+        }
+        self.hot(hot::PACKETS).store(1);
+        self.hot(hot::BYTES).store(bytes);
+        self.hot(hot::FIRST_SEEN).store(now);
+        self.hot(hot::LAST_SEEN).store(now);
+        self.hot(hot::LOW).store(low);
+        Self {
+            is_new: true,
+            ..self
+        }
+    }
+
+    /// Whether it was added just now and is still to be published.
+    #[inline(always)]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Lets everybody find a new source, and releases its bucket. The version is a byte of its own:
+    /// what others do to the head's other bits meanwhile is not lost.
+    #[inline(always)]
+    pub fn publish(&self) {
+        self.head.word_at(self.way as usize + 1).store(self.tag);
+        let version = (self.head.word(0).load() >> 56).wrapping_add(1);
+        #[allow(clippy::cast_possible_truncation, reason = "eight bits")]
+        self.head.store_version(version as u8);
+    }
+
     /// Which of its bucket's ways it has.
     #[inline(always)]
     pub fn way(&self) -> u32 {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, hits};
-use xdp_common::lists::{Levels, Line as _, Table, group, halves, head, lookup, v4, v6};
+use xdp_common::lists::{Found, Levels, Table, group, halves, lookup, v4, v6};
 use xdp_common::packet::Address;
 
 use crate::map_pointer::{Listed, forget, modify, store};
@@ -44,19 +44,13 @@ struct ByLevel(u32);
 
 impl Levels for ByLevel {
     #[inline(always)]
-    fn levels(&self) -> u32 {
-        let head = InForce::of(self.0, 0).and_then(|table| table.line(0));
-        head.map_or(0, |line| line.word(head::LEVELS) as u32)
+    fn v4(&self, level: u32, address: u32, now: u64) -> Found {
+        Found::from_bits(list_v4(level.into(), address.into(), now))
     }
 
     #[inline(always)]
-    fn v4(&self, level: u32, address: u32, now: u64) -> u8 {
-        list_v4(level.into(), address.into(), now) as u8
-    }
-
-    #[inline(always)]
-    fn v6_upper(&self, number: u32, high: u64, now: u64) -> u8 {
-        list_v6_upper(number.into(), high, now) as u8
+    fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
+        Found::from_bits(list_v6_upper(number.into(), high, now))
     }
 
     #[inline(always)]
@@ -85,7 +79,7 @@ pub(crate) fn listed(source: &Address, now: impl FnOnce() -> u64) -> u8 {
 extern "C" fn list_v4(level: u64, address: u64, now: u64) -> u64 {
     let table = InForce::of(IPV4, now);
     table.map_or(0, |table| {
-        v4::find(&table, level as u32, address as u32, now).into()
+        v4::find(&table, level as u32, address as u32, now).to_bits()
     })
 }
 
@@ -94,7 +88,7 @@ extern "C" fn list_v4(level: u64, address: u64, now: u64) -> u64 {
 extern "C" fn list_v6_upper(number: u64, high: u64, now: u64) -> u64 {
     let table = InForce::of(IPV6, now);
     table.map_or(0, |table| {
-        v6::find_upper(&table, number as u32, high, now).into()
+        v6::find_upper(&table, number as u32, high, now).to_bits()
     })
 }
 

@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 
 use xdp_common::abi::{Ban, Counter, ListLine, SourceLine};
 use xdp_common::lists::{LINE_WORDS, Line};
+use xdp_common::sources::head::VERSION_BYTE;
 use xdp_common::verdict::{BanState, Word};
 
 /// One aligned 64-bit word of a map value.
@@ -131,10 +132,14 @@ impl Listed {
 impl Line for Listed {
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
-        let index = within(index, LINE_WORDS);
-        // SAFETY: one of the line's 8 words by the line above; one aligned load. The controller
-        // may be writing it: the load sees the word before or after that.
+        // SAFETY: callers name words by constants below 8, the verifier checks it; one aligned load.
+        // The controller may be writing it: the load sees the word before or after that.
         unsafe { self.pointer.cast::<u64>().add(index).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn word_at(&self, index: usize) -> u64 {
+        self.word(within(index, LINE_WORDS))
     }
 }
 
@@ -157,6 +162,17 @@ impl xdp_common::sources::SourceLine for Slot<'static, SourceLine> {
     fn word(self, index: usize) -> Self::Word {
         // SAFETY: callers name words by constants below 8; the verifier checks it.
         MapWord::new(unsafe { self.pointer.cast::<u64>().add(index) })
+    }
+
+    #[inline(always)]
+    fn store_version(self, version: u8) {
+        // SAFETY: a byte of the line's first word; one store of one byte.
+        unsafe {
+            self.pointer
+                .cast::<u8>()
+                .add(VERSION_BYTE)
+                .write_volatile(version)
+        };
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use xdp_common::abi::SourceLine;
 use xdp_common::sources::{Found, Place, SourceMemory, at, cold, find_or_add, hot};
-use xdp_common::verdict::{Offences, SourceState};
+use xdp_common::verdict::{Offences, SourceState, Word};
 
 use crate::map_pointer::{MapWord, Slot, forget};
 use crate::maps::SOURCES;
@@ -26,12 +26,17 @@ impl SourceMemory for Sources {
     }
 }
 
-/// The source, added if it is new. Nothing when others kept changing its bucket.
+/// The source with a packet counted, added if it is new. Nothing when others kept changing its
+/// bucket.
 #[inline(always)]
-pub(crate) fn known(sources: &Sources, place: &Place, now: u64) -> Option<Known> {
-    let way = source_way(place.first_line.into(), place.tag, place.low, now).checked_sub(1)?;
-    at(sources, place, way as u32).map(Known)
+pub(crate) fn known(sources: &Sources, place: &Place, now: u64, bytes: u64) -> Option<Known> {
+    let told = source_way(place.first_line.into(), place.tag, place.low, now, bytes);
+    let way = (told & !IS_NEW).checked_sub(1)?;
+    at(sources, place, way as u32, told & IS_NEW != 0).map(Known)
 }
+
+/// Beside a way's number: its source was added just now.
+const IS_NEW: u64 = 1 << 8;
 
 /// A source's way and one, or 0.
 ///
@@ -39,66 +44,110 @@ pub(crate) fn known(sources: &Sources, place: &Place, now: u64) -> Option<Known>
 /// paths, more than a million instructions together. A global function is verified once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn source_way(first_line: u64, tag: u64, low: u64, now: u64) -> u64 {
+extern "C" fn source_way(first_line: u64, tag: u64, low: u64, now: u64, bytes: u64) -> u64 {
     let place = Place {
         first_line: first_line as u32,
         first_cold: 0,
         tag,
         low,
     };
-    let found = find_or_add(&Sources(now), &place, now);
-    found.map_or(0, |found| u64::from(found.way()) + 1)
+    find_or_add(&Sources(now), &place, now, bytes).map_or(0, |found| {
+        let is_new = if found.is_new() { IS_NEW } else { 0 };
+        (u64::from(found.way()) + 1) | is_new
+    })
 }
 
 /// A source that the table has.
-pub(crate) struct Known(pub(crate) Found<Line>);
+pub(crate) struct Known(Found<Line>);
+
+/// A word of a source: as long as nobody else finds it, without atomic operations.
+#[derive(Clone, Copy)]
+pub(crate) struct SourceWord {
+    word: MapWord<'static>,
+    is_own: bool,
+}
+
+impl Word for SourceWord {
+    #[inline(always)]
+    fn load(self) -> u64 {
+        self.word.load()
+    }
+
+    #[inline(always)]
+    fn store(self, value: u64) {
+        self.word.store(value);
+    }
+
+    #[inline(always)]
+    fn add(self, n: u64) {
+        self.word.add(n);
+    }
+
+    #[inline(always)]
+    fn or(self, bits: u64) {
+        self.word.or(bits);
+    }
+
+    #[inline(always)]
+    fn compare_exchange(self, current: u64, new: u64) -> Result<(), u64> {
+        if self.is_own {
+            self.word.store(new);
+            Ok(())
+        } else {
+            self.word.compare_exchange(current, new)
+        }
+    }
+}
+
+impl Known {
+    #[inline(always)]
+    fn hot(&self, word: usize) -> SourceWord {
+        SourceWord {
+            word: self.0.hot(word),
+            is_own: self.0.is_new(),
+        }
+    }
+}
 
 impl SourceState for Known {
-    type Word = MapWord<'static>;
+    type Word = SourceWord;
 
     #[inline(always)]
-    fn tat_packets(&self) -> Self::Word {
-        self.0.hot(hot::TAT_PACKETS)
+    fn tat_packets(&self) -> SourceWord {
+        self.hot(hot::TAT_PACKETS)
     }
 
     #[inline(always)]
-    fn tat_bytes(&self) -> Self::Word {
-        self.0.hot(hot::TAT_BYTES)
+    fn tat_bytes(&self) -> SourceWord {
+        self.hot(hot::TAT_BYTES)
     }
 
     #[inline(always)]
-    fn tat_tcp_new(&self) -> Self::Word {
-        self.0.hot(hot::TAT_TCP_NEW)
+    fn tat_tcp_new(&self) -> SourceWord {
+        self.hot(hot::TAT_TCP_NEW)
     }
 
     #[inline(always)]
-    fn packets(&self) -> Self::Word {
-        self.0.hot(hot::PACKETS)
-    }
-
-    #[inline(always)]
-    fn bytes(&self) -> Self::Word {
-        self.0.hot(hot::BYTES)
-    }
-
-    #[inline(always)]
-    fn last_seen_ns(&self) -> Self::Word {
-        self.0.hot(hot::LAST_SEEN)
-    }
-
-    #[inline(always)]
-    fn offences(&self) -> Option<Offences<Self::Word>> {
+    fn offences(&self) -> Option<Offences<SourceWord>> {
         use xdp_common::sources::SourceLine as _;
         let line = self.0.cold(&Sources(0))?;
+        let shared = |word| SourceWord {
+            word: line.word(word),
+            is_own: false,
+        };
         Some(Offences {
-            strikes: line.word(cold::STRIKES),
-            dropped_packets: line.word(cold::DROPPED_PACKETS),
-            dropped_bytes: line.word(cold::DROPPED_BYTES),
+            strikes: shared(cold::STRIKES),
+            dropped_packets: shared(cold::DROPPED_PACKETS),
+            dropped_bytes: shared(cold::DROPPED_BYTES),
         })
     }
 
     #[inline(always)]
-    fn behaved(&self, now: u64) {
-        self.0.behaved(now);
+    fn judged(&self, now: u64, within: bool) {
+        if self.0.is_new() {
+            self.0.publish();
+        } else if within {
+            self.0.behaved(now);
+        }
     }
 }

@@ -92,8 +92,8 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn source(&self, place: &Place, now: u64) -> Option<Known> {
-        sources::known(&self.sources(), place, now)
+    fn source(&self, place: &Place, now: u64, bytes: u64) -> Option<Known> {
+        sources::known(&self.sources(), place, now, bytes)
     }
 
     #[inline(always)]

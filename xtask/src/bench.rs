@@ -12,8 +12,10 @@ use crate::{
 
 /// Measure what a packet costs in the kernel, against references in the same run.
 ///
-/// Prints a table and a scorecard. Nothing is attached and no traffic is sent. Needs root: uses
-/// sudo otherwise. docs/performance.md explains the method.
+/// Prints tables and a scorecard: first of the program alone, where nothing is attached and no
+/// traffic is sent; then live, on veth pairs between network namespaces that the bench makes and
+/// that are gone with it, beside xdp-filter, nftables and iptables. Needs root: uses sudo
+/// otherwise. docs/performance.md explains the methods.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Leave out lists and sources of a million, and measure fewer rounds.
@@ -25,10 +27,16 @@ pub(crate) struct Arguments {
     /// Fail when a line of the scorecard is short.
     #[arg(long)]
     strict: bool,
+    /// Measure on veth pairs only.
+    #[arg(long, conflicts_with = "no_live")]
+    only_live: bool,
+    /// Attach nothing, send nothing, and install no peers.
+    #[arg(long)]
+    no_live: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::ensure(Purpose::Build)?;
+    prepare(arguments)?;
     process::run(&mut build())?;
     let program = workspace::target_dir()?.join("release").join("bench");
     let mut command = process::as_root(program)?;
@@ -36,6 +44,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("this needs root: {}", process::display(&command));
     }
     match start(&mut command, arguments)? {}
+}
+
+/// A peer that can't be installed is left out of the table, and named there.
+fn prepare(arguments: &Arguments) -> Result<()> {
+    if arguments.no_live {
+        return setup::ensure(Purpose::Build);
+    }
+    setup::ensure(Purpose::Run)?;
+    if let Err(error) = setup::ensure(Purpose::Bench) {
+        eprintln!("warning: {error:#}\ngoing on with the peers that are here");
+    }
+    Ok(())
 }
 
 fn build() -> Command {
@@ -50,7 +70,12 @@ fn start(command: &mut Command, arguments: &Arguments) -> Result<Infallible> {
     if let Ok(here) = std::env::current_dir() {
         command.current_dir(here);
     }
-    for (flag, wanted) in [("--quick", arguments.quick), ("--strict", arguments.strict)] {
+    for (flag, wanted) in [
+        ("--quick", arguments.quick),
+        ("--strict", arguments.strict),
+        ("--only-live", arguments.only_live),
+        ("--no-live", arguments.no_live),
+    ] {
         if wanted {
             command.arg(flag);
         }

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// Only report what is missing; fail when something is.
     #[arg(long)]
     check: bool,
-    /// What to prepare for; each includes the ones before it.
+    /// What to prepare for; each includes the ones before it, `bench` only `build` and `run`.
     #[arg(
         long = "for",
         value_enum,
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 }
 
 /// What the machine is to be able to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Purpose {
     /// Compile everything: a compiler for BPF and its linker.
     Build,
@@ -47,6 +47,18 @@ pub(crate) enum Purpose {
     Test,
     /// Run the tests on other kernels, in QEMU.
     Kernels,
+    /// Measure beside the peers.
+    Bench,
+}
+
+impl Purpose {
+    /// Whether what `other` needs is needed for this, too.
+    const fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Bench => matches!(other, Self::Build | Self::Run | Self::Bench),
+            Self::Build | Self::Run | Self::Test | Self::Kernels => other as u8 <= self as u8,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -141,6 +153,14 @@ mod tests {
 
     #[test]
     fn purposes_grow_from_build_to_test() {
-        assert!(Purpose::Build < Purpose::Run && Purpose::Run < Purpose::Test);
+        assert!(Purpose::Run.includes(Purpose::Build) && !Purpose::Build.includes(Purpose::Run));
+        assert!(Purpose::Test.includes(Purpose::Run) && !Purpose::Run.includes(Purpose::Test));
+    }
+
+    #[test]
+    fn peers_are_for_the_bench_alone_and_the_bench_needs_no_emulator() {
+        assert!(Purpose::Bench.includes(Purpose::Run));
+        assert!(!Purpose::Bench.includes(Purpose::Kernels));
+        assert!(!Purpose::Kernels.includes(Purpose::Bench));
     }
 }

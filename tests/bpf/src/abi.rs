@@ -66,6 +66,16 @@ pub(crate) fn scattered(number: u64, bits: u32) -> u64 {
     x ^ x >> half
 }
 
+/// Where the sender's frames go, and what their checksum is made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Flood {
+    /// Index of the interface that they leave by.
+    pub(crate) interface: u32,
+    /// Sum of the IPv4 header's 16-bit words, without checksum and source.
+    pub(crate) sum: u32,
+}
+
 /// The references' verdicts; each counts its packets under one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -23,7 +23,7 @@ pub(crate) struct Packet {
 
 /// Puts a source address into an IPv4 or IPv6 frame; of IPv6 the upper half, the lower becomes 1.
 /// The IPv4 header checksum stays as it was: neither the kernel's test run nor a program under
-/// test looks at it.
+/// test looks at it. Where the stack will, [`write_checksum`] comes next.
 #[inline(always)]
 pub(crate) fn write_source(ctx: &XdpContext, family: u32, source: u64) -> bool {
     if family == 4 {
@@ -31,6 +31,24 @@ pub(crate) fn write_source(ctx: &XdpContext, family: u32, source: u64) -> bool {
     } else {
         write(ctx, ETHERNET + 8, source.to_be()) && write(ctx, ETHERNET + 16, 1_u64.to_be())
     }
+}
+
+/// Whether an IPv4 frame has this source already.
+#[inline(always)]
+pub(crate) fn is_from(ctx: &XdpContext, source: u64) -> bool {
+    let found: Option<[u8; 4]> = read(ctx, ETHERNET + 12);
+    found.is_some_and(|found| u32::from_be_bytes(found) == source as u32)
+}
+
+/// Puts the checksum into an IPv4 header whose words, without it and the source, add up to `sum`.
+#[inline(always)]
+pub(crate) fn write_checksum(ctx: &XdpContext, sum: u32, source: u64) -> bool {
+    let source = source as u32;
+    let mut sum = sum + (source >> 16) + (source & 0xffff);
+    // RFC 1071: twice, because the first fold may carry.
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    write(ctx, ETHERNET + 10, (!sum as u16).to_be())
 }
 
 /// Ethernet, IPv4 without options or IPv6, and room for a UDP header.

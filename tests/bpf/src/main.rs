@@ -1,5 +1,6 @@
 //! BPF programs of `cargo xtask bench`: the driver that gives every packet a source of its own and
-//! calls the program under test, and the references that this one is measured against.
+//! calls the program under test, the references that this one is measured against, and the sender
+//! of the live half.
 //!
 //! Nothing here is taken from the real program, so that a change of that one leaves the references
 //! as they are. On any other target than BPF it is an empty program.
@@ -9,6 +10,8 @@
 mod abi;
 #[cfg(target_arch = "bpf")]
 mod driver;
+#[cfg(target_arch = "bpf")]
+mod flood;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]

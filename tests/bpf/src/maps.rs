@@ -4,15 +4,23 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
 
-use crate::abi::{Aim, Count, Known, Listed, Rules, VERDICTS};
+use crate::abi::{Aim, Count, Flood, Known, Listed, Rules, VERDICTS};
 
 /// Key: 0. Value: what this CPU's driver does next. Writer: bench between runs, driver in them.
 #[map]
 pub(crate) static AIM: PerCpuArray<Aim> = PerCpuArray::with_max_entries(1, 0);
 
+/// Key: 0. Value: where the sender's frames go. Writer: bench between runs.
+#[map]
+pub(crate) static FLOOD: Array<Flood> = Array::with_max_entries(1, 0);
+
 /// Key: [`Aim::target`]. Value: the programs under test. Writer: bench, at the start.
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(16, 0);
+
+/// As [`PROGRAMS`], for programs that aren't `xdp.frags`.
+#[map]
+pub(crate) static PLAIN_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(16, 0);
 
 /// Key: verdict. Value: the references' packets and bytes. Writer: references. Per CPU.
 #[map]

@@ -193,7 +193,7 @@ impl Scenario {
 }
 
 /// Never 0, which xorshift doesn't leave.
-fn seed(position: u64, thread: u64) -> u64 {
+pub(super) fn seed(position: u64, thread: u64) -> u64 {
     (position + thread + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
 }
 

@@ -11,9 +11,11 @@ use xdp_common::abi::{Ban, Plain};
 
 use super::abi::{Listed, Rules};
 use super::cases::{Family, Pool, prefix_len};
+use super::filter::Filter;
 use super::plan::Size;
 use super::stand::{allowed, take};
 use crate::kernel::{Kernel, boot_ns};
+use crate::netns::Namespace;
 use xdp_user::api::types::ListKind;
 use xdp_user::datapath::{Datapath as _, NewEntry};
 use xdp_user::domain::Prefix;
@@ -114,6 +116,24 @@ pub(super) fn references(ebpf: &mut Ebpf, size: Size) -> Result<()> {
     let own: ipnet::Ipv4Net = OVERRIDE.parse()?;
     let key = Key::new(own.prefix_len().into(), own.addr().octets());
     Ok(rules.insert(&key, Rules::default(), 0)?)
+}
+
+/// xdp-filter with as many whole addresses as the other lists have entries; nothing where it isn't
+/// installed.
+pub(super) fn filter(size: Size) -> Result<Option<Filter>> {
+    let namespace = Namespace::new("filter")?;
+    let Ok(mut filter) = Filter::load(&namespace, size.listed.max(16)) else {
+        return Ok(None);
+    };
+    for family in Family::ALL {
+        for host in hosts(Pool::BlockedHosts, family, size.listed) {
+            match host.addr() {
+                IpAddr::V4(address) => filter.deny_v4(address)?,
+                IpAddr::V6(address) => filter.deny_v6(address)?,
+            }
+        }
+    }
+    Ok(Some(filter))
 }
 
 fn fill_trie(ebpf: &mut Ebpf, name: &str, family: Family, entries: &[IpNet]) -> Result<()> {

@@ -69,7 +69,7 @@ pub(super) fn scenario(
     bench.stand.limit(scenario.case)?;
     let mut trials = bench.warm_up(slots, effort)?;
     let before = bench.judged()?;
-    let mut run = [0; 2];
+    let mut run = [0; 3];
     for round in 0..effort.rounds {
         // Another one comes first each time.
         for place in 0..trials.len() {
@@ -78,8 +78,7 @@ pub(super) fn scenario(
             let ns = bench.run(trial.program, trial.threads, trial.packets, true)?;
             trial.times.push(ns);
             if trial.program.judges() {
-                let by_references = usize::from(trial.program != Program::Throttle);
-                run[by_references] += u64::from(trial.packets) * trial.threads as u64;
+                run[judge(trial.program)] += u64::from(trial.packets) * trial.threads as u64;
             }
         }
     }
@@ -124,7 +123,7 @@ impl Bench<'_> {
         };
         let mut trials = Vec::new();
         for program in Program::ALL {
-            if !program.can(self.scenario.case) {
+            if !self.stand.can(program, self.scenario.case) {
                 continue;
             }
             if program.judges() {
@@ -158,7 +157,7 @@ impl Bench<'_> {
         let cpus = self.cpus.iter().copied().take(threads);
         let aims: Vec<_> = cpus.zip(aims).collect();
         self.stand.aim_at(&aims, program)?;
-        let driver = self.stand.driver()?;
+        let driver = self.stand.driver(program)?;
         let start = Barrier::new(threads);
         let times = thread::scope(|scope| {
             let threads: Vec<_> = aims
@@ -180,13 +179,23 @@ impl Bench<'_> {
         Ok(times.iter().sum::<f64>() / times.len() as f64)
     }
 
-    /// By the program and by the references: packets judged as they must be, and all.
-    fn judged(&self) -> Result<[(u64, u64); 2]> {
+    /// By whom as [`judge`] numbers them: packets judged as they must be, and all.
+    fn judged(&self) -> Result<[(u64, u64); 3]> {
         let case = self.scenario.case;
         Ok([
             self.stand.judged(Program::Throttle, case)?,
             self.stand.judged(Program::Lpm, case)?,
+            self.stand.judged(Program::XdpFilter, case)?,
         ])
+    }
+}
+
+/// Who counts a program's packets: the real program, the references together, xdp-filter.
+const fn judge(program: Program) -> usize {
+    match program {
+        Program::Throttle => 0,
+        Program::Bare | Program::Parse | Program::Lpm | Program::Hash => 1,
+        Program::XdpFilter => 2,
     }
 }
 
@@ -231,9 +240,11 @@ fn measured(trials: &[Trial], threads: usize) -> Result<Measured> {
     let cost = |program| {
         let figure = match program {
             Program::Bare => Figure::of(gross(program, threads)?),
-            Program::Parse | Program::Throttle | Program::Lpm | Program::Hash => {
-                Figure::of(&net(program, threads)?)
-            }
+            Program::Parse
+            | Program::Throttle
+            | Program::Lpm
+            | Program::Hash
+            | Program::XdpFilter => Figure::of(&net(program, threads)?),
         };
         figure.map(|ns| Cost { program, ns })
     };

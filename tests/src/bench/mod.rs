@@ -1,5 +1,6 @@
 //! What a packet costs: the real program under `BPF_PROG_TEST_RUN`, with many distinct sources,
-//! against references in the same run. docs/performance.md has the method.
+//! against references in the same run; and live on a veth pair, against its peers.
+//! docs/performance.md has the methods.
 
 #[allow(dead_code, reason = "the programs in the kernel use the rest")]
 #[path = "../../bpf/src/abi.rs"]
@@ -7,6 +8,8 @@ mod abi;
 mod cases;
 mod figures;
 mod fill;
+mod filter;
+pub mod live;
 mod measure;
 mod plan;
 mod report;

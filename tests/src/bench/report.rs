@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::cases::Scenario;
 use super::figures::Figure;
+use super::live::LiveReport;
 use super::measure::Measured;
 use super::scorecard::{Line, scorecard};
 use super::stand::Program;
@@ -20,7 +21,9 @@ pub struct Report {
     pub rounds: usize,
     /// A line of the table each.
     pub rows: Vec<Row>,
-    /// The promises.
+    /// What a live interface showed, when it was asked.
+    pub live: Option<LiveReport>,
+    /// The promises of both halves.
     pub scorecard: Vec<Line>,
 }
 
@@ -54,6 +57,8 @@ pub struct Row {
     pub lpm: Option<Figure>,
     /// Hashes and LRU hash; nothing where they can't do it.
     pub hash: Option<Figure>,
+    /// xdp-filter; nothing where it can't do it or isn't installed.
+    pub xdp_filter: Option<Figure>,
     /// Packets per second of the program on all threads by those of one thread, from the same
     /// rounds; only where there are several threads.
     pub speed_up: Option<Figure>,
@@ -72,6 +77,7 @@ impl Row {
             throttle: of(Program::Throttle),
             lpm: of(Program::Lpm),
             hash: of(Program::Hash),
+            xdp_filter: of(Program::XdpFilter),
             speed_up: measured.speed_up,
         }
     }
@@ -83,6 +89,7 @@ impl Row {
             Program::Throttle => self.throttle,
             Program::Lpm => self.lpm,
             Program::Hash => self.hash,
+            Program::XdpFilter => self.xdp_filter,
         }
     }
 }
@@ -94,7 +101,50 @@ impl Report {
             rounds,
             scorecard: scorecard(&rows),
             rows,
+            live: None,
         })
+    }
+
+    /// Of the live half alone.
+    ///
+    /// # Errors
+    /// When the machine doesn't say what it is.
+    pub fn only(live: LiveReport) -> Result<Self> {
+        let empty = Self {
+            machine: Machine::this()?,
+            rounds: 0,
+            rows: Vec::new(),
+            live: None,
+            scorecard: Vec::new(),
+        };
+        Ok(empty.and(live))
+    }
+
+    /// With the live half, too.
+    #[must_use]
+    pub fn and(mut self, live: LiveReport) -> Self {
+        self.scorecard.extend(live.scorecard.iter().cloned());
+        self.live = Some(live);
+        self
+    }
+
+    fn fmt_rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Nanoseconds of CPU time per packet, median of {} interleaved rounds ± half the \
+             distance of the quartiles.\n",
+            self.rounds
+        )?;
+        writeln!(
+            f,
+            "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
+             xdp-filter | parse | driver + bare drop |"
+        )?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        for row in &self.rows {
+            writeln!(f, "{row}")?;
+        }
+        writeln!(f)
     }
 
     /// Was every promise kept?
@@ -134,21 +184,16 @@ impl fmt::Display for Report {
         let kind = if *is_virtual { "virtual" } else { "physical" };
         writeln!(
             f,
-            "{cpus} CPUs ({cpu}) of a {kind} machine, Linux {kernel}. Nanoseconds of CPU time per \
-             packet, median of {} interleaved rounds ± half the distance of the quartiles.\n",
-            self.rounds
+            "{cpus} CPUs ({cpu}) of a {kind} machine, Linux {kernel}.\n"
         )?;
-        writeln!(
-            f,
-            "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
-             parse | driver + bare drop |"
-        )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
-        for row in &self.rows {
-            writeln!(f, "{row}")?;
+        if !self.rows.is_empty() {
+            self.fmt_rows(f)?;
+        }
+        if let Some(live) = &self.live {
+            writeln!(f, "{live}")?;
         }
         for line in &self.scorecard {
-            write!(f, "\n{line}")?;
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }
@@ -175,7 +220,14 @@ impl fmt::Display for Row {
             family.name().trim_start_matches("ip"),
             short(listed),
         )?;
-        for figure in [self.throttle, self.lpm, self.hash, self.parse, self.bare] {
+        for figure in [
+            self.throttle,
+            self.lpm,
+            self.hash,
+            self.xdp_filter,
+            self.parse,
+            self.bare,
+        ] {
             match figure {
                 // Adding 0 makes -0 a 0.
                 Some(figure) => write!(
@@ -221,11 +273,12 @@ mod tests {
             throttle: Figure::of(&[100.0, 90.0, 130.0]),
             lpm: Figure::of(&[1500.0]),
             hash: None,
+            xdp_filter: None,
             speed_up: None,
         };
         assert_eq!(
             row.to_string(),
-            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | 0 ± 0 | 30 ± 0 |"
+            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | – | 0 ± 0 | 30 ± 0 |"
         );
     }
 

@@ -92,7 +92,7 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
         let against = match reference {
             Program::Lpm => "lpm_lru",
             Program::Hash => "hash_lru",
-            Program::Bare | Program::Parse | Program::Throttle => "itself",
+            Program::Bare | Program::Parse | Program::Throttle | Program::XdpFilter => "itself",
         };
         at_most(
             format!("{name}_{}_against_{against}", family.name()),
@@ -133,7 +133,7 @@ fn at_most(name: String, measured: Option<f64>, most: f64) -> Line {
     line(ok, name, measured, format!("<={most}x"))
 }
 
-fn at_least(name: String, measured: Option<f64>, least: f64) -> Line {
+pub(super) fn at_least(name: String, measured: Option<f64>, least: f64) -> Line {
     let ok = measured.is_some_and(|value| value >= least);
     line(ok, name, measured, format!(">={least}x"))
 }
@@ -202,6 +202,7 @@ mod tests {
             throttle,
             lpm,
             hash,
+            xdp_filter: None,
             speed_up: None,
         }
     }

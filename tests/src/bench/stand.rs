@@ -5,17 +5,20 @@ use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues, Progra
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use serde::Serialize;
-use xdp_common::abi::map;
+use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy, map};
 
 use super::abi::{Aim, Count, Rules};
 use super::cases::{Case, Family};
 use super::fill;
+use super::filter::Filter;
 use super::plan::Size;
-use crate::kernel::{Kernel, Sizes};
+use crate::kernel::{Kernel, Sizes, policy};
 use crate::oracle;
+use xdp_user::control::clock;
 use xdp_user::datapath::Capacity;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
 
 // SAFETY: `repr(C)`, words only, no padding.
 unsafe impl aya::Pod for Aim {}
@@ -38,21 +41,28 @@ pub(super) enum Program {
     Lpm,
     /// The same job on hashes and an LRU hash; knows whole addresses only.
     Hash,
+    /// xdp-filter of xdp-tools, where it is installed; denies addresses and does nothing more.
+    XdpFilter,
 }
 
 impl Program {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Bare,
         Self::Parse,
         Self::Throttle,
         Self::Lpm,
         Self::Hash,
+        Self::XdpFilter,
     ];
 
     /// Whether the program can do the job at all.
-    pub(super) fn can(self, case: Case) -> bool {
-        !(self == Self::Hash && case == Case::BlockedPrefix)
+    fn can(self, case: Case) -> bool {
+        match self {
+            Self::Hash => case != Case::BlockedPrefix,
+            Self::XdpFilter => case == Case::BlockedHost,
+            Self::Bare | Self::Parse | Self::Throttle | Self::Lpm => true,
+        }
     }
 
     /// Whether it keeps lists and sources.
@@ -67,6 +77,7 @@ impl Program {
             Self::Throttle => map::PROGRAM,
             Self::Lpm => "bench_lpm",
             Self::Hash => "bench_hash",
+            Self::XdpFilter => "xdp-filter",
         }
     }
 }
@@ -78,12 +89,15 @@ pub(super) const fn allowed(listed: u32) -> u32 {
 
 const BAN_SLOTS: u32 = 1 << 18;
 
+const DRIVERS: [&str; 2] = ["bench_driver", "bench_driver_plain"];
+
 /// Everything loaded.
 pub(super) struct Stand {
     /// Owns the references and the driver.
     ebpf: Ebpf,
-    /// Keeps the programs in place.
-    _programs: ProgramArray<MapData>,
+    /// Keep the programs in place.
+    _programs: [ProgramArray<MapData>; 2],
+    filter: Option<Filter>,
     aim: PerCpuArray<MapData, Aim>,
     counts: PerCpuArray<MapData, Count>,
     rules: Array<MapData, Rules>,
@@ -96,8 +110,19 @@ impl Stand {
         let mut kernel = Kernel::load_with(&sizes_of_program(size))?;
         let mut ebpf = load_references(size)?;
         let mut programs: ProgramArray<MapData> = take(&mut ebpf, "PROGRAMS")?;
+        let mut plain: ProgramArray<MapData> = take(&mut ebpf, "PLAIN_PROGRAMS")?;
+        let mut filter = fill::filter(size)?;
         for program in Program::ALL {
             let fd = match program {
+                Program::XdpFilter => {
+                    if let Some(filter) = &mut filter {
+                        let fd = filter.program()?.fd()?;
+                        plain
+                            .set(program as u32, fd, 0)
+                            .context("giving the driver xdp-filter")?;
+                    }
+                    continue;
+                }
                 Program::Throttle => kernel.program()?.fd()?,
                 Program::Bare | Program::Parse | Program::Lpm | Program::Hash => {
                     xdp(&ebpf, program.name())?.fd()?
@@ -113,15 +138,23 @@ impl Stand {
             aim: take(&mut ebpf, "AIM")?,
             counts: take(&mut ebpf, "COUNTS")?,
             rules: take(&mut ebpf, "RULES")?,
-            _programs: programs,
+            _programs: [programs, plain],
+            filter,
             ebpf,
             kernel,
         })
     }
 
-    /// The program to run.
-    pub(super) fn driver(&self) -> Result<&Xdp> {
-        xdp(&self.ebpf, "bench_driver")
+    /// Whether the program is there and can do the job.
+    pub(super) fn can(&self, program: Program, case: Case) -> bool {
+        program.can(case) && (program != Program::XdpFilter || self.filter.is_some())
+    }
+
+    /// The program to run: a tail call wants both to be `xdp.frags`, or neither.
+    pub(super) fn driver(&self, program: Program) -> Result<&Xdp> {
+        let plain = program == Program::XdpFilter;
+        let name = if plain { DRIVERS[1] } else { DRIVERS[0] };
+        xdp(&self.ebpf, name)
     }
 
     /// Tells the driver of each of these CPUs what to do.
@@ -167,6 +200,7 @@ impl Stand {
             ..oracle::Rules::default()
         };
         self.kernel.apply(&rules)?;
+        self.kernel.set_policy(&as_controller(policy(&rules)))?;
         let rules = Rules {
             packet_ns: if over { 1_000_000_000 } else { 1_000 },
             byte_ns_fp: 6_554,
@@ -185,6 +219,10 @@ impl Stand {
             let all = counters.iter().map(|(_, count)| count.packets).sum();
             return Ok((counters.packets(reason), all));
         }
+        if program == Program::XdpFilter {
+            let dropped = self.filter.as_ref().map_or(Ok(0), Filter::dropped)?;
+            return Ok((dropped, dropped));
+        }
         let mut all = 0;
         let mut wanted = 0;
         for index in 0..self.counts.len() {
@@ -196,6 +234,19 @@ impl Stand {
             }
         }
         Ok((wanted, all))
+    }
+}
+
+/// With the clock that the controller would have the program read.
+fn as_controller(policy: Policy) -> Policy {
+    let clock = clock::coarse();
+    if !clock.is_fine_for(&policy.limits, &[]) {
+        return policy;
+    }
+    Policy {
+        flags: policy.flags | FLAG_COARSE_CLOCK,
+        suspended_ns: clock.suspended_ns,
+        ..policy
     }
 }
 
@@ -225,11 +276,7 @@ fn load_references(size: Size) -> Result<Ebpf> {
     loader.map_max_entries("REF_BANS", BAN_SLOTS);
     let mut ebpf = loader.load(OBJECT).context("loading the bench's maps")?;
     let references = [Program::Bare, Program::Parse, Program::Lpm, Program::Hash];
-    for name in references
-        .map(Program::name)
-        .iter()
-        .chain(&["bench_driver"])
-    {
+    for name in references.map(Program::name).iter().chain(&DRIVERS) {
         let program = ebpf
             .program_mut(name)
             .with_context(|| format!("the bench's object has no program {name}"))?;

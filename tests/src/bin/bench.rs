@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use xdp_tests::bench::{Length, Report, run};
+use xdp_tests::bench::{Length, Report, live, run};
 
-/// Measures the program and its references in the running kernel. Nothing is attached. Needs root,
-/// and takes minutes; on a machine that does nothing else, if there is one.
+/// Measures the program and its references in the running kernel, first without an interface, then
+/// on veth pairs between namespaces of its own. Needs root, and takes minutes; on a machine that
+/// does nothing else, if there is one.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct Args {
@@ -22,6 +23,12 @@ struct Args {
     /// Fail when a line of the scorecard is short
     #[arg(long)]
     strict: bool,
+    /// Measure on veth pairs only
+    #[arg(long, conflicts_with = "no_live")]
+    only_live: bool,
+    /// Attach nothing and send nothing
+    #[arg(long)]
+    no_live: bool,
 }
 
 fn main() -> ExitCode {
@@ -42,7 +49,14 @@ fn measure(args: &Args) -> Result<Report> {
     } else {
         Length::Full
     };
-    let report = run(length, &mut |what| eprintln!("{what}"))?;
+    let progress = &mut |what: &str| eprintln!("{what}");
+    let report = if args.only_live {
+        Report::only(live::run(length, progress)?)?
+    } else if args.no_live {
+        run(length, progress)?
+    } else {
+        run(length, progress)?.and(live::run(length, progress)?)
+    };
     println!("\n{report}");
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;

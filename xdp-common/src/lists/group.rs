@@ -35,7 +35,7 @@ pub(super) fn find<T: Table>(table: &T, head: &Head, group: u32, cell: u32, now:
     let Some(line) = table.line(first.wrapping_add(cell >> 7)) else {
         return 0;
     };
-    let word = line.word((cell >> 4) as usize & 7);
+    let word = line.word_at((cell >> 4) as usize);
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let flags = (word >> ((cell & 15) << 2)) as u8 & 15;
     if now == 0 || flags & TIMED == 0 {

@@ -59,8 +59,13 @@ pub const END_SHIFT: u32 = 26;
 
 /// One line of a table.
 pub trait Line: Copy {
-    /// A word by its number, taken modulo [`LINE_WORDS`].
+    /// A word by its number, a constant below [`LINE_WORDS`].
     fn word(&self, index: usize) -> u64;
+    /// A word by its number, taken modulo [`LINE_WORDS`], where that isn't a constant.
+    #[inline(always)]
+    fn word_at(&self, index: usize) -> u64 {
+        self.word(index & (LINE_WORDS - 1))
+    }
 }
 
 /// A table's memory.
@@ -80,99 +85,135 @@ pub trait Table {
 /// The parts of a look-up: one for each level that the table uses. [`InMemory`] does them here; the
 /// program calls them as functions of their own, because a verifier walks those once.
 pub trait Levels {
-    /// Which levels hold anything, see [`head`].
-    fn levels(&self) -> u32;
     /// [`v4::find`].
-    fn v4(&self, level: u32, address: u32, now: u64) -> u8;
+    fn v4(&self, level: u32, address: u32, now: u64) -> Found;
     /// [`v6::find_upper`].
-    fn v6_upper(&self, number: u32, high: u64, now: u64) -> u8;
+    fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found;
     /// [`v6::find_lower`].
     fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8;
     /// [`group::find_short`].
     fn short(&self, top: u32, now: u64) -> u8;
 }
 
+/// What one level says, and which levels the table uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// [`ALLOW`], [`BLOCK`], [`LIMITS`], [`TIMED`].
+    pub flags: u8,
+    /// IPv6: the key has a group, and the next level has more of it.
+    pub has_group: bool,
+    /// See [`head`].
+    pub levels: u32,
+}
+
+impl Found {
+    /// As one number, for a function of the program's.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        self.flags as u64 | (self.has_group as u64) << 8 | (self.levels as u64) << 32
+    }
+
+    /// From that number.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "the parts of the number")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            flags: bits as u8 & 15,
+            has_group: bits >> 8 & 1 != 0,
+            levels: (bits >> 32) as u32,
+        }
+    }
+}
+
 /// What the table says of an address at a time that is asked for only when it matters: [`ALLOW`],
 /// [`BLOCK`] and [`LIMITS`].
 #[inline(always)]
 pub fn lookup<L: Levels>(table: &L, address: &Address, now: impl FnOnce() -> u64) -> u8 {
-    let levels = table.levels();
-    if levels == 0 {
-        return 0;
-    }
-    let found = find(table, levels, address, 0);
+    let found = find(table, address, 0);
     if found & TIMED == 0 {
         found
     } else {
-        find(table, levels, address, now()) & !TIMED
+        find(table, address, now()) & !TIMED
     }
 }
 
 /// Every level's word on an address. With `now`, nanoseconds of `CLOCK_BOOTTIME`, without what has
 /// ended; 0 stands for no time.
 #[inline(always)]
-fn find<L: Levels>(table: &L, levels: u32, address: &Address, now: u64) -> u8 {
+fn find<L: Levels>(table: &L, address: &Address, now: u64) -> u8 {
     match address {
-        Address::V4(a) => find_v4(table, levels, u32::from_be_bytes(*a), now),
-        Address::V6(a) => find_v6(table, levels, halves(a), now),
+        Address::V4(a) => find_v4(table, u32::from_be_bytes(*a), now),
+        Address::V6(a) => find_v6(table, halves(a), now),
     }
 }
 
+/// The most used level first: it tells which others there are.
 #[inline(always)]
-fn find_v4<L: Levels>(table: &L, levels: u32, address: u32, now: u64) -> u8 {
-    let mut found = 0;
-    for level in [V4_24, V4_16] {
-        if levels & level != 0 {
-            found |= table.v4(level, address, now);
-        }
+fn find_v4<L: Levels>(table: &L, address: u32, now: u64) -> u8 {
+    let Found {
+        mut flags, levels, ..
+    } = table.v4(V4_24, address, now);
+    if levels & V4_16 != 0 {
+        flags |= table.v4(V4_16, address, now).flags;
     }
     if levels & SHORT != 0 {
-        found |= table.short(address >> 16, now);
+        flags |= table.short(address >> 16, now);
     }
-    found
+    flags
 }
 
 #[inline(always)]
-fn find_v6<L: Levels>(table: &L, levels: u32, (high, low): (u64, u64), now: u64) -> u8 {
-    let mut found = 0;
-    for even in [0, 2, 4] {
+fn find_v6<L: Levels>(table: &L, (high, low): (u64, u64), now: u64) -> u8 {
+    let first = table.v6_upper(4, high, now);
+    let levels = first.levels;
+    let mut flags = first.flags | behind(table, 4, first, high, now);
+    for even in [2, 0] {
         if levels & V6_FIRST << even != 0 {
-            found |= table.v6_upper(even, high, now);
-            // What a group of an even level leaves to the odd one behind it.
-            if found & v6::HAS_GROUP != 0 {
-                found &= !v6::HAS_GROUP;
-                if levels & V6_FIRST << (even + 1) != 0 {
-                    found |= table.v6_upper(even + 1, high, now) & !v6::HAS_GROUP;
-                }
-            }
+            let found = table.v6_upper(even, high, now);
+            flags |= found.flags | behind(table, even, found, high, now);
         }
     }
     for level in [V6_HOST, V6_LOW] {
         if levels & level != 0 {
-            found |= table.v6_lower(level, high, low, now);
+            flags |= table.v6_lower(level, high, low, now);
         }
     }
     if levels & SHORT != 0 {
         #[allow(clippy::cast_possible_truncation, reason = "sixteen bits")]
         let top = (high >> 48) as u32;
-        found |= table.short(top, now);
+        flags |= table.short(top, now);
     }
-    found
+    flags
+}
+
+/// What a group of an even level leaves to the odd one behind it.
+#[inline(always)]
+fn behind<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) -> u8 {
+    let odd = even.wrapping_add(1);
+    if found.has_group && found.levels & V6_FIRST << odd != 0 {
+        table.v6_upper(odd, high, now).flags
+    } else {
+        0
+    }
+}
+
+/// 1 if a number is 0, without a branch.
+#[inline(always)]
+const fn is_zero(x: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "one bit")]
+    let bit = ((x.wrapping_sub(1) & !x) >> 63) as u32;
+    bit
 }
 
 /// A table whose levels are searched where it is asked.
 pub struct InMemory<T>(pub T);
 
 impl<T: Table> Levels for InMemory<T> {
-    fn levels(&self) -> u32 {
-        self.0.line(0).map_or(0, |line| Head::read(&line).levels)
-    }
-
-    fn v4(&self, level: u32, address: u32, now: u64) -> u8 {
+    fn v4(&self, level: u32, address: u32, now: u64) -> Found {
         v4::find(&self.0, level, address, now)
     }
 
-    fn v6_upper(&self, number: u32, high: u64, now: u64) -> u8 {
+    fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
         v6::find_upper(&self.0, number, high, now)
     }
 
@@ -211,7 +252,7 @@ pub fn halves(address: &[u8; 16]) -> (u64, u64) {
 /// The 32-bit half of a line's word, as slots and ends of IPv4 are numbered: the lower first.
 #[inline(always)]
 pub fn half<L: Line>(line: &L, index: usize) -> u32 {
-    let word = line.word(index >> 1);
+    let word = line.word_at(index >> 1);
     #[allow(clippy::cast_possible_truncation, reason = "one half of the word")]
     if index & 1 == 0 {
         word as u32

@@ -14,7 +14,7 @@
 //! so never takes one prefix's length for another's bits.
 
 use super::head::{Head, V6_FIRST, V6_HOST, V6_LOW};
-use super::{Line, MAX_CHAIN, Table, ends_by, group, half, in_force};
+use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
 pub const SLOTS: usize = 4;
@@ -171,61 +171,101 @@ pub const fn grouped(meta: u64) -> Option<u32> {
     number_in(meta, GROUP_CODE)
 }
 
-/// Beside the flags: the key has a group.
-pub const HAS_GROUP: u8 = 1 << 7;
-
 /// What a level of the upper half says of an address, without what has ended by `now` unless that
 /// is 0.
 #[inline(always)]
-pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> u8 {
+pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> Found {
     let Some(first) = table.line(0) else {
-        return 0;
+        return Found::default();
     };
-    let head = &Head::read(&first);
-    let now = ends_by(head, now);
+    let head = Head::read(&first);
+    let none = Found {
+        levels: head.levels,
+        ..Found::default()
+    };
+    if head.levels & V6_FIRST << (number & 7) == 0 {
+        return none;
+    }
+    let now = ends_by(&head, now);
+    let (flags, has_group) = in_upper_lines(table, &head, number, high, now);
+    Found {
+        flags,
+        has_group,
+        ..none
+    }
+}
+
+/// The slots of one key, and whether it has a group.
+#[inline(always)]
+fn in_upper_lines<T: Table>(
+    table: &T,
+    head: &Head,
+    number: u32,
+    high: u64,
+    now: u32,
+) -> (u8, bool) {
     let (mut line, _) = hashed(head, upper_key(number, high));
     let (mut found, mut group) = (table.forget(0), table.forget(0));
     let key_ignored = upper_ignored(number);
-    // Of the level's lengths: the key's has none, the longest so many.
+    // Lengths behind the key's own: 16 or 8, one less where the next level begins there.
     let most = if number & 1 == 0 { 16 } else { 8 };
-    let longest_left = if number < 4 { 1 } else { 0 };
+    let most = if number < 4 { most - 1 } else { most };
     for _ in 0..MAX_CHAIN {
         let Some(slots) = table.line(line) else {
             break;
         };
-        let mut next = table.forget(0);
-        for index in 0..SLOTS {
-            let meta = slots.word(index * 2);
-            let bits = slots.word(index * 2 + 1);
-            if let Some(linked) = linked(meta) {
-                next = linked;
-            } else if (bits ^ high) >> key_ignored != 0 || slots.word(index * 2) != meta {
+        let (same, last) = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
+        if same != 0 {
+            for index in 0..SLOTS {
+                let meta = slots.word_at(index * 2);
+                let bits = slots.word_at(index * 2 + 1);
                 // Another key's, or one that changes just now.
-            } else if let Some(its) = grouped(meta) {
-                if bits & 7 == u64::from(number) {
-                    group = table.forget(its.wrapping_add(1));
+                if (bits ^ high) >> key_ignored != 0 || slots.word_at(index * 2) != meta {
+                    continue;
                 }
-            } else if meta >> META_BITS == 0 {
-                #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
-                let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
-                let behind = key_ignored.wrapping_sub(ignored);
-                if behind <= most - longest_left && (bits ^ high) >> (ignored & 63) == 0 {
-                    found = table.forget(found | flags_of(table, head, line, index, meta, now));
+                if let Some(its) = grouped(meta) {
+                    if bits & 7 == u64::from(number) {
+                        group = table.forget(its.wrapping_add(1));
+                    }
+                } else if meta >> META_BITS == 0 {
+                    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+                    let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
+                    let behind = key_ignored.wrapping_sub(ignored);
+                    if behind <= most && (bits ^ high) >> (ignored & 63) == 0 {
+                        let flags = flags_of(table, head, line, index, meta, now);
+                        found = table.forget(found | flags);
+                    }
                 }
             }
         }
-        if next == 0 {
-            break;
+        match linked(last) {
+            Some(next) => line = next,
+            None => break,
         }
-        line = next;
     }
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let mut found = found as u8 & 15;
     if group != 0 {
         let cell = upper_cell(number, high);
-        found |= group::find(table, head, group.wrapping_sub(1), cell, now) | HAS_GROUP;
+        found |= group::find(table, head, group.wrapping_sub(1), cell, now);
     }
-    found
+    (found, group != 0)
+}
+
+/// Which slots of a line have no difference, and the last slot's first word. No branches: nearly all
+/// lines of a packet that isn't listed have none.
+#[inline(always)]
+fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32, u64) {
+    let mut same = 0;
+    macro_rules! look {
+        ($($index:literal)+) => {$(
+            let meta = slots.word($index * 2);
+            let bits = slots.word($index * 2 + 1);
+            same |= is_zero(difference(meta, bits)) << $index;
+        )+};
+    }
+    look!(0 1 2 3);
+    (same, slots.word(6))
 }
 
 /// What a level of the lower half says of an address, by its bit in the head; without what has ended
@@ -248,28 +288,27 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
         let Some(slots) = table.line(line) else {
             break;
         };
-        let mut next = table.forget(0);
-        for index in 0..SLOTS {
-            let meta = slots.word(index * 2);
-            let bits = slots.word(index * 2 + 1);
-            if let Some(linked) = linked(meta) {
-                next = linked;
-            } else if meta >> META_BITS == rest {
+        let (same, last) = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
+        if same != 0 {
+            for index in 0..SLOTS {
+                let meta = slots.word_at(index * 2);
+                let bits = slots.word_at(index * 2 + 1);
                 #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
                 let ignored = 127_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
-                if ignored <= 63
+                if meta >> META_BITS == rest
+                    && ignored <= 63
                     && (ignored == 0) == is_host
                     && (bits ^ low) >> (ignored & 63) == 0
-                    && slots.word(index * 2) == meta
+                    && slots.word_at(index * 2) == meta
                 {
                     found = table.forget(found | flags_of(table, head, line, index, meta, now));
                 }
             }
         }
-        if next == 0 {
-            break;
+        match linked(last) {
+            Some(next) => line = next,
+            None => break,
         }
-        line = next;
     }
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let found = found as u8 & 15;

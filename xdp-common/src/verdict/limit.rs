@@ -36,18 +36,15 @@ pub(super) fn check_limits<T: Tables>(
     policy: &Policy,
     now: u64,
 ) -> ControlFlow<Reason> {
-    let Some(known) = tables.source(source.place, now) else {
+    let bytes = bytes_of(packet);
+    let Some(known) = tables.source(source.place, now, bytes) else {
         tables.fault(Fault::SourceTableFull);
         return ControlFlow::Break(Reason::SourceUntracked);
     };
-    let bytes = bytes_of(packet);
-    known.packets().add(1);
-    known.bytes().add(bytes);
-    known.last_seen_ns().store(now);
-
     let limits = effective_limits(packet, listed, tables, policy);
-    let Some(reason) = exceeded(packet, &known, limits, tables, now) else {
-        known.behaved(now);
+    let exceeded = exceeded(packet, &known, limits, tables, now);
+    known.judged(now, exceeded.is_none());
+    let Some(reason) = exceeded else {
         return ControlFlow::Continue(());
     };
     if let Some(offences) = known.offences() {

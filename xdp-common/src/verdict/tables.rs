@@ -37,17 +37,12 @@ pub trait SourceState {
     fn tat_bytes(&self) -> Self::Word;
     /// [`crate::abi::Source::tat_tcp_new`].
     fn tat_tcp_new(&self) -> Self::Word;
-    /// [`crate::abi::Source::packets`].
-    fn packets(&self) -> Self::Word;
-    /// [`crate::abi::Source::bytes`].
-    fn bytes(&self) -> Self::Word;
-    /// [`crate::abi::Source::last_seen_ns`].
-    fn last_seen_ns(&self) -> Self::Word;
     /// What the source has done beyond its limits, all zero if nothing yet. Nothing only where a
     /// verifier can't see that there always is something.
     fn offences(&self) -> Option<Offences<Self::Word>>;
-    /// The packet was within the source's limits: good behaviour keeps a source in a full table.
-    fn behaved(&self, _now: u64) {}
+    /// The packet has been judged, to be within the source's limits or not. Good behaviour keeps a
+    /// source in a full table.
+    fn judged(&self, _now: u64, _within: bool) {}
 }
 
 /// The words of a source that has been over its limits.
@@ -88,9 +83,9 @@ pub trait Tables {
     fn ban(&self, source: &SourceKey, place: &Self::Place) -> Option<Self::Ban<'_>>;
     /// The limits of the longest matching override.
     fn limits(&self, source: &Address) -> Option<&Limits>;
-    /// The state of a source; a new one is added with `first_seen_ns` of `now`. Nothing when the
-    /// table can't take it.
-    fn source(&self, place: &Self::Place, now: u64) -> Option<Self::Source<'_>>;
+    /// The state of a source, with a packet of `bytes` counted at `now`; a new one is added. Nothing
+    /// when the table can't take it.
+    fn source(&self, place: &Self::Place, now: u64, bytes: u64) -> Option<Self::Source<'_>>;
     /// Stores a ban over an older one and tells the controller.
     fn start_ban(&self, key: &SourceKey, place: &Self::Place, ban: &Ban);
     /// Counts a fault of our own.

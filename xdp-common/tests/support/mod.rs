@@ -119,7 +119,12 @@ impl HostTables {
     }
 
     pub fn words(&self, address: &Address) -> Option<&Words> {
-        self.source(&self.key(address), 0)
+        self.words_of(&self.key(address))
+    }
+
+    fn words_of(&self, key: &SourceKey) -> Option<&Words> {
+        let found = self.sources.iter().find(|(known, _)| known == key);
+        found.map(|(_, words)| words)
     }
 
     pub fn faults(&self) -> Vec<Fault> {
@@ -181,9 +186,12 @@ impl Tables for HostTables {
         longest(&self.overrides, source)
     }
 
-    fn source(&self, key: &SourceKey, _now: u64) -> Option<&Words> {
-        let found = self.sources.iter().find(|(known, _)| known == key);
-        found.map(|(_, words)| words)
+    fn source(&self, key: &SourceKey, now: u64, bytes: u64) -> Option<&Words> {
+        let words = self.words_of(key)?;
+        words.word(4).add(1);
+        words.word(5).add(bytes);
+        words.word(9).store(now);
+        Some(words)
     }
 
     fn start_ban(&self, key: &SourceKey, _place: &SourceKey, ban: &Ban) {
@@ -265,4 +273,16 @@ macro_rules! source_words {
         }
     };
 }
-source_words!(0 tat_packets 1 tat_bytes 2 tat_tcp_new 4 packets 5 bytes 9 last_seen_ns);
+source_words!(0 tat_packets 1 tat_bytes 2 tat_tcp_new);
+
+impl Words {
+    /// A word by its place in the ABI's struct.
+    pub fn word(&self, index: usize) -> HostWord<'_> {
+        HostWord(&self.0[index])
+    }
+
+    /// Packets that reached the limits.
+    pub fn packets(&self) -> HostWord<'_> {
+        self.word(4)
+    }
+}

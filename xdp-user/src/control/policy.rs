@@ -38,7 +38,8 @@ pub struct CoarseClock {
 const TICKS: u64 = 16;
 
 impl CoarseClock {
-    fn is_fine_for(&self, limits: &Limits, overrides: &[Limits]) -> bool {
+    /// Whether every limit spans many of its ticks.
+    pub fn is_fine_for(&self, limits: &Limits, overrides: &[Limits]) -> bool {
         let of = |limits: &Limits| [limits.packets, limits.bytes, limits.tcp_new];
         let mut all = overrides.iter().flat_map(of).chain(of(limits));
         self.tick_ns > 0

@@ -75,13 +75,13 @@ impl BanState for BanCell<'_> {
 }
 
 macro_rules! source_cell {
-    ($($field:ident)+; $($offence:ident)+) => {
+    ($($field:ident)+; $($other:ident)+) => {
         /// The words of one source.
         #[derive(Debug, Default)]
         pub struct SourceCell {
             first_seen_ns: Cell<u64>,
             $($field: Cell<u64>,)+
-            $($offence: Cell<u64>,)+
+            $($other: Cell<u64>,)+
         }
 
         impl From<Source> for SourceCell {
@@ -89,7 +89,7 @@ macro_rules! source_cell {
                 Self {
                     first_seen_ns: Cell::new(source.first_seen_ns),
                     $($field: Cell::new(source.$field),)+
-                    $($offence: Cell::new(source.$offence),)+
+                    $($other: Cell::new(source.$other),)+
                 }
             }
         }
@@ -99,7 +99,7 @@ macro_rules! source_cell {
                 Source {
                     first_seen_ns: self.first_seen_ns.get(),
                     $($field: self.$field.get(),)+
-                    $($offence: self.$offence.get(),)+
+                    $($other: self.$other.get(),)+
                 }
             }
         }
@@ -122,7 +122,7 @@ macro_rules! source_cell {
         }
     };
 }
-source_cell!(tat_packets tat_bytes tat_tcp_new packets bytes last_seen_ns; strikes dropped_packets dropped_bytes);
+source_cell!(tat_packets tat_bytes tat_tcp_new; packets bytes last_seen_ns strikes dropped_packets dropped_bytes);
 
 /// [`SourceKey`] as a map key.
 type KeyBytes = ([u8; 16], u8, u8);
@@ -268,8 +268,12 @@ impl Tables for MemoryDatapath {
         self.lists.limits((*source).into())
     }
 
-    fn source(&self, place: &SourceKey, _now: u64) -> Option<&SourceCell> {
-        self.sources.get(&key_bytes(place))
+    fn source(&self, place: &SourceKey, now: u64, bytes: u64) -> Option<&SourceCell> {
+        let source = self.sources.get(&key_bytes(place))?;
+        MemoryWord(&source.packets).add(1);
+        MemoryWord(&source.bytes).add(bytes);
+        source.last_seen_ns.set(now);
+        Some(source)
     }
 
     fn start_ban(&self, key: &SourceKey, _place: &SourceKey, ban: &Ban) {

@@ -79,9 +79,12 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
     pub(crate) fn put(&self, key: &SourceKey, source: &Source) -> bool {
         let memory = Words(self.memory.as_ref());
         let place = self.shape.place(key);
-        let Some(found) = find_or_add(&memory, &place, source.first_seen_ns) else {
+        let Some(found) = find_or_add(&memory, &place, source.first_seen_ns, 0) else {
             return false;
         };
+        if found.is_new() {
+            found.publish();
+        }
         for (word, value) in [
             (hot::TAT_PACKETS, source.tat_packets),
             (hot::TAT_BYTES, source.tat_bytes),
@@ -334,6 +337,13 @@ impl<'a> SourceLine for WordsLine<'a> {
 
     fn word(self, index: usize) -> SharedWord<'a> {
         SharedWord(&self.0[index % LINE_WORDS])
+    }
+
+    fn store_version(self, version: u8) {
+        let word = std::ptr::from_ref(&self.0[0]).cast::<std::sync::atomic::AtomicU8>();
+        // SAFETY: a byte of the word, which may be written through a shared reference.
+        let byte = unsafe { &*word.add(head::VERSION_BYTE) };
+        byte.store(version, Ordering::SeqCst);
     }
 }
 

@@ -29,8 +29,9 @@ pub(crate) enum Way {
     Chosen(&'static str),
 }
 
-/// Programs that are started by name: first purpose, program, Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 10] = [
+/// Programs that are started by name, or stand for what comes with them: first purpose, program,
+/// Debian package.
+const PROGRAMS: [(Purpose, &str, &str); 14] = [
     (Purpose::Run, "ip", "iproute2"),
     // The dashboard's queries are tested against the real thing.
     (Purpose::Test, "prometheus", "prometheus"),
@@ -42,6 +43,10 @@ const PROGRAMS: [(Purpose, &str, &str); 10] = [
     (Purpose::Kernels, "xz", "xz-utils"),
     (Purpose::Kernels, "strip", "binutils"),
     (Purpose::Kernels, "dpkg-deb", "dpkg"),
+    (Purpose::Bench, "xdp-filter", "xdp-tools"),
+    (Purpose::Bench, "nft", "nftables"),
+    (Purpose::Bench, "iptables", "iptables"),
+    (Purpose::Bench, "ipset", "ipset"),
 ];
 
 /// Components of the Rust toolchain, each with the program that shows that it is installed.
@@ -78,7 +83,9 @@ fn unless_chosen(variable: &'static str, way: Way) -> Way {
 fn missing_programs(purpose: Purpose) -> impl Iterator<Item = Missing> {
     PROGRAMS
         .iter()
-        .filter(move |(first, program, _)| *first <= purpose && process::find(program).is_none())
+        .filter(move |(first, program, _)| {
+            purpose.includes(*first) && process::find(program).is_none()
+        })
         .map(|(_, program, package)| Missing {
             what: (*program).to_owned(),
             by_hand: format!("on Debian: apt-get install -y --no-install-recommends {package}"),
@@ -92,7 +99,9 @@ fn missing_components(purpose: Purpose, cargo: &Path) -> impl Iterator<Item = Mi
     COMPONENTS
         .iter()
         .filter(move |(first, _, program)| {
-            *first <= purpose && cargo.is_absolute() && !cargo.with_file_name(program).exists()
+            purpose.includes(*first)
+                && cargo.is_absolute()
+                && !cargo.with_file_name(program).exists()
         })
         .map(|(_, component, _)| Missing {
             what: (*component).to_owned(),

@@ -38,11 +38,13 @@ fn v6(n: u64) -> SourceKey {
 /// A packet within the limits.
 fn packet(table: &SourceTable<Vec<AtomicU64>>, key: &SourceKey, now: u64) -> bool {
     let memory = Words(&table.memory);
-    let found = find_or_add(&memory, &table.shape.place(key), now);
+    let found = find_or_add(&memory, &table.shape.place(key), now, 100);
     found.is_some_and(|found| {
-        found.hot(hot::PACKETS).add(1);
-        found.hot(hot::LAST_SEEN).store(now);
-        found.behaved(now);
+        if found.is_new() {
+            found.publish();
+        } else {
+            found.behaved(now);
+        }
         true
     })
 }
@@ -138,7 +140,8 @@ fn a_returning_source_outlives_those_that_came_once() {
 fn offences_of_a_displaced_source_are_not_its_successors() {
     let table = table(7);
     let memory = Words(&table.memory);
-    let found = find_or_add(&memory, &table.shape.place(&v4(1)), 1).unwrap();
+    packet(&table, &v4(1), 1);
+    let found = xdp_common::sources::find(&memory, &table.shape.place(&v4(1))).unwrap();
     found
         .cold(&memory)
         .unwrap()
@@ -191,7 +194,7 @@ fn a_reader_never_sees_one_source_as_another() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in 1..200_000_u32 {
-                find_or_add(&Words(&table.memory), &table.shape.place(&v4(n)), n.into());
+                packet(&table, &v4(n), n.into());
             }
             done.store(true, Ordering::SeqCst);
         });
