@@ -126,7 +126,8 @@ fn table_constants() -> Vec<(&'static str, u64)> {
         lists::v6::SLOTS lists::v6::MIN_LINES lists::v6::META_BITS lists::v6::UPPER_LEVELS);
     all.extend(
         named!(head::V4_24 head::V4_16 head::V6_FIRST head::V6_LOW head::V6_HOST
-        head::SHORT head::LEVELS head::LINES head::ENDS head::EARLIEST_END head::SEEDS),
+        head::SHORT head::LEVELS head::LINES head::ENDS head::EARLIEST_END head::SEEDS
+        head::FILTER),
     );
     all.extend(
         named!(sources::WAYS sources::BUCKET_LINES sources::IPV4_LOW sources::head::REFERENCED

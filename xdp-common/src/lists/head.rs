@@ -26,6 +26,8 @@ pub const ENDS: usize = 2;
 pub const EARLIEST_END: usize = 3;
 /// Two odd factors of the hash.
 pub const SEEDS: usize = 4;
+/// Number of the first line of the filter (lower half), and how many there are (upper half).
+pub const FILTER: usize = 6;
 
 /// A table's first line, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,10 @@ pub struct Head {
     pub earliest_end: u64,
     /// Two odd factors of the hash.
     pub seeds: [u64; 2],
+    /// Number of the filter's first line.
+    pub first_filter: u32,
+    /// How many lines the filter has.
+    pub filter_lines: u32,
 }
 
 impl Head {
@@ -52,6 +58,7 @@ impl Head {
     #[allow(clippy::cast_possible_truncation, reason = "halves of words")]
     pub fn read<L: Line>(line: &L) -> Self {
         let (lines, ends) = (line.word(LINES), line.word(ENDS));
+        let filter = line.word(FILTER);
         Self {
             levels: line.word(LEVELS) as u32,
             first_line: lines as u32,
@@ -60,6 +67,8 @@ impl Head {
             first_group: (ends >> 32) as u32,
             earliest_end: line.word(EARLIEST_END),
             seeds: [line.word(SEEDS), line.word(SEEDS + 1)],
+            first_filter: filter as u32,
+            filter_lines: (filter >> 32) as u32,
         }
     }
 
@@ -73,7 +82,7 @@ impl Head {
             self.earliest_end,
             first,
             second,
-            0,
+            self.first_filter as u64 | (self.filter_lines as u64) << 32,
             0,
         ]
     }

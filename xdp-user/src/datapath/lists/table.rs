@@ -17,6 +17,8 @@ pub(super) struct TooSmall;
 /// How much of each part a table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
+    /// Lines of the filter.
+    pub(super) filter: u32,
     pub(super) lines: u32,
     pub(super) spare: u32,
     /// Lines with the ends of these.
@@ -28,7 +30,8 @@ impl Size {
     /// All lines of the table, with the head.
     pub(super) fn total(&self) -> Option<u32> {
         let groups = self.groups.checked_mul(group::LINES)?;
-        let lines = 1_u32.checked_add(self.lines)?.checked_add(self.spare)?;
+        let lines = 1_u32.checked_add(self.filter)?.checked_add(self.lines)?;
+        let lines = lines.checked_add(self.spare)?;
         lines.checked_add(self.ends)?.checked_add(groups)
     }
 }
@@ -75,7 +78,8 @@ impl<M: Memory> Table<M> {
         seeds: [u64; 2],
         has_short: bool,
     ) -> Self {
-        let first_line = 1;
+        let first_filter = 1;
+        let first_line = first_filter + size.filter;
         let first_spare = first_line + size.lines;
         let first_end = first_spare + size.spare;
         let head = Head {
@@ -86,6 +90,8 @@ impl<M: Memory> Table<M> {
             first_group: first_end + size.ends,
             earliest_end: 0,
             seeds,
+            first_filter,
+            filter_lines: size.filter,
         };
         // Groups of the shortest prefixes have the numbers of their first byte.
         let reserved = if has_short { 256 } else { 0 };

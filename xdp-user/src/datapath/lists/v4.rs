@@ -225,6 +225,7 @@ impl Plan {
         let lines = (lines << attempt).max(MIN_LINES);
         let spare = (lines / 8 << attempt) + 64;
         Size {
+            filter: 0,
             lines,
             spare,
             ends: lines + spare,

@@ -13,6 +13,8 @@ use crate::domain::AddrBytes;
 /// A key with more prefixes than this gets a group, where the table is built anew.
 const GROUP_FROM: usize = 6;
 
+/// Keys for a line of the filter: eight bits each, of which two are set.
+const KEYS_OF_FILTER_LINE: usize = 64;
 /// Slots in use of ten lines, on average, in a new table.
 const LOAD_OF_TEN: usize = 16;
 
@@ -161,10 +163,18 @@ pub(super) fn put<M: Memory>(
             meta(place.rest, spot.length, item.kind | timed),
             spot.bits(),
         );
+        pass_filter(table, &place);
         store(table, &found, slot, item.end)?;
     }
     table.use_level(spot.level.bit());
     Ok(())
+}
+
+/// Lets look-ups of a key through the filter, before it has a slot.
+fn pass_filter<M: Memory>(table: &Table<M>, place: &Place) {
+    let words = table.words();
+    let (line, word) = (place.filter_line, place.filter_word);
+    words.set(line, word, words.get(line, word) | place.filter_bits);
 }
 
 /// Stores a slot in the place that a walk found, or in a spare line.
@@ -287,6 +297,7 @@ impl Plan {
         let lines = (lines << attempt).max(MIN_LINES);
         let spare = (lines / 8 << attempt) + 64;
         Size {
+            filter: u32::try_from(slots / KEYS_OF_FILTER_LINE).unwrap_or(u32::MAX / 64) + 8,
             lines,
             spare,
             ends: (lines + spare).div_ceil(4),
@@ -307,6 +318,7 @@ impl Plan {
                 let place = spot.level.place(&table.head, spot.high, spot.low);
                 let found = walk(table, place, &spot, 0);
                 let slot = (group_meta(group), bits | u64::from(number));
+                pass_filter(table, &place);
                 store(table, &found, slot, 0)?;
                 table.use_level(spot.level.bit());
             }
