@@ -45,17 +45,32 @@ struct ByLevel(u32);
 impl Levels for ByLevel {
     #[inline(always)]
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
-        Found::from_bits(list_v4(level.into(), address.into(), now))
+        let (level, address) = (level.into(), address.into());
+        Found::from_bits(if now == 0 {
+            list_v4(level, address)
+        } else {
+            list_v4_by(level, address, now)
+        })
     }
 
     #[inline(always)]
     fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
-        Found::from_bits(list_v6_upper(number.into(), high, now))
+        let number = number.into();
+        Found::from_bits(if now == 0 {
+            list_v6_upper(number, high)
+        } else {
+            list_v6_upper_by(number, high, now)
+        })
     }
 
     #[inline(always)]
     fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8 {
-        list_v6_lower(level.into(), high, low, now) as u8
+        let level = level.into();
+        if now == 0 {
+            list_v6_lower(level, high, low) as u8
+        } else {
+            list_v6_lower_by(level, high, low, now) as u8
+        }
     }
 
     #[inline(always)]
@@ -74,31 +89,50 @@ pub(crate) fn listed(source: &Address, now: impl FnOnce() -> u64) -> u8 {
     lookup(&ByLevel(family), source, now)
 }
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn list_v4(level: u64, address: u64, now: u64) -> u64 {
-    let table = InForce::of(IPV4, now);
-    table.map_or(0, |table| {
-        v4::find(&table, level as u32, address as u32, now).to_bits()
-    })
+macro_rules! global {
+    ($(fn $name:ident($($argument:ident),+) $body:block)+) => {$(
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($($argument: u64),+) -> u64 $body
+    )+};
 }
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn list_v6_upper(number: u64, high: u64, now: u64) -> u64 {
-    let table = InForce::of(IPV6, now);
-    table.map_or(0, |table| {
-        v6::find_upper(&table, number as u32, high, now).to_bits()
-    })
-}
+global! {
+    fn list_v4(level, address) {
+        let table = InForce::of(IPV4, address);
+        let find = |table| v4::find::<_, false>(&table, level as u32, address as u32, 0);
+        table.map(find).unwrap_or_default().to_bits()
+    }
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn list_v6_lower(level: u64, high: u64, low: u64, now: u64) -> u64 {
-    let table = InForce::of(IPV6, now);
-    table.map_or(0, |table| {
-        v6::find_lower(&table, level as u32, high, low, now).into()
-    })
+    fn list_v4_by(level, address, now) {
+        let table = InForce::of(IPV4, now);
+        let find = |table| v4::find::<_, true>(&table, level as u32, address as u32, now);
+        table.map(find).unwrap_or_default().to_bits()
+    }
+
+    fn list_v6_upper(number, high) {
+        let table = InForce::of(IPV6, high);
+        let find = |table| v6::find_upper::<_, false>(&table, number as u32, high, 0);
+        table.map(find).unwrap_or_default().to_bits()
+    }
+
+    fn list_v6_upper_by(number, high, now) {
+        let table = InForce::of(IPV6, now);
+        let find = |table| v6::find_upper::<_, true>(&table, number as u32, high, now);
+        table.map(find).unwrap_or_default().to_bits()
+    }
+
+    fn list_v6_lower(level, high, low) {
+        let table = InForce::of(IPV6, low);
+        let find = |table| v6::find_lower::<_, false>(&table, level as u32, high, low, 0);
+        table.map_or(0, find).into()
+    }
+
+    fn list_v6_lower_by(level, high, low, now) {
+        let table = InForce::of(IPV6, now);
+        let find = |table| v6::find_lower::<_, true>(&table, level as u32, high, low, now);
+        table.map_or(0, find).into()
+    }
 }
 
 #[inline(never)]

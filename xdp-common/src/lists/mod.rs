@@ -210,15 +210,15 @@ pub struct InMemory<T>(pub T);
 
 impl<T: Table> Levels for InMemory<T> {
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
-        v4::find(&self.0, level, address, now)
+        v4::find::<T, true>(&self.0, level, address, now)
     }
 
     fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
-        v6::find_upper(&self.0, number, high, now)
+        v6::find_upper::<T, true>(&self.0, number, high, now)
     }
 
     fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8 {
-        v6::find_lower(&self.0, level, high, low, now)
+        v6::find_lower::<T, true>(&self.0, level, high, low, now)
     }
 
     fn short(&self, top: u32, now: u64) -> u8 {

@@ -12,7 +12,7 @@
 //! An empty slot is 0, and so has no flags.
 
 use super::head::{Head, V4_24};
-use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force};
+use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
 pub const SLOTS: usize = 16;
@@ -147,10 +147,10 @@ const fn group_of(slot: u32, code: u32) -> u32 {
     (code.wrapping_sub(FIRST_GROUP_CODE)) << 12 | (slot >> 8 & 0xff) << 4 | (slot & 15)
 }
 
-/// What one level says of an address, by its bit in the head; without what has ended by `now` unless
-/// that is 0.
+/// What one level says of an address, by its bit in the head; with `EXACT` without what has ended by
+/// `now`.
 #[inline(always)]
-pub fn find<T: Table>(table: &T, level: u32, address: u32, now: u64) -> Found {
+pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, now: u64) -> Found {
     let Some(line) = table.line(0) else {
         return Found::default();
     };
@@ -160,20 +160,26 @@ pub fn find<T: Table>(table: &T, level: u32, address: u32, now: u64) -> Found {
         ..Found::default()
     };
     if head.levels & level != 0 {
-        let now = ends_by(&head, now);
+        let now = if EXACT { ends_by(&head, now) } else { 0 };
         let (key, byte) = if level == V4_24 {
             (key_24(address), address & 0xff)
         } else {
             (key_16(address), byte_16(address))
         };
-        found.flags = in_lines(table, &head, place(&head, key), byte, now);
+        found.flags = in_lines::<T, EXACT>(table, &head, place(&head, key), byte, now);
     }
     found
 }
 
 /// The slots of one key, in its line and the spare ones linked from it.
 #[inline(always)]
-fn in_lines<T: Table>(table: &T, head: &Head, place: Place, byte: u32, now: u32) -> u8 {
+fn in_lines<T: Table, const EXACT: bool>(
+    table: &T,
+    head: &Head,
+    place: Place,
+    byte: u32,
+    now: u32,
+) -> u8 {
     let Place { mut line, rest } = place;
     let (mut found, mut group) = (table.forget(0), table.forget(0));
     for _ in 0..MAX_CHAIN {
@@ -181,17 +187,36 @@ fn in_lines<T: Table>(table: &T, head: &Head, place: Place, byte: u32, now: u32)
             break;
         };
         let (words, last) = words_with(&slots, rest);
-        if words != 0 {
+        let mut slot_of = |index: usize, slot: u32| {
+            let code = slot >> 4 & 15;
+            if slot >> 16 != rest || code == LINK_CODE {
+                return;
+            }
+            if code >= FIRST_GROUP_CODE {
+                group = table.forget(group_of(slot, code).wrapping_add(1));
+            } else if (slot >> 8 & 0xff ^ byte) >> code == 0 {
+                let flags = flags_of::<T, EXACT>(table, head, line, index, slot, now);
+                found = table.forget(found | flags);
+            }
+        };
+        if EXACT {
+            // Slower, and easier on the verifier, which follows the ends too.
             for index in 0..SLOTS {
-                let slot = half(&slots, index);
-                let code = slot >> 4 & 15;
-                if words >> (index >> 1) & 1 == 0 || slot >> 16 != rest || code == LINK_CODE {
-                    continue;
+                slot_of(index, half(&slots, index));
+            }
+        } else {
+            let mut words = table.forget(words);
+            for _ in 0..SLOTS / 2 {
+                if words == 0 {
+                    break;
                 }
-                if code >= FIRST_GROUP_CODE {
-                    group = table.forget(group_of(slot, code).wrapping_add(1));
-                } else if (slot >> 8 & 0xff ^ byte) >> code == 0 {
-                    found = table.forget(found | flags_of(table, head, line, index, slot, now));
+                let word = lowest(words);
+                words = table.forget(words & words.wrapping_sub(1));
+                let both = slots.word_at(word);
+                #[allow(clippy::cast_possible_truncation, reason = "the halves")]
+                let halves = [both as u32, (both >> 32) as u32];
+                for slot in halves {
+                    slot_of(0, slot);
                 }
             }
         }
@@ -233,11 +258,26 @@ fn words_with<L: Line>(slots: &L, rest: u32) -> (u32, u32) {
     (words, (slots.word(7) >> 32) as u32)
 }
 
+/// Number of the lowest of eight bits, one of which is set. The program has no instruction for it.
 #[inline(always)]
-fn flags_of<T: Table>(table: &T, head: &Head, line: u32, index: usize, slot: u32, now: u32) -> u32 {
+const fn lowest(bits: u32) -> usize {
+    let bit = (bits & bits.wrapping_neg()) as u64;
+    let zero = is_zero(bit & 0xf0) << 2 | is_zero(bit & 0xcc) << 1 | is_zero(bit & 0xaa);
+    (zero ^ 7) as usize
+}
+
+#[inline(always)]
+fn flags_of<T: Table, const EXACT: bool>(
+    table: &T,
+    head: &Head,
+    line: u32,
+    index: usize,
+    slot: u32,
+    now: u32,
+) -> u32 {
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let flags = slot as u8 & 15;
-    if now == 0 {
+    if !EXACT || now == 0 {
         return flags.into();
     }
     let ends = table.line(end_line(head, line));

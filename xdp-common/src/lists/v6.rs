@@ -188,10 +188,15 @@ pub const fn grouped(meta: u64) -> Option<u32> {
     number_in(meta, GROUP_CODE)
 }
 
-/// What a level of the upper half says of an address, without what has ended by `now` unless that
-/// is 0.
+/// What a level of the upper half says of an address, with `EXACT` without what has ended
+/// by `now`.
 #[inline(always)]
-pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> Found {
+pub fn find_upper<T: Table, const EXACT: bool>(
+    table: &T,
+    number: u32,
+    high: u64,
+    now: u64,
+) -> Found {
     let Some(first) = table.line(0) else {
         return Found::default();
     };
@@ -203,8 +208,8 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> Foun
     if head.levels & V6_FIRST << (number & 7) == 0 {
         return none;
     }
-    let now = ends_by(&head, now);
-    let (flags, has_group) = in_upper_lines(table, &head, number, high, now);
+    let now = if EXACT { ends_by(&head, now) } else { 0 };
+    let (flags, has_group) = in_upper_lines::<T, EXACT>(table, &head, number, high, now);
     Found {
         flags,
         has_group,
@@ -214,7 +219,7 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> Foun
 
 /// The slots of one key, and whether it has a group.
 #[inline(always)]
-fn in_upper_lines<T: Table>(
+fn in_upper_lines<T: Table, const EXACT: bool>(
     table: &T,
     head: &Head,
     number: u32,
@@ -253,7 +258,7 @@ fn in_upper_lines<T: Table>(
                     let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
                     let behind = key_ignored.wrapping_sub(ignored);
                     if behind <= most && (bits ^ high) >> (ignored & 63) == 0 {
-                        let flags = flags_of(table, head, line, index, meta, now);
+                        let flags = flags_of::<T, EXACT>(table, head, line, index, meta, now);
                         found = table.forget(found | flags);
                     }
                 }
@@ -289,15 +294,21 @@ fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32,
     (same, slots.word(6))
 }
 
-/// What a level of the lower half says of an address, by its bit in the head; without what has ended
-/// by `now` unless that is 0.
+/// What a level of the lower half says of an address, by its bit in the head; with `EXACT` without what has
+/// ended by `now`.
 #[inline(always)]
-pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64) -> u8 {
+pub fn find_lower<T: Table, const EXACT: bool>(
+    table: &T,
+    level: u32,
+    high: u64,
+    low: u64,
+    now: u64,
+) -> u8 {
     let Some(first) = table.line(0) else {
         return 0;
     };
     let head = &Head::read(&first);
-    let now = ends_by(head, now);
+    let now = if EXACT { ends_by(head, now) } else { 0 };
     let is_host = level == V6_HOST;
     let place = if is_host {
         Level::Host.place(head, high, low)
@@ -326,7 +337,8 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
                     && (bits ^ low) >> (ignored & 63) == 0
                     && slots.word_at(index * 2) == meta
                 {
-                    found = table.forget(found | flags_of(table, head, line, index, meta, now));
+                    found = table
+                        .forget(found | flags_of::<T, EXACT>(table, head, line, index, meta, now));
                 }
             }
         }
@@ -341,10 +353,17 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
 }
 
 #[inline(always)]
-fn flags_of<T: Table>(table: &T, head: &Head, line: u32, index: usize, meta: u64, now: u32) -> u32 {
+fn flags_of<T: Table, const EXACT: bool>(
+    table: &T,
+    head: &Head,
+    line: u32,
+    index: usize,
+    meta: u64,
+    now: u32,
+) -> u32 {
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let flags = meta as u8 & 15;
-    if now == 0 {
+    if !EXACT || now == 0 {
         return flags.into();
     }
     let (ends, first) = end_place(head, line);
