@@ -6,7 +6,7 @@ use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::XdpContext;
 
 use crate::frame::{self, Address};
-use crate::maps::{AIM, PLAIN_PROGRAMS, PROGRAMS};
+use crate::maps::{AIM, FLOOR, PLAIN_PROGRAMS, PROGRAMS};
 
 /// Writes the next source into the frame and calls the program under test, which never returns
 /// here.
@@ -54,6 +54,32 @@ pub(crate) fn bench_parse(ctx: XdpContext) -> u32 {
         Some(_) | None => XDP_PASS,
     }
 }
+
+/// The least that a look-up in a table of this size can cost: one read from a line of it that the
+/// address alone chooses.
+#[xdp(frags)]
+pub(crate) fn bench_line(ctx: XdpContext) -> u32 {
+    let Some(packet) = frame::parse(&ctx) else {
+        return XDP_PASS;
+    };
+    let key = match packet.address {
+        Address::V4(a) => u64::from(u32::from_be_bytes(a)),
+        Address::V6([a, b, c, d, e, f, g, h, ..]) => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+    };
+    let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    // SAFETY: a static of the program; volatile, because its value is known at load only.
+    let lines = unsafe { core::ptr::read_volatile(&raw const FLOOR_LINES) };
+    let line = (hash * u64::from(lines)) >> 32;
+    match FLOOR.get_ptr(line as u32) {
+        // SAFETY: a word of the value that the look-up gave. Nothing in the table is 1.
+        Some(value) if unsafe { value.cast::<u64>().read_volatile() } == 1 => XDP_PASS,
+        Some(_) | None => XDP_DROP,
+    }
+}
+
+/// Lines of the table, set before the program is loaded.
+#[unsafe(no_mangle)]
+static FLOOR_LINES: u32 = 1;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

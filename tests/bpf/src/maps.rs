@@ -40,6 +40,11 @@ pub(crate) static RULES_V4: LpmTrie<[u8; 4], Rules> =
 pub(crate) static RULES_V6: LpmTrie<[u8; 16], Rules> =
     LpmTrie::with_max_entries(64, BPF_F_NO_PREALLOC);
 
+/// A table of as many lines as the real program's list has, all zero. Reader: the program that reads
+/// one line and does nothing else.
+#[map]
+pub(crate) static FLOOR: Array<[u64; 8]> = Array::with_max_entries(1, 0);
+
 macro_rules! lists {
     ($($kind:ident $name:ident $address:ty, $flags:expr;)+) => {
         $(

@@ -194,7 +194,7 @@ impl Bench<'_> {
 const fn judge(program: Program) -> usize {
     match program {
         Program::Throttle => 0,
-        Program::Bare | Program::Parse | Program::Lpm | Program::Hash => 1,
+        Program::Bare | Program::Parse | Program::Line | Program::Lpm | Program::Hash => 1,
         Program::XdpFilter => 2,
     }
 }
@@ -241,6 +241,7 @@ fn measured(trials: &[Trial], threads: usize) -> Result<Measured> {
         let figure = match program {
             Program::Bare => Figure::of(gross(program, threads)?),
             Program::Parse
+            | Program::Line
             | Program::Throttle
             | Program::Lpm
             | Program::Hash

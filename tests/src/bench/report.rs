@@ -51,6 +51,8 @@ pub struct Row {
     pub bare: Option<Figure>,
     /// Parse and drop.
     pub parse: Option<Figure>,
+    /// Parse, one read from a table as large as the program's list, drop.
+    pub line: Option<Figure>,
     /// The real program.
     pub throttle: Option<Figure>,
     /// LPM tries and LRU hash.
@@ -74,6 +76,7 @@ impl Row {
             scenario,
             bare: of(Program::Bare),
             parse: of(Program::Parse),
+            line: of(Program::Line),
             throttle: of(Program::Throttle),
             lpm: of(Program::Lpm),
             hash: of(Program::Hash),
@@ -86,6 +89,7 @@ impl Row {
         match program {
             Program::Bare => self.bare,
             Program::Parse => self.parse,
+            Program::Line => self.line,
             Program::Throttle => self.throttle,
             Program::Lpm => self.lpm,
             Program::Hash => self.hash,
@@ -138,9 +142,9 @@ impl Report {
         writeln!(
             f,
             "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
-             xdp-filter | parse | driver + bare drop |"
+             xdp-filter | one line | parse | driver + bare drop |"
         )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
@@ -225,6 +229,7 @@ impl fmt::Display for Row {
             self.lpm,
             self.hash,
             self.xdp_filter,
+            self.line,
             self.parse,
             self.bare,
         ] {
@@ -270,6 +275,7 @@ mod tests {
             },
             bare: Figure::of(&[30.0]),
             parse: Figure::of(&[-0.4]),
+            line: None,
             throttle: Figure::of(&[100.0, 90.0, 130.0]),
             lpm: Figure::of(&[1500.0]),
             hash: None,
@@ -278,7 +284,7 @@ mod tests {
         };
         assert_eq!(
             row.to_string(),
-            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | – | 0 ± 0 | 30 ± 0 |"
+            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | – | – | 0 ± 0 | 30 ± 0 |"
         );
     }
 

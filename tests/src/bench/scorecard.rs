@@ -92,7 +92,11 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
         let against = match reference {
             Program::Lpm => "lpm_lru",
             Program::Hash => "hash_lru",
-            Program::Bare | Program::Parse | Program::Throttle | Program::XdpFilter => "itself",
+            Program::Bare
+            | Program::Parse
+            | Program::Line
+            | Program::Throttle
+            | Program::XdpFilter => "itself",
         };
         at_most(
             format!("{name}_{}_against_{against}", family.name()),
@@ -199,6 +203,7 @@ mod tests {
             },
             bare: Figure::of(&[20.0]),
             parse: None,
+            line: None,
             throttle,
             lpm,
             hash,

@@ -35,6 +35,8 @@ pub(super) enum Program {
     Bare,
     /// Reads Ethernet and IP, and drops.
     Parse,
+    /// The same, with one read from a table as large as the real program's list.
+    Line,
     /// The real program.
     Throttle,
     /// The same job on LPM tries and an LRU hash.
@@ -47,9 +49,10 @@ pub(super) enum Program {
 
 impl Program {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Bare,
         Self::Parse,
+        Self::Line,
         Self::Throttle,
         Self::Lpm,
         Self::Hash,
@@ -61,19 +64,21 @@ impl Program {
         match self {
             Self::Hash => case != Case::BlockedPrefix,
             Self::XdpFilter => case == Case::BlockedHost,
+            Self::Line => matches!(case, Case::BlockedHost | Case::BlockedPrefix),
             Self::Bare | Self::Parse | Self::Throttle | Self::Lpm => true,
         }
     }
 
     /// Whether it keeps lists and sources.
     pub(super) fn judges(self) -> bool {
-        !matches!(self, Self::Bare | Self::Parse)
+        !matches!(self, Self::Bare | Self::Parse | Self::Line)
     }
 
     const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bench_bare",
             Self::Parse => "bench_parse",
+            Self::Line => "bench_line",
             Self::Throttle => map::PROGRAM,
             Self::Lpm => "bench_lpm",
             Self::Hash => "bench_hash",
@@ -124,7 +129,7 @@ impl Stand {
                     continue;
                 }
                 Program::Throttle => kernel.program()?.fd()?,
-                Program::Bare | Program::Parse | Program::Lpm | Program::Hash => {
+                Program::Bare | Program::Parse | Program::Line | Program::Lpm | Program::Hash => {
                     xdp(&ebpf, program.name())?.fd()?
                 }
             };
@@ -262,6 +267,11 @@ fn sizes_of_program(size: Size) -> Sizes {
     }
 }
 
+/// Lines of the IPv4 list table for so many entries: nine slots of sixteen are in use.
+fn list_lines(size: Size) -> u32 {
+    ((size.listed + allowed(size.listed)) / 9).max(512)
+}
+
 fn load_references(size: Size) -> Result<Ebpf> {
     let blocked = size.listed.max(16);
     let allowed = allowed(size.listed).max(16);
@@ -272,10 +282,19 @@ fn load_references(size: Size) -> Result<Ebpf> {
             loader.map_max_entries(lists.allowed(family), allowed);
         }
     }
+    let lines = list_lines(size);
+    loader.map_max_entries("FLOOR", lines);
+    loader.override_global("FLOOR_LINES", &lines, true);
     loader.map_max_entries("REF_SOURCES", size.slots);
     loader.map_max_entries("REF_BANS", BAN_SLOTS);
     let mut ebpf = loader.load(OBJECT).context("loading the bench's maps")?;
-    let references = [Program::Bare, Program::Parse, Program::Lpm, Program::Hash];
+    let references = [
+        Program::Bare,
+        Program::Parse,
+        Program::Line,
+        Program::Lpm,
+        Program::Hash,
+    ];
     for name in references.map(Program::name).iter().chain(&DRIVERS) {
         let program = ebpf
             .program_mut(name)
