@@ -260,8 +260,8 @@ mod tests {
                 "interfaces": [{"name": "eth0", "index": 2, "attached": true, "mode": "native",
                     "reasons": [{"reason": "blocklisted", "action": "dropped",
                         "packets": packets, "bytes": packets * 100}]}],
-                "reasons": [], "tables": [], "lists": [], "bans": 0, "faults": [],
-                "warnings": []
+                "reasons": [], "tables": [], "memory_bytes": 0, "protected_sources": 0,
+                "lists": [], "bans": 0, "faults": [], "warnings": []
             });
             Ok(Arc::new(serde_json::from_value(status)?))
         }
@@ -307,7 +307,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(one(dropped).labels["interface"], "eth0");
-        assert_eq!(one("count(xdp_throttle_faults_total)").values, [4.0]);
+        assert_eq!(one("count(xdp_throttle_faults_total)").values, [5.0]);
         assert_eq!(one("scalar(sum(xdp_throttle_mode))").values, [1.0]);
 
         let range = prometheus

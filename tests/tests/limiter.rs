@@ -304,7 +304,7 @@ fn a_source_is_counted_from_its_first_packet_to_its_last() {
     assert!((middle..end).contains(&source.last_seen_ns));
 }
 
-/// The table evicts who wasn't seen lately; whoever is new is limited all the same.
+/// A newcomer takes the place of one that has sent least, and is limited all the same.
 #[test]
 fn new_sources_find_room_in_a_full_table() {
     require_kernel!("new_sources_find_room_in_a_full_table");

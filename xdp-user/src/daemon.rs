@@ -132,7 +132,8 @@ fn load_config(options: &Options) -> Result<(Config, String)> {
     Ok((loaded.config, absolute.display().to_string()))
 }
 
-fn capacity(config: &Config) -> Capacity {
+/// The capacity that a configuration asks for.
+pub(crate) fn capacity(config: &Config) -> Capacity {
     let c = &config.capacity;
     Capacity {
         allow: c.allow,

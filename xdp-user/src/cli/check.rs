@@ -8,6 +8,8 @@ use super::format;
 use super::output::Output;
 use super::table::{Table, numbers, words};
 use crate::config::{Config, ConfigError, Limits, LoadError, Problem};
+use crate::daemon;
+use crate::datapath::{Capacity, Memory, cost};
 use crate::failure::{Failure, FailureKind};
 
 const EXAMPLES: &str = "\
@@ -57,13 +59,33 @@ struct Summary {
 #[derive(Debug, Serialize)]
 struct TableCost {
     name: &'static str,
-    /// Entries that fit; for IPv4 and IPv6 each where `per_family`.
+    /// Entries that fit, of each of `per`.
     entries: u64,
-    per_family: bool,
-    /// Bytes, both families together.
+    per: Per,
+    /// Bytes when it is full, all of `per` together.
     bytes: u64,
-    /// Whether the memory is taken at the start; else as the table fills.
+    /// Whether the memory is taken at the start; else it grows with the entries, and `bytes` is
+    /// about what a full table takes.
     at_start: bool,
+}
+
+/// What has a table of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Per {
+    Family,
+    Cpu,
+    Host,
+}
+
+impl Per {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Family => "IPv4 and IPv6 each",
+            Self::Cpu => "each CPU",
+            Self::Host => "together",
+        }
+    }
 }
 
 impl Args {
@@ -98,32 +120,9 @@ impl Args {
     }
 }
 
-/// Bytes of one entry in a trie without preallocation: node, key, value, and the allocator's
-/// rounding, plus the inner nodes.
-const LISTED_ENTRY: u64 = 100;
-/// Bytes of one source in its preallocated table.
-const SOURCE: u64 = 160;
-/// Bytes of one ban in its preallocated table.
-const BAN: u64 = 130;
-
 impl Summary {
     fn of(config: &Config) -> Self {
         let interfaces = config.interfaces.iter();
-        let listed = |name, entries: u32| TableCost {
-            name,
-            entries: entries.into(),
-            per_family: true,
-            bytes: 2 * u64::from(entries) * LISTED_ENTRY,
-            at_start: false,
-        };
-        let fixed = |name, entries: u32, size: u64| TableCost {
-            name,
-            entries: entries.into(),
-            per_family: false,
-            bytes: u64::from(entries) * size,
-            at_start: true,
-        };
-        let capacity = &config.capacity;
         Self {
             mode: config.mode.name(),
             observe_reasons: config.observe_reasons.iter().map(|r| r.name()).collect(),
@@ -134,15 +133,41 @@ impl Summary {
             overrides: config.overrides.len(),
             allow: config.allow.len(),
             block: config.block.len(),
-            tables: vec![
-                listed("allow", capacity.allow),
-                listed("block", capacity.block),
-                listed("overrides", capacity.overrides),
-                fixed("sources", capacity.sources, SOURCE),
-                fixed("bans", capacity.bans, BAN),
-            ],
+            tables: table_costs(&daemon::capacity(config)),
         }
     }
+}
+
+fn table_costs(capacity: &Capacity) -> Vec<TableCost> {
+    let memory = Memory::when_full(capacity);
+    let grows = |name, entries: u32, bytes| TableCost {
+        name,
+        entries: entries.into(),
+        per: Per::Family,
+        bytes,
+        at_start: false,
+    };
+    let fixed = |name, entries: u64, per, bytes| TableCost {
+        name,
+        entries,
+        per,
+        bytes,
+        at_start: true,
+    };
+    vec![
+        grows("allow", capacity.allow, memory.allow),
+        grows("block", capacity.block, memory.block),
+        grows("overrides", capacity.overrides, memory.overrides),
+        fixed(
+            "sources",
+            capacity.sources.into(),
+            Per::Host,
+            memory.sources,
+        ),
+        fixed("bans", capacity.bans.into(), Per::Host, memory.bans),
+        fixed("hits", cost::HITS.into(), Per::Cpu, memory.hits),
+        fixed("events", cost::events(), Per::Host, memory.events),
+    ]
 }
 
 fn render(report: &Report) -> String {
@@ -169,32 +194,6 @@ fn render_summary(summary: &Summary) -> String {
     };
     let interfaces = or(summary.interfaces.join(", "), "none, `run` needs --iface");
     let observed = or(summary.observe_reasons.join(", "), "nothing");
-    let mut tables = Table::new([
-        words("table"),
-        numbers("entries"),
-        words("families"),
-        numbers("memory"),
-        words("taken"),
-    ]);
-    for table in &summary.tables {
-        let families = if table.per_family {
-            "IPv4 and IPv6 each"
-        } else {
-            "together"
-        };
-        let taken = if table.at_start {
-            "at the start"
-        } else {
-            "as it fills, at most"
-        };
-        tables.row([
-            table.name.to_owned(),
-            format::count(table.entries),
-            families.to_owned(),
-            format::bytes(table.bytes),
-            taken.to_owned(),
-        ]);
-    }
     format!(
         "mode          {}\nonly counted  {observed}\ninterfaces    {interfaces}\n\
          limits        {}\noverrides     {}\nallow         {}\nblock         {}\n\n{}",
@@ -203,7 +202,41 @@ fn render_summary(summary: &Summary) -> String {
         summary.overrides,
         format::plural(summary.allow as u64, "prefix", "prefixes"),
         format::plural(summary.block as u64, "prefix", "prefixes"),
+        render_tables(&summary.tables),
+    )
+}
+
+fn render_tables(costs: &[TableCost]) -> String {
+    let mut tables = Table::new([
+        words("table"),
+        numbers("entries"),
+        words("of"),
+        words("memory"),
+    ]);
+    for table in costs {
+        let bytes = format::bytes(table.bytes);
+        let memory = if table.at_start {
+            format!("{bytes}, taken at the start")
+        } else {
+            format!("up to about {bytes} when full, grows with the entries")
+        };
+        tables.row([
+            table.name.to_owned(),
+            format::count(table.entries),
+            table.per.name().to_owned(),
+            memory,
+        ]);
+    }
+    let sum = |at_start| {
+        let of = costs.iter().filter(|table| table.at_start == at_start);
+        format::bytes(of.map(|table| table.bytes).sum())
+    };
+    format!(
+        "{}\n{} at the start, about {} more when all is full. A list that is replaced as a whole\n\
+         takes its memory twice for a moment.\n",
         tables.render(),
+        sum(true),
+        sum(false),
     )
 }
 
@@ -229,6 +262,7 @@ fn render_limits(limits: &Limits) -> String {
 mod tests {
     use super::*;
     use crate::cli::exit::ExitCode;
+    use crate::exporter::labels::TABLES;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -278,12 +312,45 @@ mod tests {
             .lines()
             .find(|line| line.starts_with("sources"))
             .unwrap();
-        assert!(sources.contains("131,072"), "{sources}");
-        assert!(sources.contains("21.0 MB"), "{sources}");
+        assert!(sources.contains("131,072  together"), "{sources}");
+        assert!(
+            sources.ends_with("18.0 MB, taken at the start"),
+            "{sources}"
+        );
         let block = text
             .lines()
             .find(|line| line.starts_with("block  "))
             .unwrap();
         assert!(block.contains("0 prefixes"), "{block}");
+    }
+    #[test]
+    fn every_table_and_ring_says_what_it_costs() {
+        let costs = Summary::of(&Config::default()).tables;
+        let names: Vec<&str> = costs.iter().map(|table| table.name).collect();
+        let rings = ["hits", "events"];
+        let all: Vec<&str> = TABLES.into_iter().chain(rings).collect();
+        assert_eq!(names, all);
+        assert!(costs.iter().all(|table| table.bytes > 0), "{costs:?}");
+        let text = render_tables(&costs);
+        let block = text.lines().find(|line| line.starts_with("block"));
+        assert_eq!(
+            block,
+            Some(
+                "block      1,000,000  IPv4 and IPv6 each  up to about 73.3 MB when full, grows \
+                 with the entries"
+            )
+        );
+        assert!(text.contains("8,192  each CPU"), "{text}");
+        assert!(text.contains("262.1 kB, taken at the start"), "{text}");
+    }
+
+    #[test]
+    fn programs_read_what_the_memory_is_of() {
+        let costs = Summary::of(&Config::default()).tables;
+        let json = serde_json::to_value(&costs).unwrap();
+        assert_eq!(json[1]["per"], "family");
+        assert_eq!(json[1]["at_start"], false);
+        assert_eq!(json[3]["per"], "host");
+        assert_eq!(json[5]["per"], "cpu");
     }
 }

@@ -75,8 +75,11 @@ pub(crate) fn status() -> Status {
             name: "sources".into(),
             entries: 65_536,
             capacity: 131_072,
-            when_full: "the source that was silent for longest makes room".into(),
+            memory_bytes: 17_976_000,
+            when_full: "a new source takes the place of one that has sent least".into(),
         }],
+        memory_bytes: 38_200_000,
+        protected_sources: 40_000,
         lists: vec![ListStatus {
             name: "spamhaus-drop".parse().unwrap(),
             kind: ListKind::Block,

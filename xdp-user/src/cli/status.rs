@@ -87,10 +87,14 @@ fn render_head(status: &Status, now: Timestamp) -> String {
     }
     text + &format!(
         "kernel   {}{}\n\
-         bans     {} in force\n",
+         memory   {} in tables and rings\n\
+         bans     {} in force\n\
+         sources  {} protected from newcomers\n",
         format::printable(&status.kernel),
         verified.unwrap_or_default(),
+        format::bytes(status.memory_bytes),
         format::count(status.bans),
+        format::count(status.protected_sources),
     )
 }
 
@@ -202,6 +206,7 @@ fn render_tables(tables: &[TableStatus]) -> String {
         numbers("entries"),
         numbers("capacity"),
         numbers("full"),
+        numbers("memory"),
         words("when full"),
     ]);
     for status in tables {
@@ -210,6 +215,7 @@ fn render_tables(tables: &[TableStatus]) -> String {
             format::count(status.entries),
             format::count(status.capacity),
             format::share(status.entries, status.capacity),
+            format::bytes(status.memory_bytes),
             status.when_full.clone(),
         ]);
     }
@@ -268,12 +274,24 @@ mod tests {
         assert!(line(&text, "config").contains("2 reloads, 1 refused"));
         assert!(text.contains("the last reload was refused: c.toml:3:1: mode: nonsense"));
         assert!(line(&text, "kernel").ends_with("program verified in 1,512 instructions"));
+        assert_eq!(
+            line(&text, "memory"),
+            "memory   38.2 MB in tables and rings"
+        );
         assert_eq!(line(&text, "bans"), "bans     12 in force");
+        assert_eq!(
+            line(&text, "sources  4"),
+            "sources  40,000 protected from newcomers"
+        );
         assert_eq!(
             line(&text, "warning"),
             "warning: eth1 is attached in generic mode"
         );
-        assert!(line(&text, "sources ").contains("50.0%"));
+        let sources = line(&text, "sources   65,536");
+        assert!(
+            sources.contains("50.0%  18.0 MB  a new source"),
+            "{sources}"
+        );
         assert!(line(&text, "spamhaus-drop").contains("block"));
         assert!(line(&text, "event_lost").ends_with("  7"));
         assert!(!text.contains("ban_table_full"));

@@ -199,17 +199,17 @@ section! {
 }
 
 section! {
-    /// How many entries the tables in the kernel hold. Sources and bans take their memory at the start, the others as they fill.
+    /// How many entries the tables in the kernel hold. Sources and bans take their memory at the start, the others as they fill; `xdp-throttle check` says how much that is, and `xdp-throttle status` how much it is now.
     pub struct Capacity, "capacity", repeated: false {
-        /// Allowed prefixes, for IPv4 and IPv6 each.
+        /// Allowed prefixes, at most, for IPv4 and IPv6 each. The memory grows with the entries: about 16 bytes for one of IPv4, 57 for one of IPv6. When it is full, new entries are refused.
         allow: u32 as Integer<u32, 1, 1_000_000> = Default::Is("10_000"), Restart;
-        /// Blocked prefixes of all lists together, for IPv4 and IPv6 each.
+        /// Blocked prefixes of all lists together, at most, for IPv4 and IPv6 each. Memory as for `allow`. When it is full, new entries are refused.
         block: u32 as Integer<u32, 1, 16_000_000> = Default::Is("1_000_000"), Restart;
-        /// Prefixes with limits of their own, for IPv4 and IPv6 each.
+        /// Prefixes with limits of their own, at most, for IPv4 and IPv6 each. The memory grows with them: about 190 bytes each, and what a list entry takes. A configuration with more is refused.
         overrides: u32 as Integer<u32, 1, 1_000_000> = Default::Is("10_000"), Restart;
-        /// Sources whose limits are kept at the same time. When it is full, a source that was not seen lately makes room and starts anew.
+        /// How many sources fit. A table that holds about half as many loses hardly any; 137 bytes each, allocated at start. When there is no room, a new source takes the place of one that has sent least, never of a protected one: one that has sent some packets within its limits over more than a second.
         sources: u32 as Integer<u32, 1024, 16_777_216> = Default::Is("131_072"), Restart;
-        /// Banned sources. When it is full, further bans are not stored and counted as a fault; none is lost, and the sources stay limited.
+        /// Banned sources, those whose ban is over and still counts included. Their memory is allocated at start. When it is full, further bans are not stored and counted as a fault; none is lost, and the sources stay limited.
         bans: u32 as Integer<u32, 16, 16_777_216> = Default::Is("65_536"), Restart;
     }
 }

@@ -12,7 +12,7 @@ use crate::api::types::{
     ConfigStatus, InterfaceStatus, ListKind, ListStatus, NamedCount, ReasonCount, Status,
     TableStatus,
 };
-use crate::datapath::Counters;
+use crate::datapath::{Counters, Memory};
 
 impl Control {
     /// The state of everything.
@@ -21,6 +21,7 @@ impl Control {
         let now = Self::now();
         let bans = self.datapath.bans()?;
         let sources = self.datapath.sources()?.len();
+        let memory = self.datapath.memory();
         let in_force = bans
             .iter()
             .filter(|(_, ban)| ban.until_ns > now.boot_ns)
@@ -50,7 +51,9 @@ impl Control {
             verified_instructions: self.datapath.verified_instructions(),
             interfaces: self.interface_status(&counters),
             reasons: reason_counts(|reason, action| counters.total(reason, action), true),
-            tables: self.table_status(sources, bans.len()),
+            tables: self.table_status(sources, bans.len(), &memory),
+            memory_bytes: memory.total(),
+            protected_sources: self.datapath.protected_sources(),
             lists: self.list_status()?,
             bans: count(in_force),
             faults: Fault::ALL
@@ -82,7 +85,7 @@ impl Control {
             .collect()
     }
 
-    fn table_status(&self, sources: usize, bans: usize) -> Vec<TableStatus> {
+    fn table_status(&self, sources: usize, bans: usize, memory: &Memory) -> Vec<TableStatus> {
         let capacity = &self.config.capacity;
         let fullest = |entries: &Entries| entries.stored(true).max(entries.stored(false));
         let v4 = self
@@ -95,40 +98,48 @@ impl Control {
                 "allow",
                 fullest(&self.allow),
                 capacity.allow,
+                memory.allow,
                 "new entries are refused with an error",
             ),
             (
                 "block",
                 fullest(&self.block),
                 capacity.block,
+                memory.block,
                 "new entries are refused with an error",
             ),
             (
                 "overrides",
                 v4.max(self.stored_limits.len() - v4),
                 capacity.overrides,
+                memory.overrides,
                 "a configuration with more is refused",
             ),
             (
                 "sources",
                 sources,
                 capacity.sources,
-                "a source that was silent for long makes room and starts anew",
+                memory.sources,
+                "a new source takes the place of one that has sent least, never of a protected one",
             ),
             (
                 "bans",
                 bans,
                 capacity.bans,
+                memory.bans,
                 "a new ban is not stored, counted as a fault; the source stays limited",
             ),
         ]
         .into_iter()
-        .map(|(name, entries, capacity, when_full)| TableStatus {
-            name: name.to_owned(),
-            entries: count(entries),
-            capacity: u64::from(capacity),
-            when_full: when_full.to_owned(),
-        })
+        .map(
+            |(name, entries, capacity, memory_bytes, when_full)| TableStatus {
+                name: name.to_owned(),
+                entries: count(entries),
+                capacity: u64::from(capacity),
+                memory_bytes,
+                when_full: when_full.to_owned(),
+            },
+        )
         .collect()
     }
 

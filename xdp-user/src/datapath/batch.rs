@@ -24,7 +24,7 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// All entries of a hash or LRU hash, at most `capacity` of them. Entries that come or go
+/// All entries of a hash, at most `capacity` of them. Entries that come or go
 /// meanwhile may or may not be among them.
 pub(super) fn read_all<K: Plain, V: Plain>(
     map: BorrowedFd<'_>,

@@ -24,6 +24,7 @@ use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
     Attached, Capacity, Counters, Datapath, DatapathError, Entry, Memory, Refused, Result, batch,
+    cost,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
@@ -56,6 +57,8 @@ pub struct KernelDatapath {
     bans: Table<Ban>,
     /// How often [`Datapath::tend`] was called.
     tended: u64,
+    /// Protected sources as of then.
+    protected: u64,
     events: Option<RingBuf<Map>>,
     links: StdHashMap<IfName, (XdpLinkId, Attached)>,
 }
@@ -142,6 +145,7 @@ impl Datapath for KernelDatapath {
             // What is known is of sources that no packet belongs to any more.
             self.lengths = lengths;
             self.sources.clear();
+            self.protected = 0;
         }
         Ok(())
     }
@@ -291,7 +295,7 @@ impl Datapath for KernelDatapath {
         self.collect_hits()?;
         self.tended += 1;
         if self.tended.is_multiple_of(10) {
-            self.sources.tend(boot_ns());
+            (_, self.protected) = self.sources.tend(boot_ns());
             let (bulk, capacity) = (self.bans.bulk.as_fd(), self.capacity.bans);
             self.sources
                 .sweep_ban_marks(|| batch::read_all::<SourceKey, Ban>(bulk, capacity))
@@ -301,13 +305,18 @@ impl Datapath for KernelDatapath {
     }
 
     fn memory(&self) -> Memory {
+        let lists = self.lists.bytes();
         Memory {
-            lists: self.lists.bytes(),
+            allow: lists.allow,
+            block: lists.block,
+            overrides: lists.limits + cost::of_limits(lists.limited),
             sources: self.sources.bytes(),
-            // A slot of a hash: its key, its value, and 48 bytes of the kernel's own (6.18).
-            bans: u64::from(self.capacity.bans)
-                * (size_of::<SourceKey>() + size_of::<Ban>() + 48) as u64,
+            ..Memory::fixed(&self.capacity)
         }
+    }
+
+    fn protected_sources(&self) -> u64 {
+        self.protected
     }
 
     fn verified_instructions(&self) -> Option<u32> {

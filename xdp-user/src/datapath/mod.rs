@@ -8,6 +8,7 @@
 mod batch;
 #[doc(hidden)]
 pub mod contract;
+pub mod cost;
 mod counters;
 pub mod events;
 pub mod kernel;
@@ -24,6 +25,7 @@ use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+pub use cost::Memory;
 pub use counters::Counters;
 pub use lists::NewEntry;
 pub use objects::OBJECT;
@@ -60,17 +62,6 @@ pub struct Entry {
 
 /// An entry that could not be stored or removed, and why.
 pub type Refused = (Prefix, DatapathError);
-
-/// Bytes of memory that tables take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// List tables in force.
-    pub lists: u64,
-    /// Source table.
-    pub sources: u64,
-    /// Ban table.
-    pub bans: u64,
-}
 
 /// How an interface is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,9 +225,14 @@ pub trait Datapath: Send {
         Ok(())
     }
 
-    /// Memory that the tables take.
+    /// Memory that the tables take now; 0 where nobody counts it.
     fn memory(&self) -> Memory {
         Memory::default()
+    }
+
+    /// Known sources whose place no newcomer takes, as of the last time that they were tended.
+    fn protected_sources(&self) -> u64 {
+        0
     }
 
     /// Instructions that the verifier went through, where the kernel tells.

@@ -98,6 +98,20 @@ pub const METRICS: &[Metric] = &[
         read: read::table_capacity,
     },
     Metric {
+        name: "xdp_throttle_table_memory_bytes",
+        kind: Kind::Gauge,
+        labels: &[Label::Table],
+        help: "Memory that a kernel table takes now.",
+        read: read::table_memory,
+    },
+    Metric {
+        name: "xdp_throttle_sources_protected",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Known sources whose place no newcomer takes, at most five of seven places.",
+        read: read::sources_protected,
+    },
+    Metric {
         name: "xdp_throttle_bans",
         kind: Kind::Gauge,
         labels: &[],

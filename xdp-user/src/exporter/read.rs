@@ -75,6 +75,14 @@ pub(super) fn table_capacity(scrape: &Scrape<'_>) -> Vec<Sample> {
     by_table(scrape.status, |table| table.capacity)
 }
 
+pub(super) fn table_memory(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_table(scrape.status, |table| table.memory_bytes)
+}
+
+pub(super) fn sources_protected(scrape: &Scrape<'_>) -> Vec<Sample> {
+    vec![sample(&[], scrape.status.protected_sources)]
+}
+
 fn by_table(status: &Status, number: fn(&TableStatus) -> u64) -> Vec<Sample> {
     TABLES
         .into_iter()

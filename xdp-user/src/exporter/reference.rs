@@ -23,7 +23,7 @@ const INTRODUCTION: &str = "# Metrics\n\n\
     The daemon serves these for Prometheus at `/metrics`, on `127.0.0.1:9777` unless `[metrics]` \
     in the configuration says otherwise. Values are read at each scrape. Every series is there \
     from the start, at 0; no label holds an address. `packaging/grafana/overview.json` is a \
-    dashboard over them.\n";
+    dashboard over them, `packaging/prometheus/alerts.yml` has alerts on them.\n";
 
 fn metrics() -> String {
     let mut text = String::from(

@@ -35,6 +35,8 @@ fn fresh() -> Status {
         interfaces: ["eth0", "eth1"].map(interface).to_vec(),
         reasons: Vec::new(),
         tables: TABLES.map(table).to_vec(),
+        memory_bytes: 0,
+        protected_sources: 0,
         lists: vec![ListStatus {
             name: "manual".parse().unwrap(),
             kind: ListKind::Block,
@@ -67,6 +69,7 @@ fn table(name: &str) -> TableStatus {
         name: name.to_owned(),
         entries: 0,
         capacity: 1000,
+        memory_bytes: 0,
         when_full: String::new(),
     }
 }

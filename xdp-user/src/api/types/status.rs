@@ -31,6 +31,10 @@ pub struct Status {
     pub reasons: Vec<ReasonCount>,
     /// The tables and how full they are.
     pub tables: Vec<TableStatus>,
+    /// Bytes that all tables and the rings for hits and events take now.
+    pub memory_bytes: u64,
+    /// Known sources whose place no newcomer takes; up to ten seconds old.
+    pub protected_sources: u64,
     /// Lists with their entries.
     pub lists: Vec<ListStatus>,
     /// Bans in force.
@@ -93,6 +97,9 @@ pub struct TableStatus {
     pub entries: u64,
     /// Entries that fit.
     pub capacity: u64,
+    /// Bytes that it takes now. `allow` and `block` share their tables, and each has the part that
+    /// its entries are of all.
+    pub memory_bytes: u64,
     /// What happens when it is full.
     pub when_full: String,
 }

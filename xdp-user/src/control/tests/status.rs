@@ -37,6 +37,11 @@ fn every_reason_and_every_fault_is_there_from_the_start() {
         .map(|table| table.name.as_str())
         .collect();
     assert_eq!(tables, ["allow", "block", "overrides", "sources", "bans"]);
+    for table in &status.tables {
+        assert!(!table.when_full.is_empty(), "{}", table.name);
+        assert_eq!(table.memory_bytes, 0, "in the process nobody counts it");
+    }
+    assert_eq!((status.memory_bytes, status.protected_sources), (0, 0));
     assert!(status.warnings.is_empty(), "{:?}", status.warnings);
 }
 

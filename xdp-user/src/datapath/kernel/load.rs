@@ -10,6 +10,7 @@ use nix::time::{ClockId, clock_getres};
 use xdp_common::abi::{SourceLine, constant, hits, map};
 use xdp_common::sources::Shape;
 
+use super::super::cost::EVENT_BYTES;
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
 use super::super::{Capacity, DatapathError, OBJECT, Result};
@@ -17,9 +18,6 @@ use super::hits::Hits;
 use super::mapped::{KernelLists, Mapped};
 use super::tries::Tries;
 use super::{KernelDatapath, Table, attach, data, failed, features, missing};
-
-/// Size of the ring buffer of events.
-const EVENT_BYTES: u32 = 256 * 1024;
 
 impl KernelDatapath {
     /// Loads the program. `log_level` is that of its own diagnostics, 0 for none.
@@ -74,6 +72,7 @@ impl KernelDatapath {
             events: Some(take(&mut ebpf, map::EVENTS)?),
             links: std::collections::HashMap::new(),
             tended: 0,
+            protected: 0,
             ebpf,
         })
     }

@@ -4,6 +4,7 @@
 //! A few changes are made in the table in use, an address at a time. Many, or those that the table
 //! has no room for, are made by building another one, which then replaces it with one step.
 
+mod cost;
 mod memory;
 mod shadow;
 mod table;
@@ -16,12 +17,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use xdp_common::abi::Limits;
-use xdp_common::lists::{ALLOW, BLOCK, InMemory, LIMITS, lookup};
+use xdp_common::lists::{ALLOW, BLOCK, InMemory, LIMITS, LINE_WORDS, lookup};
 use xdp_common::packet::Address;
 
 use super::{Capacity, DatapathError, Entry, Refused, Result, is_within, stays};
 use crate::api::types::ListKind;
 use crate::domain::Prefix;
+pub(crate) use cost::bytes_for;
 pub(crate) use memory::{InProcess, Memory, Publisher};
 use shadow::{Item, Listed, Shadow, end_units};
 use table::{Size, Table, TooSmall};
@@ -29,6 +31,8 @@ use table::{Size, Table, TooSmall};
 /// From so many changes on, and from so large a part of the table on, a new one is built.
 const MANY: usize = 1024;
 const PART: usize = 4;
+/// Bytes of a line.
+const LINE_BYTES: u64 = (LINE_WORDS * size_of::<u64>()) as u64;
 /// How often a table is built larger than was thought to be enough.
 const ATTEMPTS: u32 = 6;
 
@@ -231,12 +235,6 @@ impl<P: Publisher> Lists<P> {
             .rev()
             .filter_map(|len| Prefix::new(address, len))
             .find_map(|prefix| self.shadow.limits.get(&prefix))
-    }
-
-    /// Bytes of the tables in force.
-    pub(crate) fn bytes(&self) -> u64 {
-        let of = |table: &Option<Table<P::Memory>>| table.as_ref().map_or(0, Table::bytes);
-        of(&self.v4) + of(&self.v6)
     }
 
     fn listed(&mut self, kind: ListKind) -> &mut Listed {

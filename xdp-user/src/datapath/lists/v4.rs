@@ -221,16 +221,7 @@ impl Plan {
                 slots += key.len();
             }
         }
-        let lines = u32::try_from(slots.div_ceil(LOAD)).unwrap_or(u32::MAX / 16);
-        let lines = (lines << attempt).max(MIN_LINES);
-        let spare = (lines / 8 << attempt) + 64;
-        Size {
-            filter: 0,
-            lines,
-            spare,
-            ends: lines + spare,
-            groups: groups + if has_short { 256 } else { 0 },
-        }
+        size_for(slots, groups, attempt, has_short)
     }
 
     /// Fills a table that nobody reads yet.
@@ -271,4 +262,19 @@ fn fill_group<M: Memory>(
         table.put(*item, None, shadow)?;
     }
     Ok(())
+}
+
+/// Of a table with so many slots in use and so many groups; `attempt` counts the sizes that were
+/// too small.
+pub(super) fn size_for(slots: usize, groups: u32, attempt: u32, has_short: bool) -> Size {
+    let lines = u32::try_from(slots.div_ceil(LOAD)).unwrap_or(u32::MAX / 16);
+    let lines = (lines << attempt).max(MIN_LINES);
+    let spare = ((lines / 8) << attempt) + 64;
+    Size {
+        filter: 0,
+        lines,
+        spare,
+        ends: lines + spare,
+        groups: groups + if has_short { 256 } else { 0 },
+    }
 }

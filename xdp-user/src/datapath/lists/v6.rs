@@ -290,19 +290,8 @@ impl Plan {
 
     /// `attempt` counts the sizes that were too small.
     pub(super) fn size(&self, attempt: u32, has_short: bool) -> Size {
-        // A prefix takes a slot or a part of a group's: too many slots don't hurt.
         let groups = u32::try_from(self.groups().count()).unwrap_or(u32::MAX / 64);
-        let slots = self.items.len() + groups as usize;
-        let lines = u32::try_from(slots * 10 / LOAD_OF_TEN).unwrap_or(u32::MAX / 16);
-        let lines = (lines << attempt).max(MIN_LINES);
-        let spare = (lines / 8 << attempt) + 64;
-        Size {
-            filter: u32::try_from(slots / KEYS_OF_FILTER_LINE).unwrap_or(u32::MAX / 64) + 8,
-            lines,
-            spare,
-            ends: (lines + spare).div_ceil(4),
-            groups: groups + if has_short { 256 } else { 0 },
-        }
+        size_for(self.items.len(), groups, attempt, has_short)
     }
 
     /// Fills a table that nobody reads yet.
@@ -333,4 +322,21 @@ impl Plan {
 /// Whether a key with so many prefixes, one of which is this, gets a group.
 fn takes_group(prefixes: usize, one: Option<&(Spot, Item)>) -> bool {
     prefixes > GROUP_FROM && one.is_some_and(|(spot, _)| spot.key().is_some())
+}
+
+/// Of a table with so many prefixes and so many groups; `attempt` counts the sizes that were too
+/// small.
+pub(super) fn size_for(prefixes: usize, groups: u32, attempt: u32, has_short: bool) -> Size {
+    // A prefix takes a slot or a part of a group's: too many slots don't hurt.
+    let slots = prefixes + groups as usize;
+    let lines = u32::try_from(slots * 10 / LOAD_OF_TEN).unwrap_or(u32::MAX / 16);
+    let lines = (lines << attempt).max(MIN_LINES);
+    let spare = ((lines / 8) << attempt) + 64;
+    Size {
+        filter: u32::try_from(slots / KEYS_OF_FILTER_LINE).unwrap_or(u32::MAX / 64) + 8,
+        lines,
+        spare,
+        ends: (lines + spare).div_ceil(4),
+        groups: groups + if has_short { 256 } else { 0 },
+    }
 }

@@ -36,6 +36,8 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_mode", 2),
         ("xdp_throttle_table_entries", 5),
         ("xdp_throttle_table_capacity", 5),
+        ("xdp_throttle_table_memory_bytes", 5),
+        ("xdp_throttle_sources_protected", 1),
         ("xdp_throttle_bans", 1),
         ("xdp_throttle_list_entries", 1),
         ("xdp_throttle_reloads_total", 2),
@@ -69,6 +71,7 @@ fn a_state_that_lacks_tables_and_faults_still_has_their_series() {
     for table in TABLES {
         let labels = [("table", table)];
         assert_eq!(read.value("xdp_throttle_table_entries", &labels), 0.0);
+        assert_eq!(read.value("xdp_throttle_table_memory_bytes", &labels), 0.0);
     }
     for fault in Fault::ALL {
         let labels = [("fault", fault.name())];
@@ -121,6 +124,8 @@ fn the_gauges_say_what_the_state_says() {
     status.interfaces[1].attached = false;
     status.interfaces[1].mode = None;
     status.tables[1].entries = 12;
+    status.tables[1].memory_bytes = 4096;
+    status.protected_sources = 14;
     status.lists[0].entries = 13;
     status.config.reloads = 3;
     status.config.refused = 1;
@@ -154,6 +159,12 @@ fn the_gauges_say_what_the_state_says() {
         ),
         ("xdp_throttle_table_entries", &[("table", "block")], 12.0),
         ("xdp_throttle_table_capacity", &[("table", "block")], 1000.0),
+        (
+            "xdp_throttle_table_memory_bytes",
+            &[("table", "block")],
+            4096.0,
+        ),
+        ("xdp_throttle_sources_protected", &[], 14.0),
         (
             "xdp_throttle_list_entries",
             &[("kind", "block"), ("list", "manual")],
