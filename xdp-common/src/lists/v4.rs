@@ -78,7 +78,10 @@ pub const fn slot(rest: u32, byte: u32, ignored: u32, flags: u8) -> u32 {
 
 /// A slot that stands for a group.
 pub const fn group_slot(rest: u32, group: u32) -> u32 {
-    rest << 16 | (group >> 4 & 0xff) << 8 | (FIRST_GROUP_CODE + (group >> 12)) << 4 | (group & 15)
+    rest << 16
+        | (group >> 4 & 0xff) << 8
+        | FIRST_GROUP_CODE.wrapping_add(group >> 12) << 4
+        | (group & 15)
 }
 
 /// A last slot that links a line.

@@ -50,7 +50,7 @@ impl Level {
     /// The level of a length from 16 on, where its key has no group.
     pub const fn of(length: u32) -> Self {
         match length {
-            0..=63 => Self::Upper(length.saturating_sub(16) / 16 * 2),
+            0..=63 => Self::Upper((length.saturating_sub(16) >> 4) << 1),
             64 => Self::Upper(UPPER_LEVELS - 2),
             65..=127 => Self::Low,
             _ => Self::Host,
@@ -152,7 +152,7 @@ fn may_hold<T: Table>(table: &T, place: &Place) -> bool {
 
 /// A slot's first word.
 pub const fn meta(rest: u64, length: u32, flags: u8) -> u64 {
-    rest << META_BITS | (length as u64 - 1) << 4 | flags as u64
+    rest << META_BITS | (length as u64).wrapping_sub(1) << 4 | flags as u64
 }
 
 /// The first word of a last slot that links a line.
@@ -234,8 +234,12 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
     let (mut found, mut group) = (table.forget(0), table.forget(0));
     let key_ignored = upper_ignored(number);
     // Lengths behind the key's own: 16 or 8, one less where the next level begins there.
-    let most = if number & 1 == 0 { 16 } else { 8 };
-    let most = if number < 4 { most - 1 } else { most };
+    let most: u32 = if number & 1 == 0 { 16 } else { 8 };
+    let most = if number < 4 {
+        most.wrapping_sub(1)
+    } else {
+        most
+    };
     for _ in 0..MAX_CHAIN {
         let Some(slots) = table.line(line) else {
             break;
@@ -243,10 +247,10 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
         let (same, last) = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
         if same != 0 {
             for index in 0..SLOTS {
-                let meta = slots.word_at(index * 2);
-                let bits = slots.word_at(index * 2 + 1);
+                let meta = slots.word_at(index << 1);
+                let bits = slots.word_at(index << 1 | 1);
                 // Another key's, or one that changes just now.
-                if (bits ^ high) >> key_ignored != 0 || slots.word_at(index * 2) != meta {
+                if (bits ^ high) >> key_ignored != 0 || slots.word_at(index << 1) != meta {
                     continue;
                 }
                 if let Some(its) = grouped(meta) {
@@ -285,8 +289,8 @@ fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32,
     let mut same = 0;
     macro_rules! look {
         ($($index:literal)+) => {$(
-            let meta = slots.word($index * 2);
-            let bits = slots.word($index * 2 + 1);
+            let meta = slots.word($index << 1);
+            let bits = slots.word($index << 1 | 1);
             same |= is_zero(difference(meta, bits)) << $index;
         )+};
     }
@@ -327,15 +331,15 @@ pub fn find_lower<T: Table, const EXACT: bool>(
         let (same, last) = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
         if same != 0 {
             for index in 0..SLOTS {
-                let meta = slots.word_at(index * 2);
-                let bits = slots.word_at(index * 2 + 1);
+                let meta = slots.word_at(index << 1);
+                let bits = slots.word_at(index << 1 | 1);
                 #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
                 let ignored = 127_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
                 if meta >> META_BITS == rest
                     && ignored <= 63
                     && (ignored == 0) == is_host
                     && (bits ^ low) >> (ignored & 63) == 0
-                    && slots.word_at(index * 2) == meta
+                    && slots.word_at(index << 1) == meta
                 {
                     found = table
                         .forget(found | flags_of::<T, EXACT>(table, head, line, index, meta, now));
@@ -369,7 +373,7 @@ fn flags_of<T: Table, const EXACT: bool>(
     let (ends, first) = end_place(head, line);
     let end = table
         .line(ends)
-        .map_or(0, |ends| half(&ends, first + index));
+        .map_or(0, |ends| half(&ends, first | index));
     in_force(flags, end, now).into()
 }
 
@@ -379,6 +383,6 @@ pub const fn end_place(head: &Head, line: u32) -> (u32, usize) {
     let number = line.wrapping_sub(head.first_line);
     (
         head.first_end.wrapping_add(number >> 2),
-        (number & 3) as usize * SLOTS,
+        ((number & 3) as usize) << 2,
     )
 }

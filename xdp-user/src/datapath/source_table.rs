@@ -1,7 +1,7 @@
 //! Reads and tends the source table, through memory: see [`xdp_common::sources`].
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use xdp_common::abi::{Ban, FAMILY_IPV4, FAMILY_IPV6, Plain, Source, SourceKey};
 use xdp_common::lists::LINE_WORDS;
@@ -340,10 +340,10 @@ impl<'a> SourceLine for WordsLine<'a> {
     }
 
     fn store_version(self, version: u8) {
-        let word = std::ptr::from_ref(&self.0[0]).cast::<std::sync::atomic::AtomicU8>();
-        // SAFETY: a byte of the word, which may be written through a shared reference.
-        let byte = unsafe { &*word.add(head::VERSION_BYTE) };
-        byte.store(version, Ordering::SeqCst);
+        let bytes = std::ptr::from_ref(&self.0[0]).cast::<[AtomicU8; 8]>();
+        // SAFETY: the bytes of the word, which may be written through a shared reference.
+        let bytes = unsafe { &*bytes };
+        bytes[head::VERSION_BYTE].store(version, Ordering::SeqCst);
     }
 }
 

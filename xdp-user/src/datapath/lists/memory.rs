@@ -89,12 +89,13 @@ impl Words<'_> {
     }
 }
 
-/// The lower (0) or upper (1) half of a word.
+/// The lower (0) or upper (1) half of a word. Little-endian, as the only supported architecture is.
 fn half_of(word: &AtomicU64, half: usize) -> &AtomicU32 {
-    let halves = std::ptr::from_ref(word).cast::<AtomicU32>();
-    // SAFETY: `half` is 0 or 1, so the 4 aligned bytes lie in the word, which may be written
-    // through a shared reference. Little-endian, as the only supported architecture is.
-    unsafe { &*halves.add(half) }
+    let halves = std::ptr::from_ref(word).cast::<[AtomicU32; 2]>();
+    // SAFETY: the two halves of the word, as aligned and as long-lived, which may be written through
+    // a shared reference.
+    let halves = unsafe { &*halves };
+    &halves[half % 2]
 }
 
 /// A line for the look-up that the program shares.

@@ -422,11 +422,11 @@ fn kept_within<T: Copy>(refused: &[Refused], removed: &[(Prefix, T)]) -> Vec<(Pr
 
 /// The same error for another entry that it concerns.
 fn again(error: &DatapathError) -> DatapathError {
-    match error {
-        DatapathError::Full { table } => DatapathError::Full { table },
-        other => DatapathError::Kernel {
-            what: "put a list in force".into(),
-            source: anyhow::anyhow!("{other}"),
-        },
+    if let DatapathError::Full { table } = error {
+        return DatapathError::Full { table };
+    }
+    DatapathError::Kernel {
+        what: "put a list in force".into(),
+        source: anyhow::anyhow!("{error}"),
     }
 }

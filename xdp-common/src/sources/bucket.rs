@@ -1,0 +1,281 @@
+//! A source's way in its bucket: finding it, adding it, and who goes for it.
+
+use super::{
+    EARNED_NS, EARNED_PACKETS, MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold,
+    head, hot,
+};
+use crate::verdict::Word;
+
+/// A source that is in the table.
+#[derive(Clone, Copy)]
+pub struct Found<L> {
+    head: L,
+    hot: L,
+    cold: u32,
+    way: u32,
+    tag: u64,
+    /// Its bucket is claimed and nobody else finds it until it is published.
+    is_new: bool,
+}
+
+/// Whether the source may be banned: false for nearly all that aren't.
+#[inline(always)]
+pub fn may_be_banned<M: SourceMemory>(memory: &M, place: &Place) -> bool {
+    let head = memory.line(place.first_line);
+    head.is_some_and(|line| line.word(0).load() & ban_bit(place.tag) != 0)
+}
+
+/// The bit of a source in its bucket's filter of bans.
+#[inline(always)]
+pub const fn ban_bit(tag: u64) -> u64 {
+    // Bits that the choice of the bucket uses little.
+    let bit = ((tag & 0xffff).wrapping_mul(head::BAN_BITS as u64)) >> 16;
+    1 << bit << head::BANS
+}
+
+/// The way that holds a source, and the ways that hold nothing.
+#[inline(always)]
+fn scan<L: SourceLine>(head: L, tag: u64) -> Result<u32, u64> {
+    let mut empty = 0;
+    for way in 0..WAYS {
+        let held = head.word((way as usize).wrapping_add(1)).load();
+        if held == tag {
+            return Ok(way);
+        }
+        if held == 0 {
+            empty |= 1 << way;
+        }
+    }
+    Err(empty)
+}
+
+/// The source, if the table has it.
+#[inline(always)]
+pub fn find<M: SourceMemory>(memory: &M, place: &Place) -> Option<Found<M::Line>> {
+    let head = memory.line(place.first_line)?;
+    let way = scan(head, place.tag).ok()?;
+    found(memory, head, place, way)
+}
+
+/// The source in a way of its bucket, as [`Found::way`] and [`Found::is_new`] told.
+#[inline(always)]
+pub fn at<M: SourceMemory>(
+    memory: &M,
+    place: &Place,
+    way: u32,
+    is_new: bool,
+) -> Option<Found<M::Line>> {
+    let known = found(memory, memory.line(place.first_line)?, place, way)?;
+    Some(Found { is_new, ..known })
+}
+
+#[inline(always)]
+fn found<M: SourceMemory>(
+    memory: &M,
+    head: M::Line,
+    place: &Place,
+    way: u32,
+) -> Option<Found<M::Line>> {
+    Some(Found {
+        head,
+        hot: memory.line(place.first_line.wrapping_add(1).wrapping_add(way))?,
+        cold: place.first_cold.wrapping_add(way),
+        way,
+        tag: place.tag,
+        is_new: false,
+    })
+}
+
+/// The source with a packet of `bytes` counted at `now`; added if it is new, and then to be published.
+/// Nothing when others kept changing its bucket.
+#[inline(always)]
+pub fn find_or_add<M: SourceMemory>(
+    memory: &M,
+    place: &Place,
+    now: u64,
+    bytes: u64,
+) -> Option<Found<M::Line>> {
+    let head = memory.line(place.first_line)?;
+    for _ in 0..TRIES {
+        let before = head.word(0).load();
+        let empty = match scan(head, place.tag) {
+            Ok(way) => {
+                let bit = 1 << way << head::REFERENCED;
+                if before & bit == 0 {
+                    head.word(0).or(bit);
+                }
+                let known = found(memory, head, place, memory.forget(way))?;
+                known.hot(hot::PACKETS).add(1);
+                known.hot(hot::BYTES).add(bytes);
+                known.hot(hot::LAST_SEEN).store(now);
+                return Some(known);
+            }
+            Err(empty) => empty,
+        };
+        if before & head::VERSION != 0 {
+            continue;
+        }
+        let (way, kept) = victim(before, empty, place.tag);
+        let claimed = kept.wrapping_add(head::VERSION);
+        if head.word(0).compare_exchange(before, claimed).is_err() {
+            continue;
+        }
+        let added = found(memory, head, place, memory.forget(way))?;
+        return Some(added.begin(place.low, now, bytes));
+    }
+    None
+}
+
+/// Which way a new source takes, and the head without the bits that this clears.
+#[inline(always)]
+fn victim(before: u64, empty: u64, tag: u64) -> (u32, u64) {
+    let protected = before >> head::PROTECTED & head::ALL_WAYS;
+    let referenced = before >> head::REFERENCED & head::ALL_WAYS;
+    let open = !protected & head::ALL_WAYS;
+    let single = open & !referenced;
+    let (among, kept) = if empty != 0 {
+        (empty, before)
+    } else if single != 0 {
+        (single, before)
+    } else {
+        // Everybody has come twice: the next round starts.
+        (open, before & !head::ALL_WAYS)
+    };
+    let mut way = preferred(tag);
+    for _ in 0..WAYS {
+        if among >> way & 1 != 0 {
+            break;
+        }
+        way = if way.wrapping_add(1) >= WAYS {
+            0
+        } else {
+            way.wrapping_add(1)
+        };
+    }
+    let bits = (1 << way << head::REFERENCED) | (1 << way << head::PROTECTED);
+    (way, kept & !bits)
+}
+
+/// The way that a source takes if it can: so newcomers spread over the open ways, and a packet can
+/// ask for the line before it knows.
+#[inline(always)]
+fn preferred(tag: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "below 7")]
+    let way = ((tag >> 16 & 0xffff).wrapping_mul(WAYS as u64) >> 16) as u32;
+    way
+}
+
+/// Asks for the hot line that the source most likely has: what is read is of no interest.
+#[inline(always)]
+pub fn touch<M: SourceMemory>(memory: &M, place: &Place) {
+    let way = preferred(place.tag);
+    if let Some(line) = memory.line(place.first_line.wrapping_add(1).wrapping_add(way)) {
+        let _untold = line.word(hot::TAT_PACKETS).load();
+    }
+}
+
+impl<L: SourceLine> Found<L> {
+    /// Begins a new source in a way of a claimed bucket, with its first packet counted.
+    #[inline(always)]
+    fn begin(self, low: u64, now: u64, bytes: u64) -> Self {
+        // Nobody finds the way while it is neither the old source's nor the new one's.
+        self.head
+            .word_at((self.way as usize).wrapping_add(1))
+            .store(0);
+        for word in [hot::TAT_PACKETS, hot::TAT_BYTES, hot::TAT_TCP_NEW] {
+            self.hot(word).store(0);
+        }
+        self.hot(hot::PACKETS).store(1);
+        self.hot(hot::BYTES).store(bytes);
+        self.hot(hot::FIRST_SEEN).store(now);
+        self.hot(hot::LAST_SEEN).store(now);
+        self.hot(hot::LOW).store(low);
+        Self {
+            is_new: true,
+            ..self
+        }
+    }
+
+    /// Whether it was added just now and is still to be published.
+    #[inline(always)]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Lets everybody find a new source, and releases its bucket. The version is a byte of its own:
+    /// what others do to the head's other bits meanwhile is not lost.
+    #[inline(always)]
+    pub fn publish(&self) {
+        self.head
+            .word_at((self.way as usize).wrapping_add(1))
+            .store(self.tag);
+        let version = (self.head.word(0).load() >> 56).wrapping_add(1);
+        #[allow(clippy::cast_possible_truncation, reason = "eight bits")]
+        self.head.store_version(version as u8);
+    }
+
+    /// Which of its bucket's ways it has.
+    #[inline(always)]
+    pub fn way(&self) -> u32 {
+        self.way
+    }
+
+    /// A word of the hot line.
+    #[inline(always)]
+    pub fn hot(&self, word: usize) -> L::Word {
+        self.hot.word(word)
+    }
+
+    /// Notes that the source has sent a packet within its limits, which may earn it protection.
+    #[inline(always)]
+    pub fn behaved(&self, now: u64) {
+        let bit = 1_u64 << self.way << head::PROTECTED;
+        let before = self.head.word(0).load();
+        if before & bit != 0
+            || self.hot(hot::PACKETS).load() < EARNED_PACKETS
+            || now.saturating_sub(self.hot(hot::FIRST_SEEN).load()) < EARNED_NS
+        {
+            return;
+        }
+        let protected = before >> head::PROTECTED & head::ALL_WAYS;
+        if before & head::VERSION == 0 && ones(protected) < MAX_PROTECTED {
+            // Who loses a race tries again with the next packet.
+            let _won = self.head.word(0).compare_exchange(before, before | bit);
+        }
+    }
+
+    /// The cold line, made the source's own if it was another's.
+    ///
+    /// Concurrency: of several CPUs one clears it; drops that the others count in the same
+    /// nanoseconds may be lost, one packet each.
+    #[inline(always)]
+    pub fn cold<M: SourceMemory<Line = L>>(&self, memory: &M) -> Option<L> {
+        let line = memory.line(self.cold)?;
+        let owner = line.word(cold::OWNER);
+        let before = owner.load();
+        if before != self.tag && owner.compare_exchange(before, self.tag).is_ok() {
+            for word in [cold::STRIKES, cold::DROPPED_PACKETS, cold::DROPPED_BYTES] {
+                line.word(word).store(0);
+            }
+        }
+        Some(line)
+    }
+
+    /// The cold line if it is the source's.
+    pub fn cold_if_any<M: SourceMemory<Line = L>>(&self, memory: &M) -> Option<L> {
+        let line = memory.line(self.cold)?;
+        (line.word(cold::OWNER).load() == self.tag).then_some(line)
+    }
+}
+
+/// Ways in a set of them.
+#[inline(always)]
+fn ones(ways: u64) -> u32 {
+    let mut count = 0_u32;
+    for way in 0..WAYS {
+        #[allow(clippy::cast_possible_truncation, reason = "one bit")]
+        let bit = (ways >> way & 1) as u32;
+        count = count.wrapping_add(bit);
+    }
+    count
+}
