@@ -4,7 +4,7 @@ use aya_ebpf::maps::PerCpuArray;
 use core::arch::asm;
 use core::marker::PhantomData;
 
-use xdp_common::abi::{Ban, Counter, ListLine, SourceLine};
+use xdp_common::abi::{Ban, Counter, SourceLine};
 use xdp_common::lists::{LINE_WORDS, Line};
 use xdp_common::sources::head::VERSION_BYTE;
 use xdp_common::verdict::{BanState, Word};
@@ -118,13 +118,13 @@ impl BanState for Slot<'_, Ban> {
 /// A line of a list table.
 #[derive(Clone, Copy)]
 pub(crate) struct Listed {
-    pointer: *const ListLine,
+    pointer: *const [u64; LINE_WORDS],
 }
 
 impl Listed {
     /// A line that a look-up gave.
     #[inline(always)]
-    pub(crate) fn at(pointer: *const ListLine) -> Self {
+    pub(crate) fn at(pointer: *const [u64; LINE_WORDS]) -> Self {
         Self { pointer }
     }
 }

@@ -5,9 +5,10 @@ use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Counter, Fault, Hit, HitWriter, Limits, ListLine, MAX_INTERFACES, POLICY_SLOTS, Policy,
-    SourceKey, SourceLine, hits,
+    Ban, Counter, Fault, Hit, HitWriter, Limits, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey,
+    SourceLine, hits,
 };
+use xdp_common::lists::LINE_WORDS;
 use xdp_common::reason::Reason;
 use xdp_common::sources::{BUCKET_LINES, Shape};
 
@@ -47,7 +48,12 @@ pub(crate) static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Fault
 pub(crate) static LISTS: ArrayOfMaps<ListTable, 2> = ArrayOfMaps::new();
 
 /// A table; its own has the size that it needs (`BPF_F_INNER_MAP`, kernel 5.10).
-pub(crate) type ListTable = BtfArray<ListLine, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+///
+/// The value is a `ListLine` by its words: up to 6.2 the kernel takes an array whose value is a
+/// struct for another kind of map than one without BTF, which is what the controller makes
+/// (`timer_off` in `bpf_map_meta_equal`, kernel/bpf/map_in_map.c).
+pub(crate) type ListTable =
+    BtfArray<[u64; LINE_WORDS], 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
 
 /// Key: CPU * [`hits::RING`] + place in its ring. Value: a hit of a list entry. 256 KiB per CPU.
 /// Writer: program. Reader: controller, once a second, through memory.
