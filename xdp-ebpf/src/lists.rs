@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, hits};
-use xdp_common::lists::{Found, Levels, Table, group, halves, lookup, v4, v6};
+use xdp_common::lists::{Found, Levels, Table, find_v4, find_v6, group, halves, lookup, v4, v6};
 use xdp_common::packet::Address;
 
 use crate::map_pointer::{Listed, forget, modify, store};
@@ -44,6 +44,16 @@ struct ByLevel(u32);
 
 impl Levels for ByLevel {
     #[inline(always)]
+    fn all_v4(&self, address: u32, now: u64) -> Found {
+        Found::from_bits(lists_v4(address.into(), now))
+    }
+
+    #[inline(always)]
+    fn all_v6(&self, high: u64, low: u64, now: u64) -> Found {
+        Found::from_bits(lists_v6(high, low, now))
+    }
+
+    #[inline(always)]
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
         Found::from_bits(list_v4(level.into(), address.into(), now))
     }
@@ -54,13 +64,13 @@ impl Levels for ByLevel {
     }
 
     #[inline(always)]
-    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8 {
-        list_v6_lower(level.into(), high, low, now) as u8
+    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> Found {
+        Found::from_bits(list_v6_lower(level.into(), high, low, now))
     }
 
     #[inline(always)]
-    fn short(&self, top: u32, now: u64) -> u8 {
-        list_short(self.0.into(), top.into(), now) as u8
+    fn short(&self, top: u32, now: u64) -> Found {
+        Found::from_bits(list_short(self.0.into(), top.into(), now))
     }
 }
 
@@ -72,6 +82,18 @@ pub(crate) fn listed(source: &Address, now: impl FnOnce() -> u64) -> u8 {
         Address::V6(_) => IPV6,
     };
     lookup(&ByLevel(family), source, now)
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn lists_v4(address: u64, now: u64) -> u64 {
+    find_v4(&ByLevel(IPV4), address as u32, now).to_bits()
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn lists_v6(high: u64, low: u64, now: u64) -> u64 {
+    find_v6(&ByLevel(IPV6), (high, low), now).to_bits()
 }
 
 #[inline(never)]
@@ -97,7 +119,7 @@ extern "C" fn list_v6_upper(number: u64, high: u64, now: u64) -> u64 {
 extern "C" fn list_v6_lower(level: u64, high: u64, low: u64, now: u64) -> u64 {
     let table = InForce::of(IPV6, now);
     table.map_or(0, |table| {
-        v6::find_lower(&table, level as u32, high, low, now).into()
+        v6::find_lower(&table, level as u32, high, low, now).to_bits()
     })
 }
 
@@ -105,7 +127,9 @@ extern "C" fn list_v6_lower(level: u64, high: u64, low: u64, now: u64) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn list_short(family: u64, top: u64, now: u64) -> u64 {
     let table = InForce::of(family as u32, now);
-    table.map_or(0, |table| group::find_short(&table, top as u32, now).into())
+    table.map_or(0, |table| {
+        group::find_short(&table, top as u32, now).to_bits()
+    })
 }
 
 /// Counts a packet that an entry decided: see [`hits`].

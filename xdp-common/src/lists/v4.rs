@@ -155,10 +155,7 @@ pub fn find<T: Table>(table: &T, level: u32, address: u32, now: u64) -> Found {
         return Found::default();
     };
     let head = Head::read(&line);
-    let mut found = Found {
-        levels: head.levels,
-        ..Found::default()
-    };
+    let mut found = Found::begin(&head);
     if head.levels & level != 0 {
         let now = ends_by(&head, now);
         let (key, byte) = if level == V4_24 {
@@ -167,6 +164,7 @@ pub fn find<T: Table>(table: &T, level: u32, address: u32, now: u64) -> Found {
             (key_16(address), byte_16(address))
         };
         found.flags = in_lines(table, &head, place(&head, key), byte, now);
+        found = found.finish(&line);
     }
     found
 }
@@ -180,7 +178,7 @@ fn in_lines<T: Table>(table: &T, head: &Head, place: Place, byte: u32, now: u32)
         let Some(slots) = table.line(line) else {
             break;
         };
-        let (words, last) = words_with(&slots, rest);
+        let words = words_with(&slots, rest);
         if words != 0 {
             for index in 0..SLOTS {
                 let slot = half(&slots, index);
@@ -195,6 +193,8 @@ fn in_lines<T: Table>(table: &T, head: &Head, place: Place, byte: u32, now: u32)
                 }
             }
         }
+        // After the other slots: the last one may have become a link meanwhile.
+        let last = half(&slots, SLOTS - 1);
         if last >> 4 & 15 != LINK_CODE {
             break;
         }
@@ -208,10 +208,10 @@ fn in_lines<T: Table>(table: &T, head: &Head, place: Place, byte: u32, now: u32)
     found
 }
 
-/// Which words of a line may have a slot with this rest, and the last slot. No branches: nearly all
-/// lines of a packet that isn't listed have none.
+/// Which words of a line may have a slot with this rest. No branches: nearly all lines of a packet
+/// that isn't listed have none.
 #[inline(always)]
-fn words_with<L: Line>(slots: &L, rest: u32) -> (u32, u32) {
+fn words_with<L: Line>(slots: &L, rest: u32) -> u32 {
     const TOP: u64 = 0x8000_0000_8000_0000;
     const ONE: u64 = 0x0001_0000_0001_0000;
     const REST: u64 = 0xffff_0000_ffff_0000;
@@ -229,8 +229,7 @@ fn words_with<L: Line>(slots: &L, rest: u32) -> (u32, u32) {
         )+};
     }
     look!(0 1 2 3 4 5 6 7);
-    #[allow(clippy::cast_possible_truncation, reason = "the upper half")]
-    (words, (slots.word(7) >> 32) as u32)
+    words
 }
 
 #[inline(always)]

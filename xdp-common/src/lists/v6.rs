@@ -19,7 +19,7 @@
 //! so never takes one prefix's length for another's bits.
 
 use super::head::{Head, V6_FIRST, V6_HOST, V6_LOW};
-use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force, is_zero};
+use super::{Found, Line, MAX_CHAIN, TIMED, Table, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
 pub const SLOTS: usize = 4;
@@ -196,10 +196,7 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> Foun
         return Found::default();
     };
     let head = Head::read(&first);
-    let none = Found {
-        levels: head.levels,
-        ..Found::default()
-    };
+    let none = Found::begin(&head);
     if head.levels & V6_FIRST << (number & 7) == 0 {
         return none;
     }
@@ -210,6 +207,7 @@ pub fn find_upper<T: Table>(table: &T, number: u32, high: u64, now: u64) -> Foun
         has_group,
         ..none
     }
+    .finish(&first)
 }
 
 /// The slots of one key, and whether it has a group.
@@ -235,13 +233,13 @@ fn in_upper_lines<T: Table>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let (same, last) = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
+        let same = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
         if same != 0 {
             for index in 0..SLOTS {
                 let meta = slots.word_at(index * 2);
                 let bits = slots.word_at(index * 2 + 1);
                 // Another key's, or one that changes just now.
-                if (bits ^ high) >> key_ignored != 0 || slots.word_at(index * 2) != meta {
+                if (bits ^ high) >> key_ignored != 0 || !is_still(&slots, index, meta) {
                     continue;
                 }
                 if let Some(its) = grouped(meta) {
@@ -259,7 +257,8 @@ fn in_upper_lines<T: Table>(
                 }
             }
         }
-        match linked(last) {
+        // After the other slots: the last one may have become a link meanwhile.
+        match linked(slots.word(6)) {
             Some(next) => line = next,
             None => break,
         }
@@ -273,10 +272,16 @@ fn in_upper_lines<T: Table>(
     (found, group != 0)
 }
 
-/// Which slots of a line have no difference, and the last slot's first word. No branches: nearly all
-/// lines of a packet that isn't listed have none.
+/// Whether a slot's first word still says what it said, apart from whether it ends.
 #[inline(always)]
-fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32, u64) {
+fn is_still<L: Line>(slots: &L, index: usize, meta: u64) -> bool {
+    (slots.word_at(index * 2) ^ meta) & !u64::from(TIMED) == 0
+}
+
+/// Which slots of a line have no difference. No branches: nearly all lines of a packet that isn't
+/// listed have none.
+#[inline(always)]
+fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> u32 {
     let mut same = 0;
     macro_rules! look {
         ($($index:literal)+) => {$(
@@ -286,15 +291,15 @@ fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32,
         )+};
     }
     look!(0 1 2 3);
-    (same, slots.word(6))
+    same
 }
 
 /// What a level of the lower half says of an address, by its bit in the head; without what has ended
 /// by `now` unless that is 0.
 #[inline(always)]
-pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64) -> u8 {
+pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64) -> Found {
     let Some(first) = table.line(0) else {
-        return 0;
+        return Found::default();
     };
     let head = &Head::read(&first);
     let now = ends_by(head, now);
@@ -304,8 +309,9 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
     } else {
         Level::Low.place(head, high, low)
     };
+    let none = Found::begin(head);
     if !may_hold(table, &place) {
-        return 0;
+        return none.finish(&first);
     }
     let (mut line, rest) = (place.line, place.rest);
     let mut found = table.forget(0);
@@ -313,7 +319,7 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
         let Some(slots) = table.line(line) else {
             break;
         };
-        let (same, last) = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
+        let same = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
         if same != 0 {
             for index in 0..SLOTS {
                 let meta = slots.word_at(index * 2);
@@ -324,20 +330,21 @@ pub fn find_lower<T: Table>(table: &T, level: u32, high: u64, low: u64, now: u64
                     && ignored <= 63
                     && (ignored == 0) == is_host
                     && (bits ^ low) >> (ignored & 63) == 0
-                    && slots.word_at(index * 2) == meta
+                    && is_still(&slots, index, meta)
                 {
                     found = table.forget(found | flags_of(table, head, line, index, meta, now));
                 }
             }
         }
-        match linked(last) {
+        // After the other slots: the last one may have become a link meanwhile.
+        match linked(slots.word(6)) {
             Some(next) => line = next,
             None => break,
         }
     }
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
-    let found = found as u8 & 15;
-    found
+    let flags = found as u8 & 15;
+    Found { flags, ..none }.finish(&first)
 }
 
 #[inline(always)]

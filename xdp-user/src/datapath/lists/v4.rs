@@ -161,10 +161,13 @@ fn store<M: Memory>(
     Ok(())
 }
 
-/// Writes a slot, its end first.
+/// Writes a slot, its end first. Without one the last one stays: a packet that has read the old slot
+/// may still ask for it.
 fn set<M: Memory>(table: &Table<M>, (line, index): At, slot: u32, end: u32) {
     let words = table.words();
-    words.set_half(end_line(&table.head, line), index, end);
+    if end != 0 {
+        words.set_half(end_line(&table.head, line), index, end);
+    }
     words.set_half(line, index, slot);
 }
 

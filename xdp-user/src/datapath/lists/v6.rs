@@ -223,11 +223,14 @@ fn link_spare<M: Memory>(
 }
 
 /// Writes a slot into an empty place, or over one that differs in its end alone: the first word,
-/// which makes the slot count, last.
+/// which makes the slot count, last. Without an end the last one stays: a packet that has read the
+/// old slot may still ask for it.
 fn set<M: Memory>(table: &Table<M>, (line, index): At, (meta, bits): (u64, u64), end: u32) {
     let words = table.words();
     let (ends, first) = end_place(&table.head, line);
-    words.set_half(ends, first + index, end);
+    if end != 0 {
+        words.set_half(ends, first + index, end);
+    }
     words.set(line, index * 2 + 1, bits);
     words.set(line, index * 2, meta);
 }
