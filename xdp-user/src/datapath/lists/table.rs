@@ -163,6 +163,30 @@ impl<M: Memory> Table<M> {
         self.write_earliest();
     }
 
+    /// Writes a group that nobody finds yet, from all items of its key: which cells each covers.
+    pub(super) fn fill_group(
+        &mut self,
+        group: u32,
+        items: impl Iterator<Item = (std::ops::Range<u32>, Item)>,
+    ) {
+        let mut cells = [Cell::default(); 256];
+        for (range, item) in items {
+            if item.end != 0 {
+                *self.ends.entry(item.end).or_default() += 1;
+            }
+            let range = range.start as usize..range.end as usize;
+            for cell in cells.get_mut(range).unwrap_or_default() {
+                cell.add(item.kind, item.end);
+            }
+        }
+        for (number, cell) in (0..).zip(cells) {
+            if cell.flags != 0 {
+                self.paint(group, number, cell);
+            }
+        }
+        self.write_earliest();
+    }
+
     /// Notes that a level holds something, once it does.
     pub(super) fn use_level(&mut self, level: u32) {
         if self.head.levels & level == 0 {

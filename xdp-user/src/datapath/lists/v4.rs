@@ -246,7 +246,7 @@ impl Plan {
             // Keys with few prefixes take no group, and none is left where slots can't name more.
             let group = (key.len() > GROUP_FROM).then(|| table.groups.take());
             match group {
-                Some(Ok(group)) => fill_group(table, key, group, shadow)?,
+                Some(Ok(group)) => fill_group(table, key, group)?,
                 Some(Err(TooSmall)) | None => {
                     for (_, item) in key {
                         table.put(*item, None, shadow)?;
@@ -262,16 +262,15 @@ fn fill_group<M: Memory>(
     table: &mut Table<M>,
     key: &[(Spot, Item)],
     group: u32,
-    shadow: &Shadow,
 ) -> Result<(), TooSmall> {
     let Some((spot, _)) = key.first() else {
         return Ok(());
     };
+    let covered = |spot: &Spot| spot.byte..spot.byte + (1 << spot.ignored);
+    table.fill_group(group, key.iter().map(|(spot, item)| (covered(spot), *item)));
     let place = v4::place(&table.head, spot.key);
     let found = walk(table, place, *spot, 0);
     store(table, &found, group_slot(place.rest, group), 0)?;
-    for (_, item) in key {
-        table.put(*item, None, shadow)?;
-    }
+    table.use_level(spot.level());
     Ok(())
 }
