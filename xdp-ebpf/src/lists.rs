@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, hits};
-use xdp_common::lists::{Found, Levels, Table, group, halves, lookup, v4, v6};
+use xdp_common::lists::{Found, Levels, Table, find_v4, find_v6, group, halves, lookup, v4, v6};
 use xdp_common::packet::Address;
 
 use crate::map_pointer::{Listed, forget, modify, store};
@@ -44,6 +44,16 @@ struct ByLevel(u32);
 
 impl Levels for ByLevel {
     #[inline(always)]
+    fn all_v4(&self, address: u32, now: u64) -> Found {
+        Found::from_bits(lists_v4(address.into(), now))
+    }
+
+    #[inline(always)]
+    fn all_v6(&self, high: u64, low: u64, now: u64) -> Found {
+        Found::from_bits(lists_v6(high, low, now))
+    }
+
+    #[inline(always)]
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
         let (level, address) = (level.into(), address.into());
         Found::from_bits(if now == 0 {
@@ -64,18 +74,18 @@ impl Levels for ByLevel {
     }
 
     #[inline(always)]
-    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8 {
+    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> Found {
         let level = level.into();
-        if now == 0 {
-            list_v6_lower(level, high, low) as u8
+        Found::from_bits(if now == 0 {
+            list_v6_lower(level, high, low)
         } else {
-            list_v6_lower_by(level, high, low, now) as u8
-        }
+            list_v6_lower_by(level, high, low, now)
+        })
     }
 
     #[inline(always)]
-    fn short(&self, top: u32, now: u64) -> u8 {
-        list_short(self.0.into(), top.into(), now) as u8
+    fn short(&self, top: u32, now: u64) -> Found {
+        Found::from_bits(list_short(self.0.into(), top.into(), now))
     }
 }
 
@@ -98,6 +108,14 @@ macro_rules! global {
 }
 
 global! {
+    fn lists_v4(address, now) {
+        find_v4(&ByLevel(IPV4), address as u32, now).to_bits()
+    }
+
+    fn lists_v6(high, low, now) {
+        find_v6(&ByLevel(IPV6), (high, low), now).to_bits()
+    }
+
     fn list_v4(level, address) {
         let table = InForce::of(IPV4, address);
         let find = |table| v4::find::<_, false>(&table, level as u32, address as u32, 0);
@@ -125,21 +143,20 @@ global! {
     fn list_v6_lower(level, high, low) {
         let table = InForce::of(IPV6, low);
         let find = |table| v6::find_lower::<_, false>(&table, level as u32, high, low, 0);
-        table.map_or(0, find).into()
+        table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_v6_lower_by(level, high, low, now) {
         let table = InForce::of(IPV6, now);
         let find = |table| v6::find_lower::<_, true>(&table, level as u32, high, low, now);
-        table.map_or(0, find).into()
+        table.map(find).unwrap_or_default().to_bits()
     }
-}
 
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn list_short(family: u64, top: u64, now: u64) -> u64 {
-    let table = InForce::of(family as u32, now);
-    table.map_or(0, |table| group::find_short(&table, top as u32, now).into())
+    fn list_short(family, top, now) {
+        let table = InForce::of(family as u32, now);
+        let find = |table| group::find_short(&table, top as u32, now);
+        table.map(find).unwrap_or_default().to_bits()
+    }
 }
 
 /// Counts a packet that an entry decided: see [`hits`].

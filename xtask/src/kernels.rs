@@ -139,8 +139,9 @@ impl Check {
 const KERNEL_CHECK: &str = "kernel_check";
 const LOAD: &str = "load";
 
-/// In the order in which they run. The concurrency test runs alone: it needs both CPUs.
-const CHECKS: [Check; 12] = [
+/// In the order in which they run. The concurrency tests run alone: they need
+/// both CPUs.
+const CHECKS: [Check; 13] = [
     Check::asked(LOAD, "load"),
     Check::suite("verdicts", "verdict_headers"),
     Check::suite("verdicts", "verdict_transport"),
@@ -157,6 +158,11 @@ const CHECKS: [Check; 12] = [
         name: "concurrency",
         arguments: "--show-output the_limit_is_exact_when_several_cpus_see_the_same_source",
         ..Check::suite("concurrency", "limiter")
+    },
+    Check {
+        // One after another: each has threads of its own.
+        arguments: "--show-output --test-threads=1",
+        ..Check::suite("concurrency", "lists_under_traffic")
     },
     Check::asked("native", "native"),
     Check::asked("generic", "generic"),

@@ -1,11 +1,13 @@
 //! What a packet costs: the real program under `BPF_PROG_TEST_RUN`, with many distinct sources,
-//! against references in the same run; and live on a veth pair, against its peers.
+//! against references in the same run; what a change of the lists takes while packets pass; and live
+//! on a veth pair, against its peers.
 //! docs/performance.md has the methods.
 
 #[allow(dead_code, reason = "the programs in the kernel use the rest")]
 #[path = "../../bpf/src/abi.rs"]
 mod abi;
 mod cases;
+pub mod changes;
 mod figures;
 mod fill;
 mod filter;

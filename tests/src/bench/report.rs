@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::cases::Scenario;
+use super::changes::ChangesReport;
 use super::figures::Figure;
 use super::live::LiveReport;
 use super::measure::Measured;
@@ -21,9 +22,11 @@ pub struct Report {
     pub rounds: usize,
     /// A line of the table each.
     pub rows: Vec<Row>,
+    /// What changes of the lists took, when they were measured.
+    pub changes: Option<ChangesReport>,
     /// What a live interface showed, when it was asked.
     pub live: Option<LiveReport>,
-    /// The promises of both halves.
+    /// The promises of all parts.
     pub scorecard: Vec<Line>,
 }
 
@@ -105,28 +108,37 @@ impl Report {
             rounds,
             scorecard: scorecard(&rows),
             rows,
+            changes: None,
             live: None,
         })
     }
 
-    /// Of the live half alone.
+    /// Of nothing yet.
     ///
     /// # Errors
     /// When the machine doesn't say what it is.
-    pub fn only(live: LiveReport) -> Result<Self> {
-        let empty = Self {
+    pub fn empty() -> Result<Self> {
+        Ok(Self {
             machine: Machine::this()?,
             rounds: 0,
             rows: Vec::new(),
+            changes: None,
             live: None,
             scorecard: Vec::new(),
-        };
-        Ok(empty.and(live))
+        })
+    }
+
+    /// With the changes of lists, too.
+    #[must_use]
+    pub fn with_changes(mut self, changes: ChangesReport) -> Self {
+        self.scorecard.extend(changes.scorecard.iter().cloned());
+        self.changes = Some(changes);
+        self
     }
 
     /// With the live half, too.
     #[must_use]
-    pub fn and(mut self, live: LiveReport) -> Self {
+    pub fn with_live(mut self, live: LiveReport) -> Self {
         self.scorecard.extend(live.scorecard.iter().cloned());
         self.live = Some(live);
         self
@@ -192,6 +204,9 @@ impl fmt::Display for Report {
         )?;
         if !self.rows.is_empty() {
             self.fmt_rows(f)?;
+        }
+        if let Some(changes) = &self.changes {
+            writeln!(f, "{changes}")?;
         }
         if let Some(live) = &self.live {
             writeln!(f, "{live}")?;

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use xdp_tests::bench::{Length, Report, live, run};
+use xdp_tests::bench::{Length, Report, changes, live, run};
 
 /// Measures the program and its references in the running kernel, first without an interface, then
-/// on veth pairs between namespaces of its own. Needs root, and takes minutes; on a machine that
+/// changes of the lists, then on veth pairs between namespaces of its own. Needs root, and takes minutes; on a machine that
 /// does nothing else, if there is one.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
@@ -24,8 +24,11 @@ struct Args {
     #[arg(long)]
     strict: bool,
     /// Measure on veth pairs only
-    #[arg(long, conflicts_with = "no_live")]
+    #[arg(long, conflicts_with_all = ["no_live", "only_changes"])]
     only_live: bool,
+    /// Measure changes of the lists only
+    #[arg(long)]
+    only_changes: bool,
     /// Attach nothing and send nothing
     #[arg(long)]
     no_live: bool,
@@ -50,13 +53,18 @@ fn measure(args: &Args) -> Result<Report> {
         Length::Full
     };
     let progress = &mut |what: &str| eprintln!("{what}");
-    let report = if args.only_live {
-        Report::only(live::run(length, progress)?)?
-    } else if args.no_live {
+    let is_whole = !args.only_live && !args.only_changes;
+    let mut report = if is_whole {
         run(length, progress)?
     } else {
-        run(length, progress)?.and(live::run(length, progress)?)
+        Report::empty()?
     };
+    if !args.only_live {
+        report = report.with_changes(changes::run(length, progress)?);
+    }
+    if !args.only_changes && !args.no_live {
+        report = report.with_live(live::run(length, progress)?);
+    }
     println!("\n{report}");
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report)?;

@@ -9,6 +9,7 @@
 mod counters;
 mod expect;
 mod policy;
+mod runner;
 mod tables;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use xdp_user::datapath::{Capacity, Datapath};
 pub use counters::{Count, Counters, Slot};
 pub use expect::UNNAMED_INTERFACE;
 pub use policy::{ban_policy, limits, policy};
+pub use runner::Runner;
 pub use tables::{ban_from, banned_from, source_from, source_key};
 
 /// Index of the interface that frames of a test run arrive on.

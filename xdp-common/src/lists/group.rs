@@ -7,7 +7,7 @@
 //! 16 lines   when it leaves the blocklist
 //! ```
 
-use super::{ALLOW, BLOCK, LIMITS, Line, TIMED, Table, ends_by, half, head::Head};
+use super::{ALLOW, BLOCK, Found, LIMITS, Line, TIMED, Table, ends_by, half, head::Head};
 
 /// Lines of a group.
 pub const LINES: u32 = 34;
@@ -19,13 +19,15 @@ pub const BLOCK_ENDS: u32 = 18;
 /// What the shortest prefixes say of the addresses with these upper 16 bits, without what has ended
 /// by `now` unless that is 0.
 #[inline(always)]
-pub fn find_short<T: Table>(table: &T, top: u32, now: u64) -> u8 {
+pub fn find_short<T: Table>(table: &T, top: u32, now: u64) -> Found {
     let Some(line) = table.line(0) else {
-        return 0;
+        return Found::default();
     };
     let head = Head::read(&line);
     let now = ends_by(&head, now);
-    find(table, &head, top >> 8 & 0xff, top & 0xff, now)
+    let flags = find(table, &head, top >> 8 & 0xff, top & 0xff, now);
+    let found = Found::begin(&head);
+    Found { flags, ..found }.finish(&line)
 }
 
 /// The flags of a cell, without what has ended by `now` unless that is 0.

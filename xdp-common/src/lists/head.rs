@@ -22,12 +22,16 @@ pub const LEVELS: usize = 0;
 pub const LINES: usize = 1;
 /// Number of the first line of ends (lower half) and of groups (upper half).
 pub const ENDS: usize = 2;
-/// Earliest end in the table, 0 when nothing ends. The one word that changes in a table in use.
+/// Earliest end in the table, 0 when nothing ends.
 pub const EARLIEST_END: usize = 3;
 /// Two odd factors of the hash.
 pub const SEEDS: usize = 4;
 /// Number of the first line of the filter (lower half), and how many there are (upper half).
 pub const FILTER: usize = 6;
+
+/// Number of changes that took something away (lower 16 bits), counted on from table to table: a
+/// look-up of several slots compares it.
+pub const VERSION: usize = 7;
 
 /// A table's first line, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub struct Head {
     pub first_filter: u32,
     /// How many lines the filter has.
     pub filter_lines: u32,
+    /// See [`VERSION`].
+    pub version: u16,
 }
 
 impl Head {
@@ -57,6 +63,8 @@ impl Head {
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "halves of words")]
     pub fn read<L: Line>(line: &L) -> Self {
+        // Before all else: what goes from here on raises it.
+        let version = line.word(VERSION) as u16;
         let (lines, ends) = (line.word(LINES), line.word(ENDS));
         let filter = line.word(FILTER);
         Self {
@@ -69,6 +77,7 @@ impl Head {
             seeds: [line.word(SEEDS), line.word(SEEDS + 1)],
             first_filter: filter as u32,
             filter_lines: (filter >> 32) as u32,
+            version,
         }
     }
 
@@ -83,7 +92,7 @@ impl Head {
             first,
             second,
             self.first_filter as u64 | (self.filter_lines as u64) << 32,
-            0,
+            self.version as u64,
         ]
     }
 }

@@ -24,7 +24,10 @@
 //! Concurrency: the controller is the only writer. Every change that concerns an address is one
 //! aligned store, after whatever it refers to has been stored, so a packet sees the old state of an
 //! address or the new one. A change of many addresses is a table of its own that replaces the old
-//! one with one pointer. Slots are never moved within a line.
+//! one with one pointer. Slots are never moved within a line. A look-up reads several slots and
+//! levels, each level in the table that is in force by then: what replaces an entry may appear behind
+//! it and the entry go before it is reached. So whatever takes something away raises the version in
+//! the head first, and a look-up that saw two versions begins anew.
 //!
 //! Full: a line that is full links a spare one; when those are used up, or a chain gets longer than
 //! [`MAX_CHAIN`], the controller builds a larger table. The memory grows with the entries; their
@@ -52,6 +55,9 @@ pub const LINE_WORDS: usize = 8;
 
 /// Longest chain of a full line and the spare ones that it links.
 pub const MAX_CHAIN: usize = 6;
+
+/// How often a look-up begins anew because entries went meanwhile.
+const TRIES: usize = 4;
 
 /// Ends are kept in units of 2^26 ns (67 ms): 32 bits then reach nine years. An entry ends up to one
 /// unit early.
@@ -84,15 +90,23 @@ pub trait Table {
 
 /// The parts of a look-up: one for each level that the table uses. [`InMemory`] does them here; the
 /// program calls them as functions of their own, because a verifier walks those once.
-pub trait Levels {
+pub trait Levels: Sized {
+    /// [`find_v4`].
+    fn all_v4(&self, address: u32, now: u64) -> Found {
+        find_v4(self, address, now)
+    }
+    /// [`find_v6`].
+    fn all_v6(&self, high: u64, low: u64, now: u64) -> Found {
+        find_v6(self, (high, low), now)
+    }
     /// [`v4::find`].
     fn v4(&self, level: u32, address: u32, now: u64) -> Found;
     /// [`v6::find_upper`].
     fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found;
     /// [`v6::find_lower`].
-    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8;
+    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> Found;
     /// [`group::find_short`].
-    fn short(&self, top: u32, now: u64) -> u8;
+    fn short(&self, top: u32, now: u64) -> Found;
 }
 
 /// What one level says, and which levels the table uses.
@@ -104,13 +118,22 @@ pub struct Found {
     pub has_group: bool,
     /// See [`head`].
     pub levels: u32,
+    /// See [`head::VERSION`].
+    pub version: u16,
+    /// Not 0 when something went while this was found: bits in which versions differ. A number, so
+    /// that a verifier has no branches to follow.
+    pub torn: u16,
 }
 
 impl Found {
     /// As one number, for a function of the program's.
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
-        self.flags as u64 | (self.has_group as u64) << 8 | (self.levels as u64) << 32
+        self.flags as u64
+            | (self.has_group as u64) << 8
+            | (self.version as u64) << 16
+            | (self.levels as u64 & 0xffff) << 32
+            | (self.torn as u64) << 48
     }
 
     /// From that number.
@@ -120,7 +143,45 @@ impl Found {
         Self {
             flags: bits as u8 & 15,
             has_group: bits >> 8 & 1 != 0,
-            levels: (bits >> 32) as u32,
+            levels: (bits >> 32) as u32 & 0xffff,
+            version: (bits >> 16) as u16,
+            torn: (bits >> 48) as u16,
+        }
+    }
+
+    /// Nothing yet, in the table with this head.
+    #[inline(always)]
+    const fn begin(head: &Head) -> Self {
+        Self {
+            flags: 0,
+            has_group: false,
+            levels: head.levels,
+            version: head.version,
+            torn: 0,
+        }
+    }
+
+    /// Notes whether something went since [`Self::begin`]: the head is read again.
+    #[inline(always)]
+    fn finish<L: Line>(self, first: &L) -> Self {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the lower bits are compared"
+        )]
+        let version = first.word(head::VERSION) as u16;
+        Self {
+            torn: version ^ self.version,
+            ..self
+        }
+    }
+
+    /// With what another level says.
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Self {
+            flags: self.flags | other.flags,
+            torn: self.torn | other.torn | (self.version ^ other.version),
+            ..self
         }
     }
 }
@@ -129,71 +190,81 @@ impl Found {
 /// [`BLOCK`] and [`LIMITS`].
 #[inline(always)]
 pub fn lookup<L: Levels>(table: &L, address: &Address, now: impl FnOnce() -> u64) -> u8 {
-    let found = find(table, address, 0);
-    if found & TIMED == 0 {
-        found
-    } else {
-        find(table, address, now()) & !TIMED
+    let (mut flags, mut time) = (0, 0);
+    let mut now = Some(now);
+    for _ in 0..TRIES {
+        let found = find(table, address, time);
+        flags = found.flags;
+        if found.torn != 0 {
+            continue;
+        }
+        match now.take() {
+            Some(now) if flags & TIMED != 0 => time = now(),
+            Some(_) | None => break,
+        }
     }
+    flags & !TIMED
 }
 
 /// Every level's word on an address. With `now`, nanoseconds of `CLOCK_BOOTTIME`, without what has
 /// ended; 0 stands for no time.
 #[inline(always)]
-fn find<L: Levels>(table: &L, address: &Address, now: u64) -> u8 {
+fn find<L: Levels>(table: &L, address: &Address, now: u64) -> Found {
     match address {
-        Address::V4(a) => find_v4(table, u32::from_be_bytes(*a), now),
-        Address::V6(a) => find_v6(table, halves(a), now),
+        Address::V4(a) => table.all_v4(u32::from_be_bytes(*a), now),
+        Address::V6(a) => {
+            let (high, low) = halves(a);
+            table.all_v6(high, low, now)
+        }
     }
 }
 
-/// The most used level first: it tells which others there are.
+/// All levels of IPv4, the most used one first: it tells which others there are.
 #[inline(always)]
-fn find_v4<L: Levels>(table: &L, address: u32, now: u64) -> u8 {
-    let Found {
-        mut flags, levels, ..
-    } = table.v4(V4_24, address, now);
-    if levels & V4_16 != 0 {
-        flags |= table.v4(V4_16, address, now).flags;
+pub fn find_v4<L: Levels>(table: &L, address: u32, now: u64) -> Found {
+    let mut found = table.v4(V4_24, address, now);
+    if found.levels & V4_16 != 0 {
+        found = found.and(table.v4(V4_16, address, now));
     }
-    if levels & SHORT != 0 {
-        flags |= table.short(address >> 16, now);
+    if found.levels & SHORT != 0 {
+        found = found.and(table.short(address >> 16, now));
     }
-    flags
+    found
 }
 
+/// All levels of IPv6.
 #[inline(always)]
-fn find_v6<L: Levels>(table: &L, (high, low): (u64, u64), now: u64) -> u8 {
+pub fn find_v6<L: Levels>(table: &L, (high, low): (u64, u64), now: u64) -> Found {
     let first = table.v6_upper(4, high, now);
     let levels = first.levels;
-    let mut flags = first.flags | behind(table, 4, first, high, now);
+    let mut all = behind(table, 4, first, high, now);
     for even in [2, 0] {
         if levels & V6_FIRST << even != 0 {
             let found = table.v6_upper(even, high, now);
-            flags |= found.flags | behind(table, even, found, high, now);
+            all = all.and(behind(table, even, found, high, now));
         }
     }
     for level in [V6_HOST, V6_LOW] {
         if levels & level != 0 {
-            flags |= table.v6_lower(level, high, low, now);
+            all = all.and(table.v6_lower(level, high, low, now));
         }
     }
     if levels & SHORT != 0 {
         #[allow(clippy::cast_possible_truncation, reason = "sixteen bits")]
         let top = (high >> 48) as u32;
-        flags |= table.short(top, now);
+        all = all.and(table.short(top, now));
     }
-    flags
+    all
 }
 
-/// What a group of an even level leaves to the odd one behind it.
+/// With what a group of an even level leaves to the odd one behind it.
 #[inline(always)]
-fn behind<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) -> u8 {
+fn behind<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) -> Found {
     let odd = even.wrapping_add(1);
     if found.has_group && found.levels & V6_FIRST << odd != 0 {
-        table.v6_upper(odd, high, now).flags
+        found.and(table.v6_upper(odd, high, now))
     } else {
-        0
+        found
     }
 }
 
@@ -210,18 +281,30 @@ pub struct InMemory<T>(pub T);
 
 impl<T: Table> Levels for InMemory<T> {
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
-        v4::find::<T, true>(&self.0, level, address, now)
+        if now == 0 {
+            v4::find::<T, false>(&self.0, level, address, 0)
+        } else {
+            v4::find::<T, true>(&self.0, level, address, now)
+        }
     }
 
     fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
-        v6::find_upper::<T, true>(&self.0, number, high, now)
+        if now == 0 {
+            v6::find_upper::<T, false>(&self.0, number, high, 0)
+        } else {
+            v6::find_upper::<T, true>(&self.0, number, high, now)
+        }
     }
 
-    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> u8 {
-        v6::find_lower::<T, true>(&self.0, level, high, low, now)
+    fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> Found {
+        if now == 0 {
+            v6::find_lower::<T, false>(&self.0, level, high, low, 0)
+        } else {
+            v6::find_lower::<T, true>(&self.0, level, high, low, now)
+        }
     }
 
-    fn short(&self, top: u32, now: u64) -> u8 {
+    fn short(&self, top: u32, now: u64) -> Found {
         group::find_short(&self.0, top, now)
     }
 }

@@ -158,10 +158,7 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
         return Found::default();
     };
     let head = Head::read(&line);
-    let mut found = Found {
-        levels: head.levels,
-        ..Found::default()
-    };
+    let mut found = Found::begin(&head);
     if head.levels & level != 0 {
         let now = if EXACT { ends_by(&head, now) } else { 0 };
         let (key, byte) = if level == V4_24 {
@@ -170,6 +167,7 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
             (key_16(address), byte_16(address))
         };
         found.flags = in_lines::<T, EXACT>(table, &head, place(&head, key), byte, now);
+        found = found.finish(&line);
     }
     found
 }
@@ -189,7 +187,7 @@ fn in_lines<T: Table, const EXACT: bool>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let (words, last) = words_with(&slots, rest);
+        let words = words_with(&slots, rest);
         let mut slot_of = |index: usize, slot: u32| {
             let code = slot >> 4 & 15;
             if slot >> 16 != rest || code == LINK_CODE {
@@ -223,6 +221,8 @@ fn in_lines<T: Table, const EXACT: bool>(
                 }
             }
         }
+        // After the other slots: the last one may have become a link meanwhile.
+        let last = half(&slots, SLOTS - 1);
         if last >> 4 & 15 != LINK_CODE {
             break;
         }
@@ -236,10 +236,10 @@ fn in_lines<T: Table, const EXACT: bool>(
     found
 }
 
-/// Which words of a line may have a slot with this rest, and the last slot. No branches: nearly all
-/// lines of a packet that isn't listed have none.
+/// Which words of a line may have a slot with this rest. No branches: nearly all lines of a packet
+/// that isn't listed have none.
 #[inline(always)]
-fn words_with<L: Line>(slots: &L, rest: u32) -> (u32, u32) {
+fn words_with<L: Line>(slots: &L, rest: u32) -> u32 {
     const TOP: u64 = 0x8000_0000_8000_0000;
     const ONE: u64 = 0x0001_0000_0001_0000;
     const REST: u64 = 0xffff_0000_ffff_0000;
@@ -257,8 +257,7 @@ fn words_with<L: Line>(slots: &L, rest: u32) -> (u32, u32) {
         )+};
     }
     look!(0 1 2 3 4 5 6 7);
-    #[allow(clippy::cast_possible_truncation, reason = "the upper half")]
-    (words, (slots.word(7) >> 32) as u32)
+    words
 }
 
 /// Number of the lowest of eight bits, one of which is set. The program has no instruction for it.

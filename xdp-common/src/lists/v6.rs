@@ -19,7 +19,7 @@
 //! so never takes one prefix's length for another's bits.
 
 use super::head::{Head, V6_FIRST, V6_HOST, V6_LOW};
-use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force, is_zero};
+use super::{Found, Line, MAX_CHAIN, TIMED, Table, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
 pub const SLOTS: usize = 4;
@@ -201,10 +201,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
         return Found::default();
     };
     let head = Head::read(&first);
-    let none = Found {
-        levels: head.levels,
-        ..Found::default()
-    };
+    let none = Found::begin(&head);
     if head.levels & V6_FIRST << (number & 7) == 0 {
         return none;
     }
@@ -215,6 +212,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
         has_group,
         ..none
     }
+    .finish(&first)
 }
 
 /// The slots of one key, and whether it has a group.
@@ -244,13 +242,13 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let (same, last) = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
+        let same = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
         if same != 0 {
             for index in 0..SLOTS {
                 let meta = slots.word_at(index << 1);
                 let bits = slots.word_at(index << 1 | 1);
                 // Another key's, or one that changes just now.
-                if (bits ^ high) >> key_ignored != 0 || slots.word_at(index << 1) != meta {
+                if (bits ^ high) >> key_ignored != 0 || !is_still(&slots, index, meta) {
                     continue;
                 }
                 if let Some(its) = grouped(meta) {
@@ -268,7 +266,8 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
                 }
             }
         }
-        match linked(last) {
+        // After the other slots: the last one may have become a link meanwhile.
+        match linked(slots.word(6)) {
             Some(next) => line = next,
             None => break,
         }
@@ -282,10 +281,16 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
     (found, group != 0)
 }
 
-/// Which slots of a line have no difference, and the last slot's first word. No branches: nearly all
-/// lines of a packet that isn't listed have none.
+/// Whether a slot's first word still says what it said, apart from whether it ends.
 #[inline(always)]
-fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32, u64) {
+fn is_still<L: Line>(slots: &L, index: usize, meta: u64) -> bool {
+    (slots.word_at(index << 1) ^ meta) & !u64::from(TIMED) == 0
+}
+
+/// Which slots of a line have no difference. No branches: nearly all lines of a packet that isn't
+/// listed have none.
+#[inline(always)]
+fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> u32 {
     let mut same = 0;
     macro_rules! look {
         ($($index:literal)+) => {$(
@@ -295,7 +300,7 @@ fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> (u32,
         )+};
     }
     look!(0 1 2 3);
-    (same, slots.word(6))
+    same
 }
 
 /// What a level of the lower half says of an address, by its bit in the head; with `EXACT` without what has
@@ -307,9 +312,9 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     high: u64,
     low: u64,
     now: u64,
-) -> u8 {
+) -> Found {
     let Some(first) = table.line(0) else {
-        return 0;
+        return Found::default();
     };
     let head = &Head::read(&first);
     let now = if EXACT { ends_by(head, now) } else { 0 };
@@ -319,8 +324,9 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     } else {
         Level::Low.place(head, high, low)
     };
+    let none = Found::begin(head);
     if !may_hold(table, &place) {
-        return 0;
+        return none.finish(&first);
     }
     let (mut line, rest) = (place.line, place.rest);
     let mut found = table.forget(0);
@@ -328,7 +334,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let (same, last) = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
+        let same = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
         if same != 0 {
             for index in 0..SLOTS {
                 let meta = slots.word_at(index << 1);
@@ -339,21 +345,22 @@ pub fn find_lower<T: Table, const EXACT: bool>(
                     && ignored <= 63
                     && (ignored == 0) == is_host
                     && (bits ^ low) >> (ignored & 63) == 0
-                    && slots.word_at(index << 1) == meta
+                    && is_still(&slots, index, meta)
                 {
                     found = table
                         .forget(found | flags_of::<T, EXACT>(table, head, line, index, meta, now));
                 }
             }
         }
-        match linked(last) {
+        // After the other slots: the last one may have become a link meanwhile.
+        match linked(slots.word(6)) {
             Some(next) => line = next,
             None => break,
         }
     }
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
-    let found = found as u8 & 15;
-    found
+    let flags = found as u8 & 15;
+    Found { flags, ..none }.finish(&first)
 }
 
 #[inline(always)]

@@ -184,7 +184,8 @@ pub(super) fn page(outcomes: &[Outcome]) -> String {
          counter compared with what the test says.\n\
          - *contract*: the kernel's maps behave as the controller expects.\n\
          - *differential*: random frames, the program against an independent oracle.\n\
-         - *concurrency*: two CPUs on one source never let more through than burst and rate allow.\n\
+         - *concurrency*: two CPUs on one source never let more through than burst and rate allow; while lists \
+         change, every packet is judged as the old list says or the new one.\n\
          - *native*, *generic*: attached to one end of a veth pair, a blocked source's packets are \
          missing and another's arrive; after detaching both arrive.\n\n",
     );

@@ -5,6 +5,8 @@
 //! has no room for, are made by building another one, which then replaces it with one step.
 
 mod cost;
+#[cfg(test)]
+mod interrupted;
 mod memory;
 mod shadow;
 mod table;
@@ -355,7 +357,10 @@ impl<P: Publisher> Lists<P> {
         let too_large = || DatapathError::Full { table: "block" };
         let lines = size.total().ok_or_else(too_large)?;
         let memory = self.publisher.allocate(lines)?;
-        Ok(Table::new(memory, ipv4, size, seeds(), has_short))
+        let old = if ipv4 { &self.v4 } else { &self.v6 };
+        let version = old.as_ref().map_or(0, |table| table.head.version);
+        let version = version.wrapping_add(1);
+        Ok(Table::new(memory, ipv4, size, seeds(), has_short, version))
     }
 }
 

@@ -95,6 +95,25 @@ pub(super) struct Cell {
     pub(super) block_end: u32,
 }
 
+impl Cell {
+    /// Adds what a prefix around the cell says: of several ends the latest counts.
+    pub(super) fn add(&mut self, kind: u8, end: u32) {
+        let first = self.flags & kind == 0;
+        self.flags |= kind;
+        let own = match kind {
+            ALLOW => &mut self.allow_end,
+            BLOCK => &mut self.block_end,
+            _ => return,
+        };
+        *own = match *own {
+            _ if first => end,
+            0 => 0,
+            _ if end == 0 => 0,
+            before => before.max(end),
+        };
+    }
+}
+
 impl Shadow {
     /// Everything of a family.
     pub(super) fn items(&self, ipv4: bool) -> Vec<Item> {
@@ -121,21 +140,14 @@ impl Shadow {
     /// What the prefixes of these lengths around an address say together.
     pub(super) fn cell(&self, address: IpAddr, lengths: std::ops::RangeInclusive<u8>) -> Cell {
         let mut cell = Cell::default();
-        let later = |a: u32, b: u32| if a == 0 || b == 0 { 0 } else { a.max(b) };
         for prefix in lengths.filter_map(|len| Prefix::new(address, len)) {
-            for (listed, kind, end) in [
-                (&self.allow, ALLOW, &mut cell.allow_end),
-                (&self.block, BLOCK, &mut cell.block_end),
-            ] {
+            for (listed, kind) in [(&self.allow, ALLOW), (&self.block, BLOCK)] {
                 if let Some(entry) = listed.get(&prefix) {
-                    let ends = end_units(entry.expires_ns);
-                    let first = cell.flags & kind == 0;
-                    *end = if first { ends } else { later(*end, ends) };
-                    cell.flags |= kind;
+                    cell.add(kind, end_units(entry.expires_ns));
                 }
             }
             if self.limits.contains_key(&prefix) {
-                cell.flags |= LIMITS;
+                cell.add(LIMITS, 0);
             }
         }
         cell

@@ -77,6 +77,7 @@ impl<M: Memory> Table<M> {
         size: Size,
         seeds: [u64; 2],
         has_short: bool,
+        version: u16,
     ) -> Self {
         let first_filter = 1;
         let first_line = first_filter + size.filter;
@@ -92,6 +93,7 @@ impl<M: Memory> Table<M> {
             seeds,
             first_filter,
             filter_lines: size.filter,
+            version,
         };
         // Groups of the shortest prefixes have the numbers of their first byte.
         let reserved = if has_short { 256 } else { 0 };
@@ -148,6 +150,9 @@ impl<M: Memory> Table<M> {
 
     /// Removes an item that the shadow no longer holds.
     pub(super) fn remove(&mut self, item: Item, shadow: &Shadow) {
+        // A look-up that misses it, and came too early for what was put in its place, begins anew.
+        self.head.version = self.head.version.wrapping_add(1);
+        self.words().set(0, head::VERSION, self.head.version.into());
         match Spot::of(&item.prefix) {
             // The group is there: the item was.
             Spot::Short => drop(self.paint_short(&item.prefix, shadow)),
@@ -155,6 +160,30 @@ impl<M: Memory> Table<M> {
             Spot::V6(spot) => v6::remove(self, spot, item, shadow),
         }
         self.forget_end(item.end);
+        self.write_earliest();
+    }
+
+    /// Writes a group that nobody finds yet, from all items of its key: which cells each covers.
+    pub(super) fn fill_group(
+        &mut self,
+        group: u32,
+        items: impl Iterator<Item = (std::ops::Range<u32>, Item)>,
+    ) {
+        let mut cells = [Cell::default(); 256];
+        for (range, item) in items {
+            if item.end != 0 {
+                *self.ends.entry(item.end).or_default() += 1;
+            }
+            let range = range.start as usize..range.end as usize;
+            for cell in cells.get_mut(range).unwrap_or_default() {
+                cell.add(item.kind, item.end);
+            }
+        }
+        for (number, cell) in (0..).zip(cells) {
+            if cell.flags != 0 {
+                self.paint(group, number, cell);
+            }
+        }
         self.write_earliest();
     }
 
@@ -211,15 +240,22 @@ impl<M: Memory> Table<M> {
         Ok(())
     }
 
-    /// Writes a cell of a group: its ends before the flags that make them count.
+    /// Writes a cell of a group: its ends before the flags that make them count. An end that no
+    /// longer counts stays: a packet that has read the old flags may still ask for it.
     pub(super) fn paint(&self, group: u32, cell: u32, state: Cell) {
         let words = self.words();
         let first = self.head.first_group + group * group::LINES;
         let has_end = |kind, end| state.flags & kind != 0 && end != 0;
         let timed = has_end(ALLOW, state.allow_end) || has_end(BLOCK, state.block_end);
         let half = (cell % 16) as usize;
-        words.set_half(first + group::ALLOW_ENDS + cell / 16, half, state.allow_end);
-        words.set_half(first + group::BLOCK_ENDS + cell / 16, half, state.block_end);
+        for (kind, ends, end) in [
+            (ALLOW, group::ALLOW_ENDS, state.allow_end),
+            (BLOCK, group::BLOCK_ENDS, state.block_end),
+        ] {
+            if state.flags & kind != 0 {
+                words.set_half(first + ends + cell / 16, half, end);
+            }
+        }
         let flags = state.flags | if timed { TIMED } else { 0 };
         let (line, word) = (first + cell / 128, (cell / 16 % 8) as usize);
         let shift = cell % 16 * 4;

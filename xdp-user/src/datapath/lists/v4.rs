@@ -161,10 +161,13 @@ fn store<M: Memory>(
     Ok(())
 }
 
-/// Writes a slot, its end first.
+/// Writes a slot, its end first. Without one the last one stays: a packet that has read the old slot
+/// may still ask for it.
 fn set<M: Memory>(table: &Table<M>, (line, index): At, slot: u32, end: u32) {
     let words = table.words();
-    words.set_half(end_line(&table.head, line), index, end);
+    if end != 0 {
+        words.set_half(end_line(&table.head, line), index, end);
+    }
     words.set_half(line, index, slot);
 }
 
@@ -234,7 +237,7 @@ impl Plan {
             // Keys with few prefixes take no group, and none is left where slots can't name more.
             let group = (key.len() > GROUP_FROM).then(|| table.groups.take());
             match group {
-                Some(Ok(group)) => fill_group(table, key, group, shadow)?,
+                Some(Ok(group)) => fill_group(table, key, group)?,
                 Some(Err(TooSmall)) | None => {
                     for (_, item) in key {
                         table.put(*item, None, shadow)?;
@@ -250,17 +253,16 @@ fn fill_group<M: Memory>(
     table: &mut Table<M>,
     key: &[(Spot, Item)],
     group: u32,
-    shadow: &Shadow,
 ) -> Result<(), TooSmall> {
     let Some((spot, _)) = key.first() else {
         return Ok(());
     };
+    let covered = |spot: &Spot| spot.byte..spot.byte + (1 << spot.ignored);
+    table.fill_group(group, key.iter().map(|(spot, item)| (covered(spot), *item)));
     let place = v4::place(&table.head, spot.key);
     let found = walk(table, place, *spot, 0);
     store(table, &found, group_slot(place.rest, group), 0)?;
-    for (_, item) in key {
-        table.put(*item, None, shadow)?;
-    }
+    table.use_level(spot.level());
     Ok(())
 }
 

@@ -67,8 +67,8 @@ impl Spot {
         // A group holds eight lengths of an even level, and all of an odd one.
         let shortest = 16 + number * 8;
         let last = number == 5;
-        let count = 1_u32 << (shortest + 8 - self.length.min(shortest + 8));
-        let (first, shift) = (upper_cell(number, self.high), 40 - number * 8);
+        let (first, count) = self.covered(number);
+        let shift = 40 - number * 8;
         let shortest = u8::try_from(shortest).unwrap_or(16);
         (first..first + count).map(move |cell| {
             let address = self.high | u64::from(cell - first) << shift;
@@ -78,6 +78,13 @@ impl Spot {
                 shortest..=shortest + if last { 8 } else { 7 },
             )
         })
+    }
+
+    /// The first of its cells in a group, and how many they are.
+    fn covered(&self, number: u32) -> (u32, u32) {
+        let longest = 24 + number * 8;
+        let count = 1_u32 << (longest - self.length.min(longest));
+        (upper_cell(number, self.high), count)
     }
 
     /// The second word of its slot.
@@ -223,11 +230,14 @@ fn link_spare<M: Memory>(
 }
 
 /// Writes a slot into an empty place, or over one that differs in its end alone: the first word,
-/// which makes the slot count, last.
+/// which makes the slot count, last. Without an end the last one stays: a packet that has read the
+/// old slot may still ask for it.
 fn set<M: Memory>(table: &Table<M>, (line, index): At, (meta, bits): (u64, u64), end: u32) {
     let words = table.words();
     let (ends, first) = end_place(&table.head, line);
-    words.set_half(ends, first + index, end);
+    if end != 0 {
+        words.set_half(ends, first + index, end);
+    }
     words.set(line, index * 2 + 1, bits);
     words.set(line, index * 2, meta);
 }
@@ -300,23 +310,66 @@ impl Plan {
         table: &mut Table<M>,
         shadow: &Shadow,
     ) -> Result<(), TooSmall> {
-        // The even levels come first: a group there sends prefixes to the odd one.
-        for spot in self.groups() {
-            if let Some((number, bits)) = spot.key() {
-                let group = table.groups.take()?;
-                let place = spot.level.place(&table.head, spot.high, spot.low);
-                let found = walk(table, place, &spot, 0);
-                let slot = (group_meta(group), bits | u64::from(number));
-                pass_filter(table, &place);
-                store(table, &found, slot, 0)?;
-                table.use_level(spot.level.bit());
+        for key in self.keys() {
+            if !takes_group(key.len(), key.first()) {
+                for (_, item) in key {
+                    table.put(*item, None, shadow)?;
+                }
+                continue;
             }
-        }
-        for (_, item) in &self.items {
-            table.put(*item, None, shadow)?;
+            // A group of an even level sends the longer prefixes to the odd one.
+            let (longer, own): (Vec<_>, Vec<_>) = key
+                .iter()
+                .partition(|(spot, _)| spot.on_odd_level().is_some());
+            fill_group(table, key.first(), &own)?;
+            let odd = longer
+                .into_iter()
+                .filter_map(|(spot, item)| Some((spot.on_odd_level()?, item)));
+            let mut odd: Vec<(Spot, Item)> = odd.collect();
+            odd.sort_unstable_by_key(|(spot, _)| spot.key());
+            for key in odd.chunk_by(|(a, _), (b, _)| a.key() == b.key()) {
+                if key.len() > GROUP_FROM {
+                    fill_group(table, key.first(), key)?;
+                    continue;
+                }
+                for (_, item) in key {
+                    table.put(*item, None, shadow)?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Gives the key of one of its prefixes a group with these.
+fn fill_group<M: Memory>(
+    table: &mut Table<M>,
+    one: Option<&(Spot, Item)>,
+    items: &[(Spot, Item)],
+) -> Result<(), TooSmall> {
+    let Some((spot, (number, bits))) = one.and_then(|(spot, _)| Some((*spot, spot.key()?))) else {
+        return Ok(());
+    };
+    let group = table.groups.take()?;
+    let covered = |spot: &Spot| {
+        let (first, count) = spot.covered(number);
+        first..first + count
+    };
+    table.fill_group(
+        group,
+        items.iter().map(|(spot, item)| (covered(spot), *item)),
+    );
+    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let found = walk(table, place, &spot, 0);
+    pass_filter(table, &place);
+    store(
+        table,
+        &found,
+        (group_meta(group), bits | u64::from(number)),
+        0,
+    )?;
+    table.use_level(spot.level.bit());
+    Ok(())
 }
 
 /// Whether a key with so many prefixes, one of which is this, gets a group.
