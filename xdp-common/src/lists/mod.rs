@@ -168,8 +168,13 @@ impl Found {
             clippy::cast_possible_truncation,
             reason = "the lower bits are compared"
         )]
-        let version = first.word(head::VERSION) as u16;
+        let (levels, version) = (
+            first.word(head::LEVELS) as u32,
+            first.word(head::VERSION) as u16,
+        );
         Self {
+            // Read again, not kept: the program's stack is short.
+            levels,
             torn: version ^ self.version,
             ..self
         }
