@@ -38,16 +38,15 @@ enum Always {
 }
 
 impl Always {
-    fn verdict(self) -> (Action, Reason) {
+    fn action(self) -> Action {
         match self {
-            Self::Blocked => (Action::Drop, Reason::Blocklisted),
-            Self::Accepted => (Action::Pass, Reason::Accepted),
-            Self::Allowed => (Action::Pass, Reason::Allowlisted),
+            Self::Blocked => Action::Drop,
+            Self::Accepted | Self::Allowed => Action::Pass,
         }
     }
 }
 
-/// Packets of a thread by the reason that their verdict must have been given for.
+/// Packets of a thread by the reason that they must be counted under.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     blocked: u64,
@@ -56,23 +55,23 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, reason: Reason, packets: u64) {
-        match reason {
-            Reason::Blocklisted => self.blocked += packets,
-            Reason::Allowlisted => self.allowed += packets,
-            _ => self.accepted += packets,
+    fn add(&mut self, judged: Always, packets: u64) {
+        match judged {
+            Always::Blocked => self.blocked += packets,
+            Always::Accepted => self.accepted += packets,
+            Always::Allowed => self.allowed += packets,
         }
     }
 
     /// Runs a frame that isn't allowlisted and may be judged either way.
     fn is_dropped(&mut self, runner: &Runner, frame: &[u8]) -> bool {
         let dropped = runner.run(frame, 1).unwrap() == Action::Drop;
-        let reason = if dropped {
-            Reason::Blocklisted
+        let judged = if dropped {
+            Always::Blocked
         } else {
-            Reason::Accepted
+            Always::Accepted
         };
-        self.add(reason, 1);
+        self.add(judged, 1);
         dropped
     }
 }
@@ -113,12 +112,15 @@ impl Traffic {
             .collect();
         for turn in 0.. {
             for (place, (always, source, frame)) in frames.iter().enumerate() {
-                let (action, reason) = always.verdict();
                 // Many in a row meet more moments of a change than single calls do.
                 let is_turn = turn % 16 == 0 && turn / 16 % frames.len() == place;
                 let times = if is_turn { IN_A_ROW } else { 1 };
-                assert_eq!(runner.run(frame, times).unwrap(), action, "{source}");
-                tally.add(reason, times.into());
+                assert_eq!(
+                    runner.run(frame, times).unwrap(),
+                    always.action(),
+                    "{source}"
+                );
+                tally.add(*always, times.into());
             }
             for pair in &self.pairs {
                 self.alternate(runner, pair, &mut tally);
@@ -262,7 +264,7 @@ fn crowds() -> [Vec<Prefix>; 3] {
     };
     let lower = |n: u32| {
         let low = 0x2001_0db8_0000_0200_u128 << 64 | u128::from(n) << 12;
-        let len = if n % 32 == 0 { 116 } else { 128 };
+        let len = if n.is_multiple_of(32) { 116 } else { 128 };
         Prefix::new(Ipv6Addr::from(low).into(), len).unwrap()
     };
     [
@@ -316,7 +318,7 @@ fn nobody_is_misjudged_while_single_entries_change() {
         rounds(|round| {
             let later = boot_ns().unwrap() + HOUR_NS;
             for crowd in crowds() {
-                let end = |n: usize| if n % 3 == 0 { later } else { 0 };
+                let end = |n: usize| if n.is_multiple_of(3) { later } else { 0 };
                 for (n, entry) in crowd.iter().enumerate().filter(|(_, p)| !stays(p)) {
                     datapath.put_entry(Block, entry, end(n), round).unwrap();
                     // The end of one that stays comes, goes, and moves.
@@ -377,7 +379,7 @@ fn mixed(ipv4: bool, side: u32, count: u32, later: u64) -> Vec<NewEntry> {
     let one = |n: u32| {
         let spread = n.wrapping_mul(0x9e37_79b1);
         let (address, len) = if ipv4 {
-            let len = if n % 2 == 0 {
+            let len = if n.is_multiple_of(2) {
                 32
             } else {
                 16 + (n / 2 % 16) as u8
@@ -385,7 +387,7 @@ fn mixed(ipv4: bool, side: u32, count: u32, later: u64) -> Vec<NewEntry> {
             let bits = 0x4000_0000 | side << 27 | spread >> 5;
             (Ipv4Addr::from(bits).into(), len)
         } else {
-            let len = if n % 2 == 0 {
+            let len = if n.is_multiple_of(2) {
                 128
             } else {
                 28 + (n / 2 % 37) as u8
@@ -394,7 +396,7 @@ fn mixed(ipv4: bool, side: u32, count: u32, later: u64) -> Vec<NewEntry> {
             let bits = top << 96 | u128::from(spread) << 64 | 1;
             (IpAddr::from(Ipv6Addr::from(bits)), len)
         };
-        let end = if n % 5 == 0 { later } else { 0 };
+        let end = if n.is_multiple_of(5) { later } else { 0 };
         until(Prefix::new(address, len).unwrap(), end)
     };
     (0..count).map(one).collect()
@@ -457,7 +459,7 @@ fn a_list_is_replaced_in_one_step_and_nobody_is_misjudged() {
     change(kernel.datapath(), Block, &old, &[]);
     under_traffic(&mut kernel, &traffic, |datapath, runner, tally| {
         rounds(|round| {
-            let side = usize::from(round % 2 == 0);
+            let side = usize::from(round.is_multiple_of(2));
             let started = Instant::now();
             let new = list(side, count);
             let gone: Vec<Prefix> = old.iter().map(|entry| entry.prefix).collect();

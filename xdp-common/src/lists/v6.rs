@@ -275,7 +275,7 @@ fn in_upper_lines<T: Table>(
 /// Whether a slot's first word still says what it said, apart from whether it ends.
 #[inline(always)]
 fn is_still<L: Line>(slots: &L, index: usize, meta: u64) -> bool {
-    (slots.word_at(index * 2) ^ meta) & !u64::from(TIMED) == 0
+    (slots.word_at(index.wrapping_mul(2)) ^ meta) & !u64::from(TIMED) == 0
 }
 
 /// Which slots of a line have no difference. No branches: nearly all lines of a packet that isn't
