@@ -119,13 +119,14 @@ impl<P: Publisher> Lists<P> {
             .iter()
             .filter_map(|prefix| Some((*prefix, self.listed(kind).remove(prefix)?)))
             .collect();
-        let mut undo: Vec<(Prefix, Option<Entry>)> = Vec::new();
+        let mut undo: Vec<(Prefix, Option<Entry>)> = Vec::with_capacity(put.len());
+        self.listed(kind).reserve(put.len());
         for entry in put {
             if let Err(error) = self.has_room(kind, &entry.prefix) {
                 refused.push((entry.prefix, error));
                 continue;
             }
-            let before = self.remember(kind, *entry);
+            let before = self.listed(kind).remember(entry);
             undo.push((entry.prefix, before));
         }
         let kept = kept_within(refused, &removed);
@@ -154,7 +155,7 @@ impl<P: Publisher> Lists<P> {
     /// Stores an entry or changes its end and list; its hits go on counting.
     pub(crate) fn put(&mut self, kind: ListKind, entry: NewEntry) -> Result<()> {
         self.has_room(kind, &entry.prefix)?;
-        let before = self.remember(kind, entry);
+        let before = self.listed(kind).remember(&entry);
         let item = Item {
             prefix: entry.prefix,
             kind: bit(kind),
@@ -263,27 +264,10 @@ impl<P: Publisher> Lists<P> {
             ListKind::Block => (self.capacity.block, "block"),
         };
         let listed = self.listed_of(kind);
-        if listed.get(prefix).is_none() && listed.len(prefix.is_ipv4()) >= capacity as usize {
+        if listed.len(prefix.is_ipv4()) >= capacity as usize && listed.get(prefix).is_none() {
             return Err(DatapathError::Full { table });
         }
         Ok(())
-    }
-
-    /// Notes an entry, which keeps its hits; what was there before.
-    fn remember(&mut self, kind: ListKind, new: NewEntry) -> Option<Entry> {
-        let listed = self.listed(kind);
-        let before = listed.get(&new.prefix).copied();
-        let (packets, bytes) = before.map_or((0, 0), |old| (old.packets, old.bytes));
-        listed.put(
-            new.prefix,
-            Entry {
-                expires_ns: new.expires_ns,
-                packets,
-                bytes,
-                list: new.list,
-            },
-        );
-        before
     }
 
     /// Stores an item that the shadow holds already.

@@ -1,20 +1,25 @@
 //! What is stored, as the controller remembers it: the tables hold flags and ends only.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use foldhash::fast::RandomState;
 use xdp_common::abi::Limits;
 use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
 
 use super::super::Entry;
+use super::NewEntry;
 use crate::domain::Prefix;
 
 /// The entries of one list kind.
 #[derive(Default)]
 pub(super) struct Listed {
-    entries: HashMap<Prefix, Entry>,
+    entries: HashMap<Prefix, Entry, RandomState>,
     /// Entries of each length: IPv4, IPv6.
     lengths: [Vec<u32>; 2],
+    /// All entries: IPv4, IPv6.
+    counts: [usize; 2],
 }
 
 impl Listed {
@@ -24,22 +29,55 @@ impl Listed {
 
     pub(super) fn put(&mut self, prefix: Prefix, entry: Entry) {
         if self.entries.insert(prefix, entry).is_none() {
-            *self.of_length(&prefix) += 1;
+            self.count(&prefix);
+        }
+    }
+
+    /// Makes room for so many more, so that the map doesn't grow step by step.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.entries.reserve(more);
+    }
+
+    /// Notes an entry, which keeps its hits; what was there before.
+    pub(super) fn remember(&mut self, new: &NewEntry) -> Option<Entry> {
+        let entry = Entry {
+            expires_ns: new.expires_ns,
+            list: new.list,
+            packets: 0,
+            bytes: 0,
+        };
+        match self.entries.entry(new.prefix) {
+            Occupied(mut place) => {
+                let (packets, bytes) = (place.get().packets, place.get().bytes);
+                Some(place.insert(Entry {
+                    packets,
+                    bytes,
+                    ..entry
+                }))
+            }
+            Vacant(place) => {
+                place.insert(entry);
+                self.count(&new.prefix);
+                None
+            }
         }
     }
 
     pub(super) fn remove(&mut self, prefix: &Prefix) -> Option<Entry> {
         let entry = self.entries.remove(prefix)?;
         *self.of_length(prefix) -= 1;
+        self.counts[usize::from(!prefix.is_ipv4())] -= 1;
         Some(entry)
     }
 
     /// Entries of a family.
     pub(super) fn len(&self, ipv4: bool) -> usize {
-        self.lengths[usize::from(!ipv4)]
-            .iter()
-            .map(|n| *n as usize)
-            .sum()
+        self.counts[usize::from(!ipv4)]
+    }
+
+    fn count(&mut self, prefix: &Prefix) {
+        *self.of_length(prefix) += 1;
+        self.counts[usize::from(!prefix.is_ipv4())] += 1;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Entry)> {
@@ -64,7 +102,9 @@ impl Listed {
 
     fn of_length(&mut self, prefix: &Prefix) -> &mut u32 {
         let lengths = &mut self.lengths[usize::from(!prefix.is_ipv4())];
-        lengths.resize(129, 0);
+        if lengths.is_empty() {
+            lengths.resize(129, 0);
+        }
         &mut lengths[usize::from(prefix.prefix_len())]
     }
 }
@@ -124,10 +164,12 @@ impl Shadow {
                 end: end_units(entry.expires_ns),
             };
             let of_family = listed.iter().filter(|(prefix, _)| prefix.is_ipv4() == ipv4);
-            of_family.map(item).collect()
+            let mut items = Vec::with_capacity(listed.len(ipv4));
+            items.extend(of_family.map(item));
+            items
         };
-        let mut items = entries(&self.allow, ALLOW);
-        items.extend(entries(&self.block, BLOCK));
+        let mut items = entries(&self.block, BLOCK);
+        items.extend(entries(&self.allow, ALLOW));
         let limits = self.limits.keys().filter(|p| p.is_ipv4() == ipv4);
         items.extend(limits.map(|prefix| Item {
             prefix: *prefix,

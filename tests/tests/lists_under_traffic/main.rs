@@ -5,14 +5,16 @@
     reason = "helpers of tests: what fails there fails the test"
 )]
 
+mod traffic;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use xdp_common::reason::{Action, Reason};
-use xdp_tests::kernel::{Counters, Kernel, Runner, boot_ns};
+use traffic::{Always, Pair, Traffic, frame, under_traffic};
+use xdp_common::reason::Action;
+use xdp_tests::kernel::{Kernel, boot_ns};
 use xdp_tests::oracle::Rules;
-use xdp_tests::packet::Packet;
 use xdp_tests::require_kernel;
 use xdp_tests::wait::wait_until;
 use xdp_user::api::types::ListKind::{self, Allow, Block};
@@ -25,196 +27,6 @@ const BUDGET: Duration = Duration::from_secs(8);
 /// What ends are rounded down to.
 const UNIT_NS: u64 = 1 << 26;
 const HOUR_NS: u64 = 3_600_000_000_000;
-/// Runs within one call, of what must not change.
-const IN_A_ROW: u32 = 20_000;
-
-/// How a source must be judged all the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Always {
-    Blocked,
-    Accepted,
-    /// On the blocklist, too.
-    Allowed,
-}
-
-impl Always {
-    fn verdict(self) -> (Action, Reason) {
-        match self {
-            Self::Blocked => (Action::Drop, Reason::Blocklisted),
-            Self::Accepted => (Action::Pass, Reason::Accepted),
-            Self::Allowed => (Action::Pass, Reason::Allowlisted),
-        }
-    }
-}
-
-/// Packets of a thread by the reason that their verdict must have been given for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    blocked: u64,
-    accepted: u64,
-    allowed: u64,
-}
-
-impl Tally {
-    fn add(&mut self, reason: Reason, packets: u64) {
-        match reason {
-            Reason::Blocklisted => self.blocked += packets,
-            Reason::Allowlisted => self.allowed += packets,
-            _ => self.accepted += packets,
-        }
-    }
-
-    /// Runs a frame that isn't allowlisted and may be judged either way.
-    fn is_dropped(&mut self, runner: &Runner, frame: &[u8]) -> bool {
-        let dropped = runner.run(frame, 1).unwrap() == Action::Drop;
-        let reason = if dropped {
-            Reason::Blocklisted
-        } else {
-            Reason::Accepted
-        };
-        self.add(reason, 1);
-        dropped
-    }
-}
-
-/// Sources of which one entry comes and the other goes at once.
-struct Pair {
-    /// In force in even phases and after them, and in odd ones and after them.
-    frames: [Vec<u8>; 2],
-}
-
-/// What runs all the time.
-struct Traffic {
-    always: Vec<(Always, IpAddr)>,
-    pairs: Vec<Pair>,
-    /// Raised before each change.
-    phase: AtomicU32,
-    is_over: AtomicBool,
-}
-
-impl Traffic {
-    fn new(always: &[(Always, &str)]) -> Self {
-        let parse = |(always, text): &(Always, &str)| (*always, text.parse().unwrap());
-        Self {
-            always: always.iter().map(parse).collect(),
-            pairs: Vec::new(),
-            phase: AtomicU32::new(0),
-            is_over: AtomicBool::new(false),
-        }
-    }
-
-    /// One thread's packets until it is over.
-    fn run(&self, runner: &Runner) -> Tally {
-        let mut tally = Tally::default();
-        let frames: Vec<_> = self
-            .always
-            .iter()
-            .map(|(always, source)| (*always, *source, frame(*source)))
-            .collect();
-        for turn in 0.. {
-            for (place, (always, source, frame)) in frames.iter().enumerate() {
-                let (action, reason) = always.verdict();
-                // Many in a row meet more moments of a change than single calls do.
-                let is_turn = turn % 16 == 0 && turn / 16 % frames.len() == place;
-                let times = if is_turn { IN_A_ROW } else { 1 };
-                assert_eq!(runner.run(frame, times).unwrap(), action, "{source}");
-                tally.add(reason, times.into());
-            }
-            for pair in &self.pairs {
-                self.alternate(runner, pair, &mut tally);
-            }
-            if self.is_over.load(Ordering::Acquire) {
-                return tally;
-            }
-        }
-        tally
-    }
-
-    /// Within one change whoever has met the new list doesn't meet the old one again.
-    fn alternate(&self, runner: &Runner, pair: &Pair, tally: &mut Tally) {
-        let phase = self.phase.load(Ordering::SeqCst);
-        let [old, new] = if phase % 2 == 1 {
-            [&pair.frames[0], &pair.frames[1]]
-        } else {
-            [&pair.frames[1], &pair.frames[0]]
-        };
-        for _ in 0..20 {
-            let came = tally.is_dropped(runner, new);
-            let stayed = tally.is_dropped(runner, old);
-            if self.phase.load(Ordering::SeqCst) != phase {
-                return;
-            }
-            assert!(
-                phase == 0 || !(came && stayed),
-                "new, then old, in phase {phase}"
-            );
-        }
-    }
-}
-
-/// Ends the traffic also when the changing thread fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// Runs the traffic on all CPUs but one while `change` works, and compares what was seen with what
-/// was counted, to the packet.
-fn under_traffic(
-    kernel: &mut Kernel,
-    traffic: &Traffic,
-    change: impl FnOnce(&mut KernelDatapath, &Runner, &mut Tally),
-) {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let runners: Vec<Runner> = (1..cpus.clamp(2, 4))
-        .map(|_| kernel.runner().unwrap())
-        .collect();
-    let own = kernel.runner().unwrap();
-    let before = kernel.counters().unwrap();
-    let mut tally = Tally::default();
-    let tallies = std::thread::scope(|scope| {
-        let threads: Vec<_> = runners
-            .iter()
-            .map(|runner| scope.spawn(|| traffic.run(runner)))
-            .collect();
-        let ends = Ends(&traffic.is_over);
-        change(kernel.datapath(), &own, &mut tally);
-        drop(ends);
-        let join = threads.into_iter().map(|thread| thread.join().unwrap());
-        join.collect::<Vec<Tally>>()
-    });
-    for other in tallies {
-        tally.blocked += other.blocked;
-        tally.accepted += other.accepted;
-        tally.allowed += other.allowed;
-    }
-    let counted = kernel.counters().unwrap().since(&before);
-    println!("{tally:?}");
-    let all: u64 = counted.iter().map(|(_, count)| count.packets).sum();
-    assert_eq!(all, tally.blocked + tally.accepted + tally.allowed);
-    assert_counted(&counted, &tally);
-}
-
-fn assert_counted(counted: &Counters, tally: &Tally) {
-    let reasons = [Reason::Blocklisted, Reason::Accepted, Reason::Allowlisted];
-    assert_eq!(
-        reasons.map(|reason| counted.packets(reason)),
-        [tally.blocked, tally.accepted, tally.allowed],
-        "{counted:?}"
-    );
-}
-
-fn frame(source: IpAddr) -> Vec<u8> {
-    let packet = match source {
-        IpAddr::V4(source) => Packet::v4(source, "198.51.100.1"),
-        IpAddr::V6(source) => Packet::v6(source, "2001:db8:ffff::1"),
-    };
-    packet.udp(1, 2).build()
-}
-
 fn loaded() -> Kernel {
     let mut kernel = Kernel::load().unwrap();
     kernel.apply(&Rules::default()).unwrap();
@@ -262,7 +74,7 @@ fn crowds() -> [Vec<Prefix>; 3] {
     };
     let lower = |n: u32| {
         let low = 0x2001_0db8_0000_0200_u128 << 64 | u128::from(n) << 12;
-        let len = if n % 32 == 0 { 116 } else { 128 };
+        let len = if n.is_multiple_of(32) { 116 } else { 128 };
         Prefix::new(Ipv6Addr::from(low).into(), len).unwrap()
     };
     [
@@ -316,7 +128,7 @@ fn nobody_is_misjudged_while_single_entries_change() {
         rounds(|round| {
             let later = boot_ns().unwrap() + HOUR_NS;
             for crowd in crowds() {
-                let end = |n: usize| if n % 3 == 0 { later } else { 0 };
+                let end = |n: usize| if n.is_multiple_of(3) { later } else { 0 };
                 for (n, entry) in crowd.iter().enumerate().filter(|(_, p)| !stays(p)) {
                     datapath.put_entry(Block, entry, end(n), round).unwrap();
                     // The end of one that stays comes, goes, and moves.
@@ -377,7 +189,7 @@ fn mixed(ipv4: bool, side: u32, count: u32, later: u64) -> Vec<NewEntry> {
     let one = |n: u32| {
         let spread = n.wrapping_mul(0x9e37_79b1);
         let (address, len) = if ipv4 {
-            let len = if n % 2 == 0 {
+            let len = if n.is_multiple_of(2) {
                 32
             } else {
                 16 + (n / 2 % 16) as u8
@@ -385,7 +197,7 @@ fn mixed(ipv4: bool, side: u32, count: u32, later: u64) -> Vec<NewEntry> {
             let bits = 0x4000_0000 | side << 27 | spread >> 5;
             (Ipv4Addr::from(bits).into(), len)
         } else {
-            let len = if n % 2 == 0 {
+            let len = if n.is_multiple_of(2) {
                 128
             } else {
                 28 + (n / 2 % 37) as u8
@@ -394,7 +206,7 @@ fn mixed(ipv4: bool, side: u32, count: u32, later: u64) -> Vec<NewEntry> {
             let bits = top << 96 | u128::from(spread) << 64 | 1;
             (IpAddr::from(Ipv6Addr::from(bits)), len)
         };
-        let end = if n % 5 == 0 { later } else { 0 };
+        let end = if n.is_multiple_of(5) { later } else { 0 };
         until(Prefix::new(address, len).unwrap(), end)
     };
     (0..count).map(one).collect()
@@ -457,7 +269,7 @@ fn a_list_is_replaced_in_one_step_and_nobody_is_misjudged() {
     change(kernel.datapath(), Block, &old, &[]);
     under_traffic(&mut kernel, &traffic, |datapath, runner, tally| {
         rounds(|round| {
-            let side = usize::from(round % 2 == 0);
+            let side = usize::from(round.is_multiple_of(2));
             let started = Instant::now();
             let new = list(side, count);
             let gone: Vec<Prefix> = old.iter().map(|entry| entry.prefix).collect();
