@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use ipnet::IpNet;
-use xdp_common::abi::{Plain, Source};
+use xdp_common::abi::{Fault, Plain, Source};
 use xdp_common::reason::{Action, Reason};
 use xdp_tests::kernel::{self, Kernel, Sizes, boot_ns};
 use xdp_tests::oracle::{Limits, Rate, Rules};
@@ -203,11 +203,23 @@ fn the_limit_is_exact_when_several_cpus_see_the_same_source() {
         counters.packets(Reason::Accepted),
         counters.packets(Reason::RatePackets),
     );
-    println!("{cpus} CPUs, {passed} passed, {dropped} dropped in {ns} ns");
+    // While one CPU judges the source's very first packet, others can't find the source yet: what
+    // they see of it passes and is counted. Nanoseconds, or as long as a hypervisor stops the CPU.
+    let untracked = counters.packets(Reason::SourceUntracked);
+    println!("{cpus} CPUs, {passed} passed, {dropped} dropped, {untracked} untracked in {ns} ns");
     assert_eq!(
-        passed + dropped,
+        passed + dropped + untracked,
         u64::from(RUNS) * cpus as u64,
         "every packet is counted once"
+    );
+    assert_eq!(
+        untracked,
+        kernel.faults(Fault::SourceTableFull).unwrap(),
+        "an untracked packet is a fault"
+    );
+    assert!(
+        untracked <= u64::from(RUNS) / 100,
+        "{untracked} packets passed without their limit"
     );
     let allowed = most(rate, ns);
     assert!(
