@@ -136,7 +136,7 @@ fn table_constants() -> Vec<(&'static str, u64)> {
     );
     all.extend(
         named!(hot::TAT_PACKETS hot::TAT_BYTES hot::TAT_TCP_NEW hot::PACKETS hot::BYTES
-        hot::FIRST_SEEN hot::LAST_SEEN hot::LOW cold::OWNER cold::STRIKES cold::DROPPED_PACKETS
+        hot::FIRST_SEEN hot::LAST_SEEN hot::LOW cold::OWNER cold::CLAIMED cold::STRIKES cold::DROPPED_PACKETS
         cold::DROPPED_BYTES),
     );
     all

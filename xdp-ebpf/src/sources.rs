@@ -1,7 +1,7 @@
 //! The source table over its map.
 
 use xdp_common::abi::SourceLine;
-use xdp_common::sources::{Found, Place, SourceMemory, at, cold, find_or_add, hot};
+use xdp_common::sources::{Found, Place, SourceMemory, at, cold, find_or_add, hot, own_cold};
 use xdp_common::verdict::{Offences, SourceState, Word};
 
 use crate::map_pointer::{MapWord, Slot, forget};
@@ -18,6 +18,11 @@ impl SourceMemory for Sources {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<Line> {
         SOURCES.get_ptr_mut(index).map(Slot::at)
+    }
+
+    #[inline(always)]
+    fn own_cold(&self, line: u32, tag: u64) -> bool {
+        source_cold(line.into(), tag) != 0
     }
 
     #[inline(always)]
@@ -55,6 +60,13 @@ extern "C" fn source_way(first_line: u64, tag: u64, low: u64, now: u64, bytes: u
         let is_new = if found.is_new() { IS_NEW } else { 0 };
         (u64::from(found.way()) + 1) | is_new
     })
+}
+
+/// 1 if the cold line is the source's now. See [`source_way`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn source_cold(line: u64, tag: u64) -> u64 {
+    own_cold(&Sources(tag), line as u32, tag).into()
 }
 
 /// A source that the table has.

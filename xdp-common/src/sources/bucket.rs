@@ -244,21 +244,15 @@ impl<L: SourceLine> Found<L> {
         }
     }
 
-    /// The cold line, made the source's own if it was another's.
-    ///
-    /// Concurrency: of several CPUs one clears it; drops that the others count in the same
-    /// nanoseconds may be lost, one packet each.
+    /// The cold line, made the source's own if it was another's. Nothing when others were at that
+    /// all the while.
     #[inline(always)]
     pub fn cold<M: SourceMemory<Line = L>>(&self, memory: &M) -> Option<L> {
-        let line = memory.line(self.cold)?;
-        let owner = line.word(cold::OWNER);
-        let before = owner.load();
-        if before != self.tag && owner.compare_exchange(before, self.tag).is_ok() {
-            for word in [cold::STRIKES, cold::DROPPED_PACKETS, cold::DROPPED_BYTES] {
-                line.word(word).store(0);
-            }
+        if memory.own_cold(self.cold, self.tag) {
+            memory.line(self.cold)
+        } else {
+            None
         }
-        Some(line)
     }
 
     /// The cold line if it is the source's.
@@ -266,6 +260,32 @@ impl<L: SourceLine> Found<L> {
         let line = memory.line(self.cold)?;
         (line.word(cold::OWNER).load() == self.tag).then_some(line)
     }
+}
+
+/// Makes a cold line a source's own, cleared of what it said of another.
+///
+/// Concurrency: one CPU claims it and clears it before it says whose it is; others look again.
+#[inline(always)]
+pub fn own_cold<M: SourceMemory>(memory: &M, line: u32, tag: u64) -> bool {
+    let Some(line) = memory.line(line) else {
+        return false;
+    };
+    let owner = line.word(cold::OWNER);
+    for _ in 0..TRIES {
+        let before = owner.load();
+        if before == tag {
+            return true;
+        }
+        if before == cold::CLAIMED || owner.compare_exchange(before, cold::CLAIMED).is_err() {
+            continue;
+        }
+        for word in [cold::STRIKES, cold::DROPPED_PACKETS, cold::DROPPED_BYTES] {
+            line.word(word).store(0);
+        }
+        owner.store(tag);
+        return true;
+    }
+    false
 }
 
 /// Ways in a set of them.

@@ -39,7 +39,7 @@ mod bucket;
 use crate::abi::{FAMILY_IPV4, SourceKey};
 use crate::lists::halves;
 use crate::verdict::Word;
-pub use bucket::{Found, at, ban_bit, find, find_or_add, may_be_banned, touch};
+pub use bucket::{Found, at, ban_bit, find, find_or_add, may_be_banned, own_cold, touch};
 
 /// Sources of a bucket.
 pub const WAYS: u32 = 7;
@@ -98,6 +98,8 @@ pub mod hot {
 pub mod cold {
     /// Tag of the source that the line is about; another one means that it has no offences.
     pub const OWNER: usize = 0;
+    /// In place of a tag: a CPU is clearing the line for its new owner.
+    pub const CLAIMED: u64 = u64::MAX;
     /// Strikes: milliseconds of the last one in the upper 48 bits, their number in the lower 16.
     pub const STRIKES: usize = 1;
     /// Packets over a limit.
@@ -127,6 +129,14 @@ pub trait SourceMemory {
     type Line: SourceLine;
     /// The line at `index`; nothing behind the last one.
     fn line(&self, index: u32) -> Option<Self::Line>;
+    /// [`own_cold`], for a table that calls it as a function of its own.
+    #[inline(always)]
+    fn own_cold(&self, line: u32, tag: u64) -> bool
+    where
+        Self: Sized,
+    {
+        own_cold(self, line, tag)
+    }
     /// The value, of which a verifier no longer knows what it may be: see
     /// [`crate::packet::PacketView::forget`].
     #[inline(always)]
