@@ -37,7 +37,7 @@ pub(crate) static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Fault
 
 /// Key: 0 for IPv4, 1 for IPv6. Value: the list table in force, an array of lines: allowlist,
 /// blocklist and the prefixes with limits of their own, see [`xdp_common::lists`]. Nothing is there
-/// until the controller has something to list. About 11 bytes an IPv4 entry and 40 an IPv6 entry,
+/// until the controller has something to list. About 16 bytes an IPv4 entry and 57 an IPv6 entry,
 /// with the ends; the memory grows and shrinks with the list.
 /// Writer: controller, through memory. Reader: program, a packet looks up one table once.
 /// Full: the controller builds a larger table; how many entries it takes is bounded by its
