@@ -1,8 +1,8 @@
 //! The entries of one list kind as they should be, and what of them the kernel has to hold.
 //!
-//! Several lists may name the same prefix; it ends when the last of them ends. The kernel's trie
-//! gives the longest match only, so an entry must never end before one that covers it: an entry
-//! goes into the kernel only if it outlives every wider one, and comes back when that goes.
+//! Several lists may name the same prefix; it ends when the last of them ends. What a wider entry
+//! says already takes no room in the kernel: an entry goes there only if it outlives every wider
+//! one, and comes back when that goes.
 
 use std::collections::BTreeSet;
 
