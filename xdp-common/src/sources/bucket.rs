@@ -254,12 +254,6 @@ impl<L: SourceLine> Found<L> {
             None
         }
     }
-
-    /// The cold line if it is the source's.
-    pub fn cold_if_any<M: SourceMemory<Line = L>>(&self, memory: &M) -> Option<L> {
-        let line = memory.line(self.cold)?;
-        (line.word(cold::OWNER).load() == self.tag).then_some(line)
-    }
 }
 
 /// Makes a cold line a source's own, cleared of what it said of another.

@@ -18,8 +18,8 @@
 //! once.
 //!
 //! **Who goes when a bucket is full.** Newcomers displace newcomers. A way is *protected* once its
-//! source has sent [`EARNED_PACKETS`] packets within its limits and [`EARNED_NS`] have passed since
-//! its first; at most [`MAX_PROTECTED`] of a bucket are, and no newcomer, whatever it sends, takes
+//! source has sent [`EARNED_PACKETS`] packets and then, [`EARNED_NS`] or more after the first, one
+//! within its limits; at most [`MAX_PROTECTED`] of a bucket are, and no newcomer, whatever it sends, takes
 //! their place. Of the others those go first that have sent a single packet. Sources that stay away
 //! lose their protection to the controller's sweep.
 //!
@@ -30,9 +30,10 @@
 //! compare-and-swap on the head, whose version is odd until the source's first packet has been
 //! judged ([`Found::publish`]): it isn't found before, so its words need no atomic operations yet. A
 //! packet that finds the bucket claimed looks again, at most [`TRIES`] times, and then passes,
-//! counted as untracked. Known sources don't look at the version. A packet that found its source in the nanoseconds before that was displaced is
-//! charged to the successor: one packet for each CPU, to the strict side. A reader copies a bucket
-//! and takes it when the version is even and the same before and after.
+//! counted as untracked. Known sources don't look at the version. A packet that found its source in
+//! the nanoseconds before that was displaced is charged to the successor: one packet for each CPU,
+//! to the strict side. A reader copies a bucket and takes it when the version is even and the same
+//! before and after.
 
 mod bucket;
 
@@ -45,9 +46,9 @@ pub use bucket::{Found, at, ban_bit, find, find_or_add, may_be_banned, own_cold,
 pub const WAYS: u32 = 7;
 /// Lines of a bucket, without the cold ones.
 pub const BUCKET_LINES: u32 = WAYS + 1;
-/// Packets within its limits that a source must have sent to be protected.
+/// Packets that a source must have sent to be protected.
 pub const EARNED_PACKETS: u64 = 8;
-/// Time since its first packet after which a source can be protected.
+/// Time since its first packet after which one within its limits makes a source protected.
 pub const EARNED_NS: u64 = 1_000_000_000;
 /// Protected sources of a bucket; the other places stay open for newcomers.
 pub const MAX_PROTECTED: u32 = 5;
