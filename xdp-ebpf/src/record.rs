@@ -23,14 +23,14 @@ pub(crate) fn finish(
     let slot = interface_slot(ctx, tables.active_policy());
     let dropped = match verdict.action {
         Action::Pass => 0,
-        Action::Drop => 1,
+        Action::Drop | Action::Answer => 1,
     };
     let index = (slot * Reason::SLOTS + u32::from(verdict.reason.code())) * 2 + dropped;
     count(&COUNTERS, index, u64::from(frame_len(view)));
     diagnose(ctx, verdict);
     match verdict.action {
         Action::Pass => XDP_PASS,
-        Action::Drop => XDP_DROP,
+        Action::Drop | Action::Answer => XDP_DROP,
     }
 }
 

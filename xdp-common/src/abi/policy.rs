@@ -24,6 +24,11 @@ pub const FLAG_SANITY_MARTIAN: u32 = 1 << 4;
 /// limit then lets through what it allows in one more tick.
 pub const FLAG_COARSE_CLOCK: u32 = 1 << 5;
 
+/// [`Policy::flags`]: look at service classes.
+pub const FLAG_CLASSES: u32 = 1 << 6;
+/// [`Policy::flags`]: look at networks ([`Policy::aggregate`]).
+pub const FLAG_AGGREGATES: u32 = 1 << 7;
+
 /// How many interfaces one program can serve with counters of their own. Slot
 /// `MAX_INTERFACES - 1` collects every interface that the policy doesn't name.
 pub const MAX_INTERFACES: usize = 16;
@@ -127,7 +132,7 @@ abi_struct! {
 
 abi_struct! {
     /// Everything that the program is told, replaced as a whole.
-    pub struct Policy: 256 {
+    pub struct Policy: 320 {
         /// [`ABI_VERSION`] of the controller that wrote it; 0 in a slot never written.
         version: u32,
         /// [`MODE_ENFORCE`] or [`MODE_OBSERVE`]; anything else drops nothing.
@@ -156,8 +161,28 @@ abi_struct! {
         generation: u64,
         /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend.
         suspended_ns: u64,
+        /// Which copy of the class table and the classes is in force, below
+        /// [`super::CLASS_BANKS`].
+        class_bank: u32,
+        /// Counter slots, a bit each, on whose interface classes stand aside for IPv4: the host
+        /// forwards there, so what no local socket waits for may be another host's.
+        aside_v4: u32,
+        /// The same for IPv6.
+        aside_v6: u32,
         /// Zero.
-        reserved2: [u64; 4],
+        reserved2: [u8; 4],
+        /// Mask of an IPv4 network, network order.
+        aggregate_mask_v4: [u8; 4],
+        /// Zero.
+        reserved3: [u8; 4],
+        /// Mask of an IPv6 network, network order.
+        aggregate_mask_v6: [u8; 16],
+        /// Packets of a network's sources together.
+        aggregate_packets: Limit,
+        /// Bytes of a network's sources together.
+        aggregate_bytes: Limit,
+        /// Zero.
+        reserved4: [u64; 3],
     }
 }
 

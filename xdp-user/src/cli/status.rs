@@ -192,7 +192,7 @@ fn render_reasons(reasons: &[ReasonCount], all: bool) -> String {
 
 /// A reason to drop that passed was only observed.
 fn action(count: &ReasonCount) -> String {
-    let drops = |reason: Reason| reason.class() == Class::Drop;
+    let drops = |reason: Reason| reason.class() != Class::Pass;
     if !is_dropped(count) && Reason::from_name(&count.reason).is_some_and(drops) {
         "observed".to_owned()
     } else {

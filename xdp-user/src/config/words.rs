@@ -78,7 +78,7 @@ pub(super) struct DropReason(pub(super) Reason);
 
 impl DropReason {
     fn all() -> impl Iterator<Item = Reason> {
-        let drops = |reason: &Reason| reason.class() == Class::Drop;
+        let drops = |reason: &Reason| reason.class() != Class::Pass;
         Reason::ALL.iter().copied().filter(drops)
     }
 }

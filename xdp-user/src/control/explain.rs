@@ -73,6 +73,7 @@ impl Control {
             action: match verdict.action {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
+                Action::Answer => "answer",
             }
             .to_owned(),
             mode: self.config.mode,
@@ -205,6 +206,9 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         Reason::RatePackets | Reason::RateBytes | Reason::RateTcpNew | Reason::SourceUntracked => {
             Some("limits")
         }
+        Reason::Unsolicited | Reason::ClassBudget | Reason::SynCookie => Some("class"),
+        Reason::ClassPackets | Reason::ClassBytes => Some("class limits"),
+        Reason::AggregatePackets | Reason::AggregateBytes => Some("aggregate"),
         Reason::NotIp
         | Reason::EthernetTruncated
         | Reason::VlanTooDeep
@@ -219,7 +223,8 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         | Reason::UdpMalformed
         | Reason::IcmpTruncated
         | Reason::Icmpv6Truncated
-        | Reason::TinyFragment => Some("parse"),
+        | Reason::TinyFragment
+        | Reason::FragmentOverlap => Some("parse"),
     }
 }
 

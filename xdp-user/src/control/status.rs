@@ -213,6 +213,7 @@ fn reason_counts(
         let actions: &[(Action, &str)] = match reason.class() {
             Class::Pass => &[(Action::Pass, "passed")],
             Class::Drop => &[(Action::Drop, "dropped"), (Action::Pass, "passed")],
+            Class::Answer => &[(Action::Answer, "answered"), (Action::Pass, "passed")],
         };
         for (action, name) in actions {
             let counter = get(*reason, *action);

@@ -37,6 +37,8 @@ pub enum Label {
 pub const PASSED: &str = "passed";
 /// A packet was dropped.
 pub const DROPPED: &str = "dropped";
+/// Label value of an action: answered in the host's place.
+pub const ANSWERED: &str = "answered";
 /// A reload took effect.
 pub const OK: &str = "ok";
 /// A reload was refused.
@@ -104,7 +106,7 @@ impl Label {
         match self {
             Self::Interface | Self::List | Self::Version | Self::Abi => None,
             Self::Reason => Some(Reason::ALL.iter().map(|reason| reason.name()).collect()),
-            Self::Action => Some(vec![PASSED, DROPPED]),
+            Self::Action => Some(vec![PASSED, DROPPED, ANSWERED]),
             Self::Mode => Some(Mode::ALL.map(Mode::name).to_vec()),
             Self::Table => Some(TABLES.to_vec()),
             Self::Kind => Some(KINDS.map(ListKind::name).to_vec()),
@@ -119,6 +121,7 @@ pub const fn actions(reason: Reason) -> &'static [&'static str] {
     match reason.class() {
         Class::Pass => &[PASSED],
         Class::Drop => &[DROPPED, PASSED],
+        Class::Answer => &[ANSWERED, PASSED],
     }
 }
 

@@ -83,6 +83,7 @@ fn reasons() -> String {
         let class = match reason.class() {
             Class::Pass => "pass",
             Class::Drop => "drop",
+            Class::Answer => "answer",
         };
         let description = reason.description().trim();
         text += &format!("| `{}` | {class} | {description} |\n", reason.name());

@@ -243,6 +243,7 @@ fn explain_says_what_happens_and_touches_nothing() {
             let action = match verdict.action {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
+                Action::Answer => "answer",
             };
             assert_eq!(
                 (explanation.reason.as_str(), explanation.action.as_str()),

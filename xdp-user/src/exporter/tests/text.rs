@@ -85,6 +85,7 @@ fn a_pass_reason_never_drops_and_a_drop_reason_does_both() {
         let expected: &[&str] = match reason.class() {
             Class::Pass => &["passed"],
             Class::Drop => &["dropped", "passed"],
+            Class::Answer => &["answered", "passed"],
         };
         assert_eq!(actions(*reason), expected, "{reason:?}");
     }
