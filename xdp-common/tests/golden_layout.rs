@@ -12,10 +12,12 @@ use std::path::Path;
 
 use xdp_common::abi::{
     ABI_VERSION, Ban, BanPolicy, CLASS_BANKS, CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF,
-    CLASS_SOLICITED, CLASS_SYN_COOKIES, Class, ClassCounter, ClassState, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES,
-    FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
-    FLAG_SANITY_TCP_FLAGS, Fault, Hit, HitWriter, Limit, Limits, ListLine, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, MAX_CLASSES, MAX_INTERFACES,
-    MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SourceKey, SourceLine, class_table, constant, hits, map,
+    CLASS_SOLICITED, CLASS_SYN_COOKIES, Class, ClassCounter, ClassState, Counter, EVENT_BAN, Event,
+    FAMILY_IPV4, FAMILY_IPV6, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
+    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault, Hit,
+    HitWriter, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, Limit, Limits, ListLine, MAX_CLASSES,
+    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SourceKey, SourceLine,
+    class_table, constant, hits, map,
 };
 use xdp_common::lists::{self, head};
 use xdp_common::reason::Reason;

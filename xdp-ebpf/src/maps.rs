@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Counter, Fault, Hit, HitWriter, Limits, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey,
-    SourceLine, hits,
+    Ban, CLASS_BANKS, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits,
+    MAX_CLASSES, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey, SourceLine, class_table, hits,
 };
 use xdp_common::lists::LINE_WORDS;
 use xdp_common::reason::Reason;
@@ -97,6 +97,32 @@ pub(crate) static SOURCES: Array<SourceLine> =
 /// Concurrency: a ban begins on the one CPU that won the strike; hits are atomic adds.
 #[map]
 pub(crate) static BANS: HashMap<SourceKey, Ban> = HashMap::with_max_entries(1024, 0);
+
+/// Key: bank * [`class_table::LINES`] + line. Value: numbers of classes, see [`class_table`]. 790 KiB.
+/// Writer: controller, through memory, only banks that no policy in use names. Reader: program, a byte
+/// or two a packet. Lifetime: the program's. Concurrency: see [`CLASS_BANKS`].
+#[map]
+pub(crate) static CLASS_TABLE: Array<[u64; class_table::LINE / 8]> =
+    Array::with_max_entries(CLASS_BANKS * class_table::LINES, BPF_F_MMAPABLE);
+
+/// Key: bank * [`MAX_CLASSES`] + number. Value: a class. 12 KiB. As [`CLASS_TABLE`].
+#[map]
+pub(crate) static CLASSES: Array<Class> =
+    Array::with_max_entries(CLASS_BANKS * MAX_CLASSES as u32, BPF_F_MMAPABLE);
+
+/// Key: number of a class. Value: what is going on in it. 2 KiB.
+/// Writer: program (budget, pressure), controller (level). Reader: both.
+/// Concurrency: the budget's time moves by compare-and-swap. Pressure is a plain store of a later time:
+/// of two CPUs at once the one that loses was within a millisecond of the other.
+#[map]
+pub(crate) static CLASS_STATES: Array<ClassState> =
+    Array::with_max_entries(MAX_CLASSES as u32, BPF_F_MMAPABLE);
+
+/// Key: number of a class. Value: what it decided. 2 KiB per CPU. Writer: program. Reader:
+/// controller. Concurrency: each CPU has its own words.
+#[map]
+pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
+    PerCpuArray::with_max_entries(MAX_CLASSES as u32, 0);
 
 /// Events for the controller. 256 KiB. Full: the event is lost and counted as a fault.
 #[map]

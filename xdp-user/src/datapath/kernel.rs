@@ -1,6 +1,7 @@
 //! The datapath in the kernel.
 
 mod attach;
+mod classes;
 mod features;
 mod hits;
 mod load;
@@ -23,11 +24,12 @@ use xdp_common::reason::{Action, Reason};
 use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
-    Attached, Capacity, Counters, Datapath, DatapathError, Entry, Memory, Refused, Result, batch,
-    cost,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Memory,
+    Refused, Result, batch, cost,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use classes::Classes;
 use hits::Hits;
 use load::take;
 use mapped::{KernelLists, Mapped};
@@ -49,6 +51,7 @@ pub struct KernelDatapath {
     active: Array<Map, u32>,
     counters: PerCpuArray<Map, Counter>,
     faults: PerCpuArray<Map, u64>,
+    classes: Classes,
     lists: Lists<KernelLists>,
     limits: Tries<Limits>,
     hits: Hits,
@@ -134,6 +137,10 @@ impl Datapath for KernelDatapath {
             .get(&0, 0)
             .map_err(|e| failed("read the active policy", e))?;
         let next = (active + 1) % POLICY_SLOTS;
+        let policy = &Policy {
+            class_bank: self.classes.bank(),
+            ..*policy
+        };
         self.policy
             .set(next, policy, 0)
             .map_err(|e| failed("write a policy", e))?;
@@ -147,6 +154,19 @@ impl Datapath for KernelDatapath {
             self.sources.clear();
             self.protected = 0;
         }
+        Ok(())
+    }
+
+    fn set_classes(&mut self, classes: &ClassSet) -> Result<()> {
+        self.classes.write(classes)
+    }
+
+    fn classes(&self) -> Result<Vec<ClassReading>> {
+        self.classes.read()
+    }
+
+    fn set_class_level(&mut self, class: usize, level: u64) -> Result<()> {
+        self.classes.set_level(class, level);
         Ok(())
     }
 

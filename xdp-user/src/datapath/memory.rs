@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use xdp_common::abi::{
-    Ban, Counter, Fault, Limits, MAX_INTERFACES, Plain, Policy, Source, SourceKey,
+    Ban, Counter, Fault, Limits, MAX_CLASSES, MAX_INTERFACES, Plain, Policy, Source, SourceKey,
 };
 use xdp_common::lists::ALLOW;
 use xdp_common::packet::{self, Address};
@@ -17,7 +17,10 @@ use xdp_common::verdict::{
 };
 
 use super::lists::{InProcess, Lists, NewEntry};
-use super::{Attached, Capacity, Counters, Datapath, DatapathError, Entry, Refused, Result};
+use super::{
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Refused,
+    Result,
+};
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
 
@@ -144,6 +147,10 @@ fn key_of(bytes: &KeyBytes) -> SourceKey {
 pub struct MemoryDatapath {
     capacity: Capacity,
     policy: Policy,
+    /// Those in force, and those that the next policy puts in force.
+    classes: ClassSet,
+    next_classes: ClassSet,
+    class_readings: [ClassReading; MAX_CLASSES],
     lists: Lists<InProcess>,
     hits: RefCell<Vec<(u8, Address, u64)>>,
     sources: HashMap<KeyBytes, SourceCell>,
@@ -161,6 +168,9 @@ impl MemoryDatapath {
         Self {
             capacity,
             policy: Policy::ZERO,
+            classes: ClassSet::default(),
+            next_classes: ClassSet::default(),
+            class_readings: [ClassReading::default(); MAX_CLASSES],
             lists: Lists::new(InProcess, capacity),
             hits: RefCell::default(),
             sources: HashMap::new(),
@@ -293,6 +303,23 @@ impl Tables for MemoryDatapath {
 impl Datapath for MemoryDatapath {
     fn set_policy(&mut self, policy: &Policy) -> Result<()> {
         self.policy = *policy;
+        self.classes = self.next_classes.clone();
+        Ok(())
+    }
+
+    fn set_classes(&mut self, classes: &ClassSet) -> Result<()> {
+        self.next_classes = classes.clone();
+        Ok(())
+    }
+
+    fn classes(&self) -> Result<Vec<ClassReading>> {
+        Ok(self.class_readings.to_vec())
+    }
+
+    fn set_class_level(&mut self, class: usize, level: u64) -> Result<()> {
+        if let Some(reading) = self.class_readings.get_mut(class) {
+            reading.level = level;
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! kernel. Both pass the same contract test.
 
 mod batch;
+pub mod classes;
 #[doc(hidden)]
 pub mod contract;
 pub mod cost;
@@ -25,6 +26,7 @@ use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+pub use classes::{ClassReading, ClassSet};
 pub use cost::Memory;
 pub use counters::Counters;
 pub use lists::NewEntry;
@@ -143,6 +145,14 @@ pub type Result<T> = std::result::Result<T, DatapathError>;
 pub trait Datapath: Send {
     /// Puts a policy in force; a packet sees the old one or the new one.
     fn set_policy(&mut self, policy: &Policy) -> Result<()>;
+
+    /// Writes a set of classes beside the one in use. It takes effect with the next
+    /// [`Datapath::set_policy`], whose policy is made to name it.
+    fn set_classes(&mut self, classes: &ClassSet) -> Result<()>;
+    /// What is going on in each class, by number.
+    fn classes(&self) -> Result<Vec<ClassReading>>;
+    /// Sets the level of a class, one of `LEVEL_*`.
+    fn set_class_level(&mut self, class: usize, level: u64) -> Result<()>;
 
     /// Stores a list entry or changes its end and list; its hits go on counting.
     fn put_entry(

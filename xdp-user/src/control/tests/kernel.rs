@@ -7,7 +7,8 @@ use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 use crate::api::types::ListKind;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{
-    Attached, Capacity, Counters, Datapath, DatapathError, Entry, Result as DatapathResult,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry,
+    Result as DatapathResult,
 };
 use crate::domain::{AttachMode, IfName, Prefix};
 
@@ -72,6 +73,20 @@ impl TestKernel {
 impl Datapath for TestKernel {
     fn set_policy(&mut self, policy: &Policy) -> DatapathResult<()> {
         self.change("set_policy", |memory| memory.set_policy(policy))
+    }
+
+    fn set_classes(&mut self, classes: &ClassSet) -> DatapathResult<()> {
+        self.change("set_classes", |memory| memory.set_classes(classes))
+    }
+
+    fn classes(&self) -> DatapathResult<Vec<ClassReading>> {
+        self.memory().classes()
+    }
+
+    fn set_class_level(&mut self, class: usize, level: u64) -> DatapathResult<()> {
+        self.change(&format!("set_class_level {class} {level}"), |memory| {
+            memory.set_class_level(class, level)
+        })
     }
 
     fn put_entry(

@@ -14,6 +14,7 @@ use super::super::cost::EVENT_BYTES;
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
 use super::super::{Capacity, DatapathError, OBJECT, Result};
+use super::classes::Classes;
 use super::hits::Hits;
 use super::mapped::{KernelLists, Mapped};
 use super::tries::Tries;
@@ -63,6 +64,7 @@ impl KernelDatapath {
             active: take(&mut ebpf, map::ACTIVE)?,
             counters: take(&mut ebpf, map::COUNTERS)?,
             faults: take(&mut ebpf, map::FAULTS)?,
+            classes: Classes::take(&mut ebpf)?,
             lists: Lists::new(KernelLists(take(&mut ebpf, map::LISTS)?), capacity),
             limits: Tries::take(&mut ebpf, map::LIMITS_V4, map::LIMITS_V6, "overrides")?,
             hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
@@ -86,7 +88,7 @@ fn period_shift() -> u32 {
     (1_000_000_000 / tick_ns).max(1).ilog2()
 }
 
-fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {
+pub(super) fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {
     ebpf.map(name).and_then(data).ok_or_else(|| missing(name))
 }
 
