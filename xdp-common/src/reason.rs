@@ -134,6 +134,8 @@ reasons! {
     AggregateBytes = 45, "aggregate_bytes", Drop;
     /// A new TCP connection while its class is over its budget: answered with a SYN cookie, and the source shows with its next packet that it is there.
     SynCookie = 46, "syn_cookie", Answer;
+    /// A later fragment of a packet whose first fragment was dropped.
+    FragmentDropped = 47, "fragment_dropped", Drop;
 }
 
 impl Reason {

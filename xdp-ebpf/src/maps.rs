@@ -6,11 +6,16 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
     Ban, CLASS_BANKS, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits,
-    MAX_CLASSES, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey, SourceLine, class_table, hits,
+    MAX_CLASSES, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey, SourceLine, WordLine,
+    class_table, hits,
 };
+use xdp_common::fragments;
 use xdp_common::lists::LINE_WORDS;
+use xdp_common::packet::Packet;
 use xdp_common::reason::Reason;
-use xdp_common::sources::{BUCKET_LINES, Shape};
+use xdp_common::sources::{BUCKET_LINES, Place, Shape};
+
+use crate::sockets::LISTENER_SLOTS;
 
 /// Key: 0. Value: the active slot of [`POLICY`].
 /// Writer: controller. Reader: program, once per packet. Lifetime: the program's.
@@ -124,6 +129,47 @@ pub(crate) static CLASS_STATES: Array<ClassState> =
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
     PerCpuArray::with_max_entries(MAX_CLASSES as u32, 0);
 
+/// Key: 0. Value: the packet that this CPU judges. Per CPU. Writer and reader: program.
+/// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a program keeps of its packet outside of its stack.
+pub(crate) struct Scratch {
+    pub(crate) packet: Packet,
+    pub(crate) place: Place,
+    /// IP and TCP header, where a helper wants them.
+    pub(crate) ip: [u64; 5],
+    pub(crate) tcp: [u64; 8],
+    /// A `bpf_sock_tuple`.
+    pub(crate) tuple: [u32; 9],
+    /// The cookie that was made.
+    pub(crate) cookie: u32,
+}
+
+/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 8 bits a source place, 256 KiB
+/// at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
+/// Full: never; a denser filter only says "perhaps" more often, and the source table is asked then.
+/// Concurrency: bits are set by atomic operations, in both filters.
+#[map]
+pub(crate) static KNOWN: Array<WordLine> = Array::with_max_entries(3, BPF_F_MMAPABLE);
+
+/// Key: line. Value: limits by hash, see [`xdp_common::meters`]. 1 MiB.
+/// Writer and reader: program. Full and concurrency: see there.
+#[map]
+pub(crate) static METERS: Array<WordLine> = Array::with_max_entries(1, 0);
+
+/// Key: hash. Value: what became of a first fragment, see [`xdp_common::fragments`]. 32 KiB.
+/// Writer and reader: program. Full: the older one is written over. Concurrency: single words.
+#[map]
+pub(crate) static FRAGMENTS: Array<u64> = Array::with_max_entries(fragments::WORDS, 0);
+
+/// Key: hash of address and port. Value: since when that listener makes cookies, and the rest of the
+/// hash. 8 KiB. Writer and reader: program. Full: as [`FRAGMENTS`]; a listener that was written over is
+/// handed its SYNs until it makes a cookie again.
+#[map]
+pub(crate) static LISTENERS: Array<u64> = Array::with_max_entries(LISTENER_SLOTS, 0);
+
 /// Events for the controller. 256 KiB. Full: the event is lost and counted as a fault.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
@@ -136,6 +182,12 @@ pub(crate) mod constant {
     /// Seeds of the hash.
     #[unsafe(no_mangle)]
     static SOURCE_SEEDS: [u64; 2] = [1, 1];
+    /// Bits of a filter of known sources, less one.
+    #[unsafe(no_mangle)]
+    static KNOWN_MASK: u32 = 511;
+    /// Lines of the meters, less one.
+    #[unsafe(no_mangle)]
+    static METER_MASK: u32 = 0;
     /// Timer ticks are shifted by this to periods of about a second.
     #[unsafe(no_mangle)]
     static PERIOD_SHIFT: u32 = 8;
@@ -153,6 +205,21 @@ pub(crate) mod constant {
             buckets: read!(SOURCE_BUCKETS),
             seeds: read!(SOURCE_SEEDS),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn source_seeds() -> [u64; 2] {
+        read!(SOURCE_SEEDS)
+    }
+
+    #[inline(always)]
+    pub(crate) fn known_mask() -> u32 {
+        read!(KNOWN_MASK)
+    }
+
+    #[inline(always)]
+    pub(crate) fn meter_mask() -> u32 {
+        read!(METER_MASK)
     }
 
     #[inline(always)]

@@ -1,13 +1,20 @@
 //! The entry point.
 
+use core::ops::ControlFlow;
+
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
-use xdp_common::verdict::decide;
+use xdp_common::packet::{self, Packet};
+use xdp_common::reason::Reason;
+use xdp_common::verdict::decide_parsed;
 
+use crate::maps::SCRATCH;
 use crate::record;
+use crate::scratch::{keep_packet, packet as kept, reason};
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -19,8 +26,43 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         return XDP_PASS;
     };
     let view = XdpView::new(&ctx);
-    let verdict = decide(&view, &tables, now);
+    let verdict = decide_parsed(|| parsed(&ctx), &view, &tables, now);
     record::finish(&ctx, &tables, &view, verdict)
+}
+
+/// The packet, read by a function of its own.
+#[inline(always)]
+fn parsed<'a>(ctx: &XdpContext) -> ControlFlow<Reason, &'a Packet> {
+    let broken = parse_packet(ctx.ctx);
+    if broken != PARSED {
+        return ControlFlow::Break(reason(broken as u8));
+    }
+    match SCRATCH.get_ptr_mut(0) {
+        Some(scratch) => ControlFlow::Continue(kept(scratch)),
+        None => ControlFlow::Break(Reason::NoPolicy),
+    }
+}
+
+const PARSED: u64 = 256;
+
+/// Reads the packet into [`SCRATCH`]; the reason if it can't be.
+///
+/// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
+/// their own, and each of its paths is walked on to the end. A global function is verified once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn parse_packet(ctx: *mut xdp_md) -> u64 {
+    let ctx = XdpContext::new(ctx);
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return Reason::NoPolicy.code().into();
+    };
+    match packet::parse(&XdpView::new(&ctx)) {
+        ControlFlow::Break(reason) => reason.code().into(),
+        ControlFlow::Continue(packet) => {
+            keep_packet(scratch, packet);
+            PARSED
+        }
+    }
 }
 
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. The kernel has a

@@ -20,12 +20,12 @@ pub use maps::{Fault, constant, hits, map};
 pub use plain::Plain;
 pub use policy::{
     BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK, FLAG_OVERRIDES,
-    FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES,
-    MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy,
+    FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SYN_COOKIES, Limit, Limits,
+    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy,
 };
 pub use state::{
     Ban, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, Hit, HitWriter, ListLine, Source,
-    SourceKey, SourceLine,
+    SourceKey, SourceLine, WordLine,
 };
 
 /// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the

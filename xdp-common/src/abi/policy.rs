@@ -26,6 +26,8 @@ pub const FLAG_COARSE_CLOCK: u32 = 1 << 5;
 
 /// [`Policy::flags`]: look at service classes.
 pub const FLAG_CLASSES: u32 = 1 << 6;
+/// [`Policy::flags`]: the kernel takes SYN cookies (`net.ipv4.tcp_syncookies` isn't 0).
+pub const FLAG_SYN_COOKIES: u32 = 1 << 8;
 /// [`Policy::flags`]: look at networks ([`Policy::aggregate`]).
 pub const FLAG_AGGREGATES: u32 = 1 << 7;
 
@@ -169,8 +171,10 @@ abi_struct! {
         aside_v4: u32,
         /// The same for IPv6.
         aside_v6: u32,
-        /// Zero.
-        reserved2: [u8; 4],
+        /// The largest segment (MSS) that a SYN cookie's answer asks for, IPv4.
+        mss_v4: u16,
+        /// The same for IPv6.
+        mss_v6: u16,
         /// Mask of an IPv4 network, network order.
         aggregate_mask_v4: [u8; 4],
         /// Zero.

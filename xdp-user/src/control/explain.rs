@@ -206,7 +206,9 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         Reason::RatePackets | Reason::RateBytes | Reason::RateTcpNew | Reason::SourceUntracked => {
             Some("limits")
         }
-        Reason::Unsolicited | Reason::ClassBudget | Reason::SynCookie => Some("class"),
+        Reason::Unsolicited | Reason::ClassBudget | Reason::SynCookie | Reason::FragmentDropped => {
+            Some("class")
+        }
         Reason::ClassPackets | Reason::ClassBytes => Some("class limits"),
         Reason::AggregatePackets | Reason::AggregateBytes => Some("aggregate"),
         Reason::NotIp

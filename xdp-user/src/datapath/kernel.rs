@@ -21,6 +21,7 @@ use xdp_common::abi::{Ban, Counter, Fault, Limits, POLICY_SLOTS, Policy, Source,
 
 use xdp_common::reason::{Action, Reason};
 
+use super::known_filter::KnownFilter;
 use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
@@ -56,6 +57,7 @@ pub struct KernelDatapath {
     limits: Tries<Limits>,
     hits: Hits,
     sources: SourceTable<Mapped>,
+    known: KnownFilter<Mapped>,
     lengths: Lengths,
     bans: Table<Ban>,
     /// How often [`Datapath::tend`] was called.
@@ -229,6 +231,7 @@ impl Datapath for KernelDatapath {
             .insert(source, ban, 0)
             .map_err(|e| full_or_failed("bans", "store a ban", e))?;
         self.sources.mark_ban(source);
+        self.known.add(self.sources.tag(source));
         Ok(())
     }
 
@@ -320,6 +323,14 @@ impl Datapath for KernelDatapath {
             self.sources
                 .sweep_ban_marks(|| batch::read_all::<SourceKey, Ban>(bulk, capacity))
                 .map_err(|e| failed("read the bans", e))?;
+            let known = || {
+                let mut tags = self.sources.protected_tags();
+                let bans = batch::read_all::<SourceKey, Ban>(bulk, capacity)?;
+                tags.extend(bans.iter().map(|(key, _)| self.sources.tag(key)));
+                Ok(tags)
+            };
+            let renewed: std::io::Result<()> = self.known.renew(known);
+            renewed.map_err(|e| failed("read the bans", e))?;
         }
         Ok(())
     }

@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use xdp_common::abi::{
-    Ban, Counter, Fault, Limits, MAX_CLASSES, MAX_INTERFACES, Plain, Policy, Source, SourceKey,
+    Ban, Class, ClassCounter, Counter, Fault, Limit, Limits, MAX_INTERFACES, Plain, Policy, Source,
+    SourceKey,
 };
 use xdp_common::lists::ALLOW;
-use xdp_common::packet::{self, Address};
+use xdp_common::packet::{self, Address, Packet};
+use xdp_common::sources::{EARNED_NS, EARNED_PACKETS};
 use xdp_common::verdict::{
-    BanState, Offences, SourceState, Tables, Verdict, Word, decide, source_key,
+    BanState, Cookie, Offences, Proof, SourceState, Tables, Verdict, Word, decide, source_key,
 };
 
 use super::lists::{InProcess, Lists, NewEntry};
@@ -23,6 +25,9 @@ use super::{
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use flood::{ClassCells, Flood};
+
+mod flood;
 
 /// A word of one source.
 #[derive(Clone, Copy)]
@@ -83,6 +88,7 @@ macro_rules! source_cell {
         #[derive(Debug, Default)]
         pub struct SourceCell {
             first_seen_ns: Cell<u64>,
+            earned: Cell<bool>,
             $($field: Cell<u64>,)+
             $($other: Cell<u64>,)+
         }
@@ -91,6 +97,7 @@ macro_rules! source_cell {
             fn from(source: Source) -> Self {
                 Self {
                     first_seen_ns: Cell::new(source.first_seen_ns),
+                    earned: Cell::new(false),
                     $($field: Cell::new(source.$field),)+
                     $($other: Cell::new(source.$other),)+
                 }
@@ -122,6 +129,13 @@ macro_rules! source_cell {
                     dropped_bytes: MemoryWord(&self.dropped_bytes),
                 })
             }
+
+            fn judged(&self, now: u64, earns: bool) {
+                let age = now.saturating_sub(self.first_seen_ns.get());
+                if earns && self.packets.get() >= EARNED_PACKETS && age >= EARNED_NS {
+                    self.earned.set(true);
+                }
+            }
         }
     };
 }
@@ -147,10 +161,7 @@ fn key_of(bytes: &KeyBytes) -> SourceKey {
 pub struct MemoryDatapath {
     capacity: Capacity,
     policy: Policy,
-    /// Those in force, and those that the next policy puts in force.
-    classes: ClassSet,
-    next_classes: ClassSet,
-    class_readings: [ClassReading; MAX_CLASSES],
+    flood: Flood,
     lists: Lists<InProcess>,
     hits: RefCell<Vec<(u8, Address, u64)>>,
     sources: HashMap<KeyBytes, SourceCell>,
@@ -168,9 +179,7 @@ impl MemoryDatapath {
         Self {
             capacity,
             policy: Policy::ZERO,
-            classes: ClassSet::default(),
-            next_classes: ClassSet::default(),
-            class_readings: [ClassReading::default(); MAX_CLASSES],
+            flood: Flood::default(),
             lists: Lists::new(InProcess, capacity),
             hits: RefCell::default(),
             sources: HashMap::new(),
@@ -252,6 +261,7 @@ impl MemoryDatapath {
 impl Tables for MemoryDatapath {
     type Place = SourceKey;
     type Ban<'a> = BanCell<'a>;
+    type Class<'a> = ClassCells<'a>;
     type Source<'a> = &'a SourceCell;
 
     fn policy(&self) -> Option<&Policy> {
@@ -278,9 +288,67 @@ impl Tables for MemoryDatapath {
         self.lists.limits((*source).into())
     }
 
-    fn source(&self, place: &SourceKey, now: u64, bytes: u64) -> Option<&SourceCell> {
+    fn class_at(&self, place: usize) -> u8 {
+        self.flood.class_at(place)
+    }
+
+    fn class(&self, number: u8) -> Option<&Class> {
+        self.flood.class(number)
+    }
+
+    fn class_state(&self, number: u8) -> Option<ClassCells<'_>> {
+        self.flood.state(number)
+    }
+
+    fn count_class(&self, number: u8, change: impl FnOnce(&mut ClassCounter) -> u64) -> u64 {
+        self.flood.count(number, change)
+    }
+
+    fn stands_aside(&self, _packet: &Packet) -> bool {
+        false
+    }
+
+    /// Nobody is asked: the packet is hypothetical, or another host's.
+    fn proof(&self, _packet: &Packet) -> Proof {
+        Proof::Unknown
+    }
+
+    fn cookie(&self, _packet: &Packet, _now: u64) -> Cookie {
+        Cookie::Ready
+    }
+
+    fn may_be_known(&self, _place: &SourceKey) -> bool {
+        true
+    }
+
+    fn is_known(&self, place: &SourceKey) -> bool {
+        let source = self.sources.get(&key_bytes(place));
+        source.is_some_and(|source| source.earned.get())
+    }
+
+    fn hash(&self, key: &SourceKey) -> u64 {
+        flood::hash(key)
+    }
+
+    fn hash_of(&self, place: &SourceKey) -> u64 {
+        flood::hash(place)
+    }
+
+    fn meter(&self, hash: u64, limit: &Limit, units: u64, now: u64) -> bool {
+        self.flood.meter(hash, limit, units, now)
+    }
+
+    fn first_fragment(&self, packet: &Packet, now: u64) -> Option<bool> {
+        self.flood.first_fragment(packet, now)
+    }
+
+    fn note_first_fragment(&self, packet: &Packet, passed: bool, now: u64) {
+        self.flood.note_first_fragment(packet, passed, now);
+    }
+
+    fn source(&self, place: &SourceKey, now: u64, bytes: u64, packets: u64) -> Option<&SourceCell> {
         let source = self.sources.get(&key_bytes(place))?;
-        MemoryWord(&source.packets).add(1);
+        MemoryWord(&source.packets).add(packets);
         MemoryWord(&source.bytes).add(bytes);
         source.last_seen_ns.set(now);
         Some(source)
@@ -303,23 +371,21 @@ impl Tables for MemoryDatapath {
 impl Datapath for MemoryDatapath {
     fn set_policy(&mut self, policy: &Policy) -> Result<()> {
         self.policy = *policy;
-        self.classes = self.next_classes.clone();
+        self.flood.put_in_force();
         Ok(())
     }
 
     fn set_classes(&mut self, classes: &ClassSet) -> Result<()> {
-        self.next_classes = classes.clone();
+        self.flood.set_next(classes);
         Ok(())
     }
 
     fn classes(&self) -> Result<Vec<ClassReading>> {
-        Ok(self.class_readings.to_vec())
+        Ok(self.flood.readings())
     }
 
     fn set_class_level(&mut self, class: usize, level: u64) -> Result<()> {
-        if let Some(reading) = self.class_readings.get_mut(class) {
-            reading.level = level;
-        }
+        self.flood.set_level(class, level);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod counters;
 pub mod events;
 pub mod kernel;
 pub mod keys;
+mod known_filter;
 mod lists;
 pub mod memory;
 mod objects;

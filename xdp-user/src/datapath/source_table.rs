@@ -79,7 +79,7 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
     pub(crate) fn put(&self, key: &SourceKey, source: &Source) -> bool {
         let memory = Words(self.memory.as_ref());
         let place = self.shape.place(key);
-        let Some(found) = find_or_add(&memory, &place, source.first_seen_ns, 0) else {
+        let Some(found) = find_or_add(&memory, &place, source.first_seen_ns, 0, 1) else {
             return false;
         };
         if found.is_new() {
@@ -161,6 +161,26 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
             }
         }
         (known, protected)
+    }
+
+    /// Tags of the protected sources.
+    pub(crate) fn protected_tags(&self) -> Vec<u64> {
+        let memory = Words(self.memory.as_ref());
+        let mut tags = Vec::new();
+        for bucket in 0..self.shape.buckets {
+            let Some(line) = memory.line(bucket * BUCKET_LINES) else {
+                continue;
+            };
+            let marks = line.word(0).load() >> head::PROTECTED;
+            let ways = (0..WAYS).filter(|way| marks >> way & 1 != 0);
+            tags.extend(ways.map(|way| line.word(1 + way as usize).load()));
+        }
+        tags
+    }
+
+    /// The tag of a source.
+    pub(crate) fn tag(&self, key: &SourceKey) -> u64 {
+        self.shape.place(key).tag
     }
 
     /// Marks a source as one that may be banned, behind the ban itself.
