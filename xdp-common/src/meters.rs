@@ -20,9 +20,11 @@ pub const TAG_BITS: u32 = 20;
 const TIME_BITS: u32 = 64 - TAG_BITS;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// A unit of time is two to this many nanoseconds.
-const UNIT_SHIFT: u32 = 10;
+const UNIT_SHIFT: u32 = 6;
 /// A unit of time.
 pub const UNIT_NS: u64 = 1 << UNIT_SHIFT;
+/// The longest tolerance, in units: three days.
+const MAX_TOLERANCE: u64 = 1 << (TIME_BITS - 2);
 /// The most packets per second that a limit can have: each costs a unit at least.
 pub const MAX_RATE: u64 = 1_000_000_000 / UNIT_NS;
 
@@ -36,13 +38,19 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// `units` of a limit.
+    /// `units` of a limit. Both are rounded down, so a burst is exact and a rate errs by less than a
+    /// unit for each packet to the lenient side (0.6 % at 100 kpps).
     #[inline(always)]
     pub const fn of(limit: &Limit, units: u64) -> Self {
-        let exact = units.wrapping_mul(limit.cost_fp) >> Limit::FP_BITS;
+        let cost = units.wrapping_mul(limit.cost_fp) >> Limit::FP_BITS >> UNIT_SHIFT;
+        let tolerance = limit.tolerance_ns >> UNIT_SHIFT;
         Self {
-            cost: (exact >> UNIT_SHIFT).wrapping_add(1),
-            tolerance: limit.tolerance_ns >> UNIT_SHIFT,
+            cost: if cost == 0 { 1 } else { cost },
+            tolerance: if tolerance > MAX_TOLERANCE {
+                MAX_TOLERANCE
+            } else {
+                tolerance
+            },
         }
     }
 }
@@ -108,8 +116,8 @@ fn choose<W: Word>(word: &impl Fn(usize) -> W, tag: u64, now: u64) -> (usize, u6
     chosen
 }
 
-/// How far a word's time is ahead of now; 0 when it is over. Times go round after 208 days: the half
-/// behind now is the past.
+/// How far a word's time is ahead of now; 0 when it is over. Times go round after 13 days: the half
+/// behind now is the past, and what is ahead further than any tolerance is so old.
 #[inline(always)]
 const fn ahead(value: u64, now: u64) -> u64 {
     let ahead = (value & TIME_MASK).wrapping_sub(now) & TIME_MASK;
