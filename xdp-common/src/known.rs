@@ -52,10 +52,10 @@ pub const fn bit(tag: u64, mask: u32, filter: u32) -> Bit {
     }
 }
 
-/// Bits of a filter for a source table of so many places: eight for each, so that one in nine sources
-/// passes at most when every place is protected.
+/// Bits of a filter for a source table of so many places: four for each, so that with a tenth of the
+/// places protected one in forty of the other sources passes, and a quarter at the worst.
 pub const fn mask_for(places: u32) -> u32 {
-    let bits = places.saturating_mul(8);
+    let bits = places.saturating_mul(4);
     let bits = if bits < 4096 { 4096 } else { bits };
     // A power of two, rounded down: never more memory than asked for.
     (1 << bits.ilog2()) - 1

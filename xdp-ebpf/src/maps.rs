@@ -138,6 +138,7 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     pub(crate) place: Place,
+    pub(crate) key: SourceKey,
     /// IP and TCP header, where a helper wants them.
     pub(crate) ip: [u64; 5],
     pub(crate) tcp: [u64; 8],
@@ -147,7 +148,7 @@ pub(crate) struct Scratch {
     pub(crate) cookie: u32,
 }
 
-/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 8 bits a source place, 256 KiB
+/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a source place, 128 KiB
 /// at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
 /// Full: never; a denser filter only says "perhaps" more often, and the source table is asked then.
 /// Concurrency: bits are set by atomic operations, in both filters.

@@ -7,7 +7,8 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::bpf_sock_tuple;
+use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
+use xdp_common::abi::SourceKey;
 use xdp_common::packet::Packet;
 use xdp_common::reason::Reason;
 use xdp_common::sources::Place;
@@ -40,6 +41,20 @@ pub(crate) fn keep_place(scratch: *mut Scratch, place: &Place) {
 pub(crate) fn place(scratch: *mut Scratch) -> Place {
     // SAFETY: see the module.
     unsafe { (&raw const (*scratch).place).read() }
+}
+
+/// Keeps who the packet's source is.
+#[inline(always)]
+pub(crate) fn keep_key(scratch: *mut Scratch, key: &SourceKey) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).key).write(*key) };
+}
+
+/// The source that was kept.
+#[inline(always)]
+pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
+    // SAFETY: see the module.
+    unsafe { &(*scratch).key }
 }
 
 /// Keeps a cookie.
@@ -135,6 +150,15 @@ pub(crate) fn opaque(value: u32) -> u32 {
     // SAFETY: moves a register onto itself.
     unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
     value as u32
+}
+
+/// The same context, which is used in any case.
+#[inline(always)]
+pub(crate) fn used(ctx: *mut xdp_md) -> *mut xdp_md {
+    let mut ctx = ctx;
+    // SAFETY: moves a register onto itself.
+    unsafe { asm!("{0} = {0}", inout(reg) ctx, options(nomem, nostack, preserves_flags)) };
+    ctx
 }
 
 /// The reason of a number that a function of this program gave.

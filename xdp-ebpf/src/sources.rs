@@ -127,6 +127,22 @@ impl Word for SourceWord {
 }
 
 impl Known {
+    /// The source in a way of its bucket.
+    #[inline(always)]
+    pub(crate) fn at(sources: &Sources, place: &Place, way: u32, is_new: bool) -> Option<Self> {
+        at(sources, place, way, is_new).map(Self)
+    }
+
+    #[inline(always)]
+    pub(crate) fn way(&self) -> u32 {
+        self.0.way()
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_new(&self) -> bool {
+        self.0.is_new()
+    }
+
     #[inline(always)]
     fn hot(&self, word: usize) -> SourceWord {
         SourceWord {

@@ -16,7 +16,7 @@ use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
 use xdp_common::sources::{is_protected, may_be_banned, touch};
-use xdp_common::verdict::{Cookie, Proof, Standing, Tables, Word as _};
+use xdp_common::verdict::{Cookie, Offence, Proof, Standing, Tables, Word as _};
 
 use crate::map_pointer::{Slot, count_one, modify};
 use crate::maps::{
@@ -24,7 +24,7 @@ use crate::maps::{
     POLICY, SCRATCH, Scratch, constant,
 };
 use crate::sources::{self, Known, Sources};
-use crate::{class, known, lists, meters, scratch, sockets};
+use crate::{class, known, lists, meters, offence, scratch, sockets};
 
 /// The maps, with the policy looked up once.
 pub(crate) struct KernelTables<'a> {
@@ -74,7 +74,7 @@ impl<'a> KernelTables<'a> {
     }
 
     #[inline(always)]
-    fn sources(&self) -> Sources {
+    pub(crate) fn sources(&self) -> Sources {
         Sources(self.policy.generation)
     }
 }
@@ -235,6 +235,13 @@ impl Tables for KernelTables<'_> {
     #[inline(always)]
     fn source(&self, place: &Place, now: u64, bytes: u64, packets: u64) -> Option<Known> {
         sources::known(&self.sources(), place, now, bytes, packets)
+    }
+
+    #[inline(always)]
+    fn offended(&self, known: &Known, key: &SourceKey, place: &Place, offence: &Offence, now: u64) {
+        scratch::keep_key(self.scratch, key);
+        scratch::keep_place(self.scratch, place);
+        offence::tell(self.ctx, known, offence, now);
     }
 
     #[inline(always)]

@@ -47,7 +47,11 @@ pub mod tcp_flags {
 }
 
 /// An IP address in network order.
+///
+/// Its number is a word, so that the bytes behind are aligned: a BPF program loads them as words and
+/// not one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Address {
     /// IPv4.
     V4([u8; 4]),

@@ -27,7 +27,7 @@ use crate::packet::{Fragment, Packet, Transport, protocol};
 use crate::reason::Reason;
 
 /// Of so many refused packets one is charged to its source, for all of them.
-pub const SAMPLE: u64 = 32;
+pub const SAMPLE: u64 = 64;
 /// Pressure is written down again when it is older than this.
 const PRESSURE_STEP_NS: u64 = 1_000_000;
 

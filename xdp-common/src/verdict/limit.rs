@@ -12,7 +12,7 @@
 use core::ops::ControlFlow;
 
 use super::{Source, SourceState, Standing, Tables, Word, ban, bytes_of};
-use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy};
+use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey};
 use crate::lists::LIMITS;
 use crate::packet::Packet;
 use crate::reason::Reason;
@@ -51,14 +51,52 @@ pub(super) fn check_limits<T: Tables>(
             Standing::Earning | Standing::Unproven => ControlFlow::Continue(()),
         };
     };
-    if let Some(offences) = known.offences() {
-        offences.dropped_packets.add(weight);
-        offences.dropped_bytes.add(bytes);
-        if policy.flags & FLAG_BANS != 0 {
-            ban::strike(offences.strikes, source, reason, tables, &policy.ban, now);
-        }
-    }
+    let offence = Offence {
+        reason,
+        packets: weight,
+        bytes,
+    };
+    tables.offended(&known, source.key, source.place, &offence, now);
     ControlFlow::Break(reason)
+}
+
+/// What a source did.
+#[derive(Clone, Copy, Debug)]
+pub struct Offence {
+    /// The limit that it went over.
+    pub reason: Reason,
+    /// Packets that count as over it.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+}
+
+/// Counts what a source did beyond its limits, and bans it for the last of too many strikes.
+#[inline(always)]
+pub fn offended<T: Tables>(
+    known: &T::Source<'_>,
+    key: &SourceKey,
+    place: &T::Place,
+    offence: &Offence,
+    tables: &T,
+    now: u64,
+) {
+    let (Some(offences), Some(policy)) = (known.offences(), tables.policy()) else {
+        return;
+    };
+    offences.dropped_packets.add(offence.packets);
+    offences.dropped_bytes.add(offence.bytes);
+    if policy.flags & FLAG_BANS != 0 {
+        let source = Source { key, place };
+        ban::strike(
+            offences.strikes,
+            source,
+            offence.reason,
+            tables,
+            &policy.ban,
+            now,
+        );
+    }
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ use crate::packet::{self, Address, Fragment, Packet, PacketView};
 use crate::reason::{Action, Class, Reason};
 pub use ban::{STRIKE_COUNT_BITS, next_ban, strikes_left};
 pub use class::{ClassWords, Cookie, Proof, SAMPLE, Standing, check as check_class, places};
-pub use limit::{CAS_TRIES, STALE_NS};
+pub use limit::{CAS_TRIES, Offence, STALE_NS, offended};
 pub use tables::{BanState, Offences, SourceState, Tables, Word};
 
 /// Why, and what happens.

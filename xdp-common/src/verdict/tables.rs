@@ -3,6 +3,7 @@
 use core::ops::ControlFlow;
 
 use super::class::{self, ClassWords, Cookie, Proof, Standing};
+use super::limit::{self, Offence};
 use crate::abi::{Ban, Class, ClassCounter, Fault, Limit, Limits, Policy, SourceKey};
 use crate::packet::{Address, Packet};
 use crate::reason::Reason;
@@ -148,6 +149,20 @@ pub trait Tables {
         bytes: u64,
         packets: u64,
     ) -> Option<Self::Source<'_>>;
+    /// A source went over its limits. A verifier may want it in a function of its own.
+    #[inline(always)]
+    fn offended(
+        &self,
+        known: &Self::Source<'_>,
+        key: &SourceKey,
+        place: &Self::Place,
+        offence: &Offence,
+        now: u64,
+    ) where
+        Self: Sized,
+    {
+        limit::offended(known, key, place, offence, self, now);
+    }
     /// Stores a ban over an older one and tells the controller.
     fn start_ban(&self, key: &SourceKey, place: &Self::Place, ban: &Ban);
     /// Counts a fault of our own.
