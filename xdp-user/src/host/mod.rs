@@ -2,15 +2,18 @@
 //!
 //! - [`asides`]: where packets may be for somebody else than this host's sockets, so that the
 //!   program must not drop one because no socket waits for it; [`Watch`] tells when that changes;
-//! - [`tcp_settings`]: the host's own answer to floods of connection requests.
+//! - [`tcp_settings`]: the host's own answer to floods of connection requests;
+//! - [`figures`]: what the link, the interface and the kernel lost before and behind the program.
 //!
 //! Links come over rtnetlink: a socket asks the namespace that this process is in, where `/sys`
 //! shows the one that it was mounted in. Sysctls and counters come from `/proc`, from its parts that
 //! show the namespace of the reading thread.
 
 mod aside;
+pub mod figures;
 mod file;
 mod link;
+pub mod lost;
 mod netlink;
 pub mod received;
 mod tcp;
