@@ -124,6 +124,25 @@ fn virtual_interfaces_that_share_it_are_found() -> Result<()> {
 }
 
 #[test]
+fn a_macvlan_device_of_another_namespace_is_found_by_its_address() -> Result<()> {
+    require_kernel!("a_macvlan_device_of_another_namespace_is_found_by_its_address");
+    let (namespace, container) = (namespace("lends")?, Namespace::new("container")?);
+    let add = ["link", "add", "link", "in0", "up0", "type", "macvlan"];
+    if let Err(error) = namespace.ip(&add) {
+        eprintln!("skipped macvlan: {error:#}");
+        return Ok(());
+    }
+    let net = container.net_path();
+    namespace.ip(&["link", "set", "up0", "netns", &net.to_string_lossy()])?;
+    assert_eq!(asides(&namespace)?, [], "it is down: no packet is for it");
+    container.set_up("up0")?;
+    assert_eq!(asides(&namespace)?, both("shared_away"));
+    container.ip(&["link", "del", "up0"])?;
+    assert_eq!(asides(&namespace)?, []);
+    Ok(())
+}
+
+#[test]
 fn a_vlan_device_counts_as_its_interface() -> Result<()> {
     require_kernel!("a_vlan_device_counts_as_its_interface");
     let namespace = namespace("vlan")?;

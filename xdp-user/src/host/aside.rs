@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::file;
-use super::link::{Link, Links};
+use super::link::{Link, Links, Mac};
 use super::netlink::NetlinkError;
 use crate::domain::IfName;
 
@@ -123,6 +123,16 @@ pub enum AsideReason {
         /// Its kind.
         kind: String,
     },
+    /// Somebody outside this namespace shares the device.
+    #[error(
+        "{device} takes frames for {address}, an address of none of this namespace's interfaces: they are for a container or a virtual machine"
+    )]
+    SharedAway {
+        /// Which device.
+        device: String,
+        /// The hardware address.
+        address: String,
+    },
     /// IPVS has services.
     #[error(
         "IPVS balances load on this host: packets for its services go to other hosts without a socket here"
@@ -138,13 +148,14 @@ pub enum AsideReason {
 
 impl AsideReason {
     /// Every reason's name.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "forwarding",
         "bridge_port",
         "switch_port",
         "vrf_port",
         "other_master",
         "shared",
+        "shared_away",
         "ipvs",
         "unknown",
     ];
@@ -158,6 +169,7 @@ impl AsideReason {
             Self::VrfPort { .. } => "vrf_port",
             Self::OtherMaster { .. } => "other_master",
             Self::Shared { .. } => "shared",
+            Self::SharedAway { .. } => "shared_away",
             Self::Ipvs => "ipvs",
             Self::Unknown { .. } => "unknown",
         }
@@ -173,17 +185,19 @@ const SHARING: [&str; 4] = ["macvlan", "macvtap", "ipvlan", "ipvtap"];
 /// The header lines and the first services; what counts is whether there is one.
 const IPVS_LIMIT: u64 = 1 << 20;
 
-/// At most one reason for each interface and family: what concerns both comes first.
+/// At most one reason for each interface and family: what concerns both comes first. `addresses`
+/// tells the further addresses that an interface takes frames for.
 pub(super) fn find(
     interfaces: &[IfName],
     links: &Result<Links, NetlinkError>,
+    addresses: impl Fn(u32) -> Result<Vec<Mac>, NetlinkError>,
     proc: &Path,
 ) -> Vec<Aside> {
     let ipvs = ipvs(proc);
     let mut asides = Vec::new();
     for interface in interfaces {
         let devices = match links {
-            Ok(links) => devices(interface, links),
+            Ok(links) => devices(interface, links, &addresses),
             Err(error) => Err(unknown(format!(
                 "the interfaces could not be listed: {error}"
             ))),
@@ -210,7 +224,11 @@ fn unknown(what: String) -> AsideReason {
 
 /// The devices that an interface's packets come in through, itself first, unless one of them gives
 /// them to others.
-fn devices(interface: &IfName, links: &Links) -> Result<Vec<String>, AsideReason> {
+fn devices(
+    interface: &IfName,
+    links: &Links,
+    addresses: impl Fn(u32) -> Result<Vec<Mac>, NetlinkError>,
+) -> Result<Vec<String>, AsideReason> {
     let first = links
         .by_name(interface.as_str())
         .ok_or_else(|| unknown(format!("there is no interface {interface}")))?;
@@ -223,6 +241,14 @@ fn devices(interface: &IfName, links: &Links) -> Result<Vec<String>, AsideReason
             if seen.insert(next.index) {
                 waiting.push(next);
             }
+        }
+        let further = addresses(device.index)
+            .map_err(|error| unknown(format!("the addresses of {}: {error}", device.name)))?;
+        if let Some(address) = further.into_iter().find(|address| !links.have(*address)) {
+            return Err(AsideReason::SharedAway {
+                device: device.name.clone(),
+                address: address.map(|byte| format!("{byte:02x}")).join(":"),
+            });
         }
     }
     Ok(found)

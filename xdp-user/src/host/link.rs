@@ -12,6 +12,7 @@ use crate::domain::IfName;
 /// `struct ifinfomsg` (linux/rtnetlink.h).
 const HEADER: usize = 16;
 // linux/if_link.h
+const ADDRESS: u16 = libc::IFLA_ADDRESS;
 const IFNAME: u16 = libc::IFLA_IFNAME;
 const LINK: u16 = libc::IFLA_LINK;
 const MASTER: u16 = libc::IFLA_MASTER;
@@ -19,17 +20,26 @@ const LINKINFO: u16 = libc::IFLA_LINKINFO;
 const STATS64: u16 = 23;
 const EXT_MASK: u16 = 29;
 const LINK_NETNSID: u16 = 37;
+const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 const INFO_KIND: u16 = 1;
 /// linux/rtnetlink.h
 const SKIP_STATS: u32 = 1 << 3;
+/// linux/neighbour.h: the length of `struct ndmsg`, and the attribute with the hardware address.
+const NEIGHBOUR_HEADER: usize = 12;
+const NEIGHBOUR_ADDRESS: u16 = libc::NDA_LLADDR;
 /// A list that changes while it is read is read again, so often.
 const TRIES: usize = 3;
+
+/// A hardware address of Ethernet.
+pub(super) type Mac = [u8; 6];
 
 /// One interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
+    /// Its hardware address, where it is one of Ethernet.
+    pub(super) address: Option<Mac>,
     /// What made it, as `ip -details link` has it; none for a plain device.
     pub(super) kind: Option<String>,
     /// The interface that it is a port or slave of.
@@ -71,6 +81,11 @@ impl Links {
 
     pub(super) fn by_index(&self, index: u32) -> Option<&Link> {
         self.0.get(&index)
+    }
+
+    /// Whether one of the interfaces has this hardware address.
+    pub(super) fn have(&self, address: Mac) -> bool {
+        self.0.values().any(|link| link.address == Some(address))
     }
 
     /// What stands on an interface.
@@ -116,6 +131,31 @@ pub(super) fn received(interface: &IfName) -> Result<Option<Received>, NetlinkEr
     }
 }
 
+/// The unicast addresses, besides its own, whose frames an interface takes in.
+///
+/// A macvlan device asks its interface for that (drivers/net/macvlan.c, `macvlan_open`), wherever
+/// it is: one that was moved into another namespace is in no list of links here.
+pub(super) fn further_addresses(interface: u32) -> Result<Vec<Mac>, NetlinkError> {
+    // A request in the old form, the only one that asks for one interface without strict checking
+    // (net/core/rtnetlink.c, `valid_fdb_dump_legacy`).
+    let index = interface.to_ne_bytes();
+    let mut body = [[AF_BRIDGE, 0, 0, 0], index].concat();
+    body.resize(HEADER, 0);
+    let mut found = Vec::new();
+    Socket::open()?.ask(libc::RTM_GETNEIGH, Asked::All, &body, |message| {
+        found.extend(parse_address(message));
+    })?;
+    Ok(found)
+}
+
+/// `None` for a group address.
+fn parse_address(message: &[u8]) -> Option<Mac> {
+    let mut attributes = attributes(message.get(NEIGHBOUR_HEADER..)?);
+    let (_, value) = attributes.find(|(kind, _)| *kind == NEIGHBOUR_ADDRESS)?;
+    let address: Mac = value.try_into().ok()?;
+    (address[0] & 1 == 0).then_some(address)
+}
+
 fn parse_link(message: &[u8]) -> Option<Link> {
     let mut link = Link {
         index: u32::from_ne_bytes(number(message.get(4..)?)?),
@@ -124,6 +164,7 @@ fn parse_link(message: &[u8]) -> Option<Link> {
     let mut elsewhere = false;
     for (kind, value) in attributes(message.get(HEADER..)?) {
         match kind {
+            ADDRESS => link.address = value.try_into().ok(),
             IFNAME => link.name = text(value),
             MASTER => link.master = index(value),
             LINK => link.lower = index(value),
@@ -175,6 +216,7 @@ mod tests {
         let read = parse_link(&message(
             7,
             &[
+                (ADDRESS, &[2, 0, 0, 0, 0, 7]),
                 (IFNAME, b"eth0.100\0"),
                 (LINK, &2_u32.to_ne_bytes()),
                 (MASTER, &9_u32.to_ne_bytes()),
@@ -184,6 +226,7 @@ mod tests {
         let expected = Link {
             index: 7,
             name: "eth0.100".to_owned(),
+            address: Some([2, 0, 0, 0, 0, 7]),
             kind: Some("vlan".to_owned()),
             master: Some(9),
             lower: Some(2),
@@ -196,6 +239,20 @@ mod tests {
         let attributes: [(u16, &[u8]); 2] = [(LINK, &2_u32.to_ne_bytes()), (LINK_NETNSID, &[0; 4])];
         assert_eq!(parse_link(&message(7, &attributes)).unwrap().lower, None);
         assert_eq!(parse_link(&[0; 15]), None);
+    }
+
+    #[test]
+    fn group_addresses_are_nobodys() {
+        let neighbour = |address: &[u8]| {
+            let mut message = vec![0; NEIGHBOUR_HEADER];
+            put_attribute(&mut message, NEIGHBOUR_ADDRESS, address);
+            parse_address(&message)
+        };
+        let unicast = [2, 0, 0, 0, 0, 9];
+        assert_eq!(neighbour(&unicast), Some(unicast));
+        assert_eq!(neighbour(&[0x33, 0x33, 0, 0, 0, 1]), None);
+        assert_eq!(neighbour(&[2, 0]), None);
+        assert_eq!(parse_address(&[0; 3]), None);
     }
 
     #[test]

@@ -35,7 +35,8 @@ const PROC: &str = "/proc";
 ///
 /// Nothing is trusted to be harmless unread: what can't be found out is a reason, too.
 pub fn asides(interfaces: &[IfName]) -> Vec<Aside> {
-    aside::find(interfaces, &link::Links::read(), Path::new(PROC))
+    let links = link::Links::read();
+    aside::find(interfaces, &links, link::further_addresses, Path::new(PROC))
 }
 
 /// The sysctls that decide whether SYN cookies can be used.

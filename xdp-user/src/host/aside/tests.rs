@@ -36,6 +36,8 @@ fn in_master(master: u32, link: Link) -> Link {
 struct Host {
     proc: TempDir,
     links: Vec<Link>,
+    /// Further addresses of each interface.
+    further: Vec<(u32, Mac)>,
 }
 
 impl Host {
@@ -43,6 +45,7 @@ impl Host {
         let host = Self {
             proc: tempfile::tempdir().unwrap(),
             links: links.to_vec(),
+            further: Vec::new(),
         };
         for link in links {
             host.set(
@@ -75,7 +78,13 @@ impl Host {
     fn asides_of(&self, interface: &str) -> Vec<(Family, AsideReason)> {
         let interfaces = [interface.parse().unwrap()];
         let links = Ok(self.links.iter().cloned().collect());
-        let asides = find(&interfaces, &links, self.proc.path()).into_iter();
+        let asides = find(
+            &interfaces,
+            &links,
+            |index| self.further(index),
+            self.proc.path(),
+        )
+        .into_iter();
         asides
             .map(|aside| {
                 assert_eq!(aside.interface, interfaces[0]);
@@ -83,6 +92,11 @@ impl Host {
                 (aside.family, aside.reason)
             })
             .collect()
+    }
+
+    fn further(&self, index: u32) -> Result<Vec<Mac>, NetlinkError> {
+        let own = self.further.iter().filter(|(of, _)| *of == index);
+        Ok(own.map(|(_, address)| *address).collect())
     }
 
     /// The reason, the same for both families.
@@ -214,6 +228,24 @@ fn virtual_interfaces_that_share_the_device_stand_aside() {
 }
 
 #[test]
+fn an_address_of_another_namespace_is_told_from_one_of_ours() {
+    let address = [2, 0, 0, 0, 0, 9];
+    let vlan = Link {
+        address: Some(address),
+        ..on(2, of_kind(5, "eth0.7", "vlan"))
+    };
+    let mut host = Host::of(&[link(2, "eth0"), vlan]);
+    host.further = vec![(2, address), (3, [2, 0, 0, 0, 0, 1])];
+    assert_eq!(host.asides(), []);
+    host.links.pop();
+    let expected = AsideReason::SharedAway {
+        device: "eth0".to_owned(),
+        address: "02:00:00:00:00:09".to_owned(),
+    };
+    assert_eq!(host.both(), expected);
+}
+
+#[test]
 fn ipvs_with_a_service_stands_aside_and_without_one_does_not() {
     let host = Host::of(&[link(2, "eth0")]);
     let none = "IP Virtual Server version 1.2.1 (size=4096)\n\
@@ -252,9 +284,16 @@ fn what_cannot_be_read_stands_aside_and_says_what() {
     let refused = find(
         &["eth0".parse().unwrap()],
         &Err(NetlinkError::TooMuch),
+        |_| Ok(Vec::new()),
         host.proc.path(),
     );
     assert_eq!(refused.len(), 2);
+    let interfaces = ["eth0".parse().unwrap()];
+    let links = Ok(host.links.iter().cloned().collect());
+    let unanswered = |_| Err(NetlinkError::Malformed);
+    let asides = find(&interfaces, &links, unanswered, host.proc.path());
+    let reasons = asides.into_iter().map(|aside| (aside.family, aside.reason));
+    told(reasons.collect(), "the addresses of eth0");
     assert!(
         refused[0].to_string().starts_with("eth0 for IPv4: "),
         "{}",
