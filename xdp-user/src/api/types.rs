@@ -4,12 +4,14 @@
 //! the configuration take; counts are plain numbers.
 
 mod entries;
+mod host;
 mod sources;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
 pub use entries::*;
+pub use host::*;
 pub use sources::*;
 pub use status::*;
 

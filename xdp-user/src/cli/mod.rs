@@ -12,6 +12,7 @@ pub mod exit;
 mod explain;
 mod format;
 mod generate_docs;
+mod host;
 mod limit;
 mod man;
 mod output;

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use crate::api::types::{
-    BanList, BanView, ChangeReport, ConfigStatus, EntryPage, EntryView, Explanation,
-    InterfaceStatus, LimitFields, LimitList, LimitView, ListKind, ListStatus, NamedCount,
-    ReasonCount, Refusal, SourceList, SourceView, StageView, Status, TableStatus,
+    BanList, BanView, ChangeReport, ConfigStatus, EntryPage, EntryView, Explanation, HostStatus,
+    InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind, ListStatus,
+    NamedCount, ReasonCount, Refusal, SourceList, SourceView, StageView, Status, TableStatus,
 };
 use crate::domain::Mode;
 
@@ -40,11 +40,33 @@ fn interface(name: &str, index: u32, mode: Option<&str>) -> InterfaceStatus {
     }
 }
 
-pub(crate) fn status() -> Status {
-    let fault = |name: &str, count| NamedCount {
+fn named(name: &str, count: u64) -> NamedCount {
+    NamedCount {
         name: name.into(),
         count,
+    }
+}
+
+pub(crate) fn host() -> HostStatus {
+    let received = |name: &str, packets, lost: &[(&str, u64)]| InterfaceReceived {
+        name: name.into(),
+        packets,
+        bytes: packets * 900,
+        lost: lost.iter().map(|(name, n)| named(name, *n)).collect(),
     };
+    let eth0 = [("missed", 1200), ("crc", 3), ("no_handler", 0)];
+    HostStatus {
+        interfaces: vec![
+            received("eth0", 1_000_000, &eth0),
+            received("eth1", 0, &[("missed", 0)]),
+        ],
+        lost: vec![named("listen_overflow", 7), named("udp_no_port", 0)],
+        syn_cookies: vec![named("sent", 40), named("received", 2), named("failed", 0)],
+        time_squeezes: Some(1),
+    }
+}
+
+pub(crate) fn status() -> Status {
     Status {
         version: "0.1.0".into(),
         pid: 4711,
@@ -86,7 +108,8 @@ pub(crate) fn status() -> Status {
             entries: 1500,
         }],
         bans: 12,
-        faults: vec![fault("ban_table_full", 0), fault("event_lost", 7)],
+        faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
+        host: host(),
         warnings: vec!["eth1 is attached in generic mode".into()],
     }
 }

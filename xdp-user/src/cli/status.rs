@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use xdp_common::reason::{Class, Reason};
 
 use super::Session;
-use super::format;
 use super::table::{Table, numbers, words};
+use super::{format, host};
 use crate::api::types::{InterfaceStatus, ListStatus, ReasonCount, Status, TableStatus};
 
 const EXAMPLES: &str = "\
@@ -16,7 +16,8 @@ Examples:
   watch -n1 xdp-throttle status
 
 Every packet is counted under exactly one reason. `observed` is what would have been dropped if
-that weren't switched to observe.";
+that weren't switched to observe. What was lost before and behind the program is counted by the
+link, its driver and the kernel, and is no part of its counts.";
 
 /// Show what the daemon protects, what it dropped and why, and how full its tables are
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,7 @@ fn render(status: &Status, all: bool, now: Timestamp) -> String {
         render_reasons(&status.reasons, all),
         render_tables(&status.tables),
         render_lists(&status.lists),
+        host::render(&status.host, all),
         render_faults(status, all),
     ];
     let sections = sections.into_iter().filter(|section| !section.is_empty());
@@ -295,6 +297,8 @@ mod tests {
         assert!(line(&text, "spamhaus-drop").contains("block"));
         assert!(line(&text, "event_lost").ends_with("  7"));
         assert!(!text.contains("ban_table_full"));
+        assert!(line(&text, "before and behind").ends_with("own count"));
+        assert!(line(&text, "eth0       1,000,000").ends_with("missed 1,200, crc 3"));
         assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
     }
 

@@ -90,6 +90,7 @@ pub struct Control {
     interfaces: Vec<Interface>,
     generation: u64,
     suspended_ns: u64,
+    host: crate::host::figures::Reader,
     warnings: Vec<String>,
     last_complaint: String,
 }
@@ -184,6 +185,7 @@ impl Control {
             interfaces: Vec::new(),
             generation: 0,
             suspended_ns: 0,
+            host: crate::host::figures::Reader::default(),
             warnings: Vec::new(),
             last_complaint: String::new(),
         };

@@ -63,6 +63,9 @@ impl Control {
                     count: counters.fault(*fault),
                 })
                 .collect(),
+            host: self
+                .host
+                .read(self.interfaces.iter().map(|interface| &interface.name)),
             warnings: self.current_warnings(&counters),
         })
     }

@@ -5,6 +5,8 @@ use xdp_common::reason::{Class, Reason};
 
 use crate::api::types::ListKind;
 use crate::domain::Mode;
+use crate::host::lost::{HostLoss, SynCookieEvent};
+use crate::host::received::LinkLoss;
 
 /// A label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub enum Label {
     Result,
     /// Fault of our own.
     Fault,
+    /// Where the host itself lost a packet.
+    Cause,
+    /// What the kernel did with SYN cookies.
+    Event,
     /// Version of the daemon.
     Version,
     /// Version of the kernel border.
@@ -50,7 +56,7 @@ pub const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Block];
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Interface,
         Self::Reason,
         Self::Action,
@@ -60,6 +66,8 @@ impl Label {
         Self::List,
         Self::Result,
         Self::Fault,
+        Self::Cause,
+        Self::Event,
         Self::Version,
         Self::Abi,
     ];
@@ -76,6 +84,8 @@ impl Label {
             Self::List => "list",
             Self::Result => "result",
             Self::Fault => "fault",
+            Self::Cause => "cause",
+            Self::Event => "event",
             Self::Version => "version",
             Self::Abi => "abi",
         }
@@ -96,6 +106,8 @@ impl Label {
             Self::List => "List of entries, as many as the operator named.",
             Self::Result => "How a reload of the configuration ended.",
             Self::Fault => "Fault of our own, see below.",
+            Self::Cause => "Where link, driver or kernel lost a packet, see below.",
+            Self::Event => "What the kernel did with SYN cookies of its own, see below.",
             Self::Version => "Version of the daemon.",
             Self::Abi => "Version of the types that daemon and kernel program share.",
         }
@@ -112,6 +124,11 @@ impl Label {
             Self::Kind => Some(KINDS.map(ListKind::name).to_vec()),
             Self::Result => Some(vec![OK, REFUSED]),
             Self::Fault => Some(Fault::ALL.iter().map(|fault| fault.name()).collect()),
+            Self::Cause => {
+                let link = LinkLoss::ALL.into_iter().map(LinkLoss::name);
+                Some(link.chain(HostLoss::ALL.map(HostLoss::name)).collect())
+            }
+            Self::Event => Some(SynCookieEvent::ALL.map(SynCookieEvent::name).to_vec()),
         }
     }
 }

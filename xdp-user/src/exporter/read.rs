@@ -1,7 +1,7 @@
 //! From the daemon's state to the series of each metric.
 //!
 //! Series come from the closed sets, not from what the state happens to hold, so that each is
-//! there from the start, at 0.
+//! there from the start, at 0. Only what the host counts itself is told as far as it does.
 
 use jiff::Timestamp;
 use xdp_common::abi::{ABI_VERSION, Fault};
@@ -10,7 +10,7 @@ use xdp_common::reason::Reason;
 use super::Scrape;
 use super::labels::{OK, REFUSED, TABLES, actions};
 use super::metrics::Sample;
-use crate::api::types::{InterfaceStatus, ReasonCount, Status, TableStatus};
+use crate::api::types::{InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus};
 use crate::domain::{AttachMode, Mode};
 
 pub(super) fn packets(scrape: &Scrape<'_>) -> Vec<Sample> {
@@ -131,6 +131,41 @@ fn fault_count(status: &Status, fault: Fault) -> u64 {
         .iter()
         .find(|count| count.name == fault.name());
     found.map_or(0, |count| count.count)
+}
+
+pub(super) fn interface_receive_packets(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let interfaces = scrape.status.host.interfaces.iter();
+    interfaces
+        .map(|interface| sample(&[&interface.name], interface.packets))
+        .collect()
+}
+
+pub(super) fn interface_receive_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let interfaces = scrape.status.host.interfaces.iter();
+    interfaces
+        .flat_map(|interface| {
+            let lost = interface.lost.iter();
+            lost.map(|lost| sample(&[&interface.name, &lost.name], lost.count))
+        })
+        .collect()
+}
+
+pub(super) fn host_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_name(&scrape.status.host.lost)
+}
+
+pub(super) fn host_time_squeezes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let squeezes = scrape.status.host.time_squeezes.into_iter();
+    squeezes.map(|number| sample(&[], number)).collect()
+}
+
+pub(super) fn host_syn_cookies(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_name(&scrape.status.host.syn_cookies)
+}
+
+fn by_name(counts: &[NamedCount]) -> Vec<Sample> {
+    let counts = counts.iter();
+    counts.map(|one| sample(&[&one.name], one.count)).collect()
 }
 
 pub(super) fn build_info(scrape: &Scrape<'_>) -> Vec<Sample> {

@@ -8,9 +8,12 @@ use xdp_common::abi::Fault;
 use super::Scrape;
 use super::labels::TABLES;
 use crate::api::types::{
-    ConfigStatus, InterfaceStatus, ListKind, ListStatus, NamedCount, Status, TableStatus,
+    ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus, ListKind, ListStatus, NamedCount,
+    Status, TableStatus,
 };
 use crate::domain::Mode;
+use crate::host::lost::{HostLoss, SynCookieEvent};
+use crate::host::received::LinkLoss;
 
 mod http;
 mod text;
@@ -50,7 +53,28 @@ fn fresh() -> Status {
                 count: 0,
             })
             .collect(),
+        host: host(),
         warnings: Vec::new(),
+    }
+}
+
+/// A kernel that counts everything.
+fn host() -> HostStatus {
+    let zero = |name: &str| NamedCount {
+        name: name.to_owned(),
+        count: 0,
+    };
+    let interface = |name: &str| InterfaceReceived {
+        name: name.to_owned(),
+        packets: 0,
+        bytes: 0,
+        lost: LinkLoss::ALL.map(|loss| zero(loss.name())).to_vec(),
+    };
+    HostStatus {
+        interfaces: ["eth0", "eth1"].map(interface).to_vec(),
+        lost: HostLoss::ALL.map(|loss| zero(loss.name())).to_vec(),
+        syn_cookies: SynCookieEvent::ALL.map(|event| zero(event.name())).to_vec(),
+        time_squeezes: Some(0),
     }
 }
 

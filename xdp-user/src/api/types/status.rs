@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ListKind;
+use super::{HostStatus, ListKind};
 use crate::domain::{ListName, Mode};
 
 /// `GET /v1/status`.
@@ -41,6 +41,9 @@ pub struct Status {
     pub bans: u64,
     /// Our own faults, by name; every fault is there.
     pub faults: Vec<NamedCount>,
+    /// What was lost before and behind the program.
+    #[serde(default)]
+    pub host: HostStatus,
     /// What works less well than it could, each as a sentence.
     pub warnings: Vec<String>,
 }

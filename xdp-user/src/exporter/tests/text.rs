@@ -43,6 +43,14 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_reloads_total", 2),
         ("xdp_throttle_events_lost_total", 1),
         ("xdp_throttle_faults_total", 5),
+        ("xdp_throttle_interface_receive_packets_total", 2),
+        (
+            "xdp_throttle_interface_receive_lost_total",
+            2 * LinkLoss::ALL.len(),
+        ),
+        ("xdp_throttle_host_lost_total", HostLoss::ALL.len()),
+        ("xdp_throttle_host_time_squeezes_total", 1),
+        ("xdp_throttle_host_syn_cookies_total", 4),
         ("xdp_throttle_build_info", 1),
         ("xdp_throttle_start_time_seconds", 1),
         ("xdp_throttle_config_loaded_timestamp_seconds", 1),
@@ -114,6 +122,39 @@ fn counts_land_in_the_series_of_their_interface_reason_and_action() {
     assert_eq!(value(packets, "eth1", "banned", "passed"), 2.0);
     assert_eq!(value(bytes, "eth1", "accepted", "passed"), 16_500.0);
     assert_eq!(value(packets, "eth0", "banned", "dropped"), 0.0);
+}
+
+#[test]
+fn losses_of_the_host_are_told_by_their_cause_and_left_out_where_they_are_not_counted() {
+    let mut status = fresh();
+    let host = &mut status.host;
+    host.interfaces[0].packets = 9;
+    host.interfaces[0].lost[0].count = 5;
+    host.lost[3].count = 7;
+    host.syn_cookies[1].count = 8;
+    host.time_squeezes = Some(6);
+    let read = Exposition::of(&status);
+    let eth0 = ("interface", "eth0");
+    let received = "xdp_throttle_interface_receive_packets_total";
+    let lost = "xdp_throttle_interface_receive_lost_total";
+    let cookies = "xdp_throttle_host_syn_cookies_total";
+    assert_eq!(read.value(received, &[eth0]), 9.0);
+    assert_eq!(read.value(lost, &[eth0, ("cause", "missed")]), 5.0);
+    let overflow = [("cause", "listen_overflow")];
+    assert_eq!(read.value("xdp_throttle_host_lost_total", &overflow), 7.0);
+    assert_eq!(read.value(cookies, &[("event", "sent")]), 8.0);
+    assert_eq!(
+        read.value("xdp_throttle_host_time_squeezes_total", &[]),
+        6.0
+    );
+
+    let uncounted = Status {
+        host: HostStatus::default(),
+        ..status
+    };
+    let read = Exposition::of(&uncounted);
+    assert!(!read.kinds.keys().any(|name| name.contains("_host_")));
+    assert_eq!(read.value("xdp_throttle_bans", &[]), 0.0);
 }
 
 #[test]
@@ -265,6 +306,10 @@ fn the_reference_names_every_metric_label_reason_and_fault() {
     }
     for fault in Fault::ALL {
         assert!(page.contains(&format!("\n| `{}` |", fault.name())));
+    }
+    let causes = Label::Cause.values().unwrap();
+    for name in causes.iter().chain(&Label::Event.values().unwrap()) {
+        assert!(page.contains(&format!("\n| `{name}` |")), "{name}");
     }
     assert!(!page.contains("\n\n\n"), "two empty lines");
 }
