@@ -6,7 +6,8 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use serde::Serialize;
 use xdp_common::abi::{
-    CLASS_KNOWN_FIRST, Class, FLAG_CLASSES, FLAG_COARSE_CLOCK, Limit, Plain as _, Policy, map,
+    CLASS_KNOWN_FIRST, Class, FLAG_CLASSES, FLAG_COARSE_CLOCK, Limit, MAX_INTERFACES, Plain as _,
+    Policy, map,
 };
 
 use super::abi::{Aim, Count, Rules};
@@ -14,7 +15,7 @@ use super::cases::{Case, Family};
 use super::fill;
 use super::filter::Filter;
 use super::plan::Size;
-use crate::kernel::{Kernel, Sizes, policy};
+use crate::kernel::{Kernel, LOOPBACK, Sizes, policy};
 use crate::oracle;
 use xdp_user::control::clock;
 use xdp_user::datapath::{Capacity, ClassSet, Datapath as _};
@@ -215,6 +216,7 @@ impl Stand {
         let policy = as_controller(policy(&rules));
         self.kernel.set_policy(&Policy {
             flags: policy.flags | FLAG_CLASSES,
+            interfaces: interfaces(),
             ..policy
         })?;
         let rules = Rules {
@@ -251,6 +253,13 @@ impl Stand {
         }
         Ok((wanted, all))
     }
+}
+
+/// Frames of a test run come in on the loopback interface; a controller names its interfaces.
+const fn interfaces() -> [u32; MAX_INTERFACES] {
+    let mut interfaces = [0; MAX_INTERFACES];
+    interfaces[0] = LOOPBACK;
+    interfaces
 }
 
 /// All packets in one class: without a budget, or with one of nothing.
