@@ -57,7 +57,7 @@ fn key_markdown(key: &Key) -> String {
 /// The example file: every key, commented out, with its default.
 ///
 /// Without the `#` at the start of the lines that hold keys, it means the same as an empty file,
-/// apart from its examples of `[[interface]]` and `[[override]]`.
+/// apart from its examples of `[[interface]]`, `[[override]]` and `[[class]]`.
 pub fn example() -> String {
     let mut file = String::from(
         "# Example configuration of xdp-throttle. Every key is here, commented out, with its\n\
@@ -155,9 +155,12 @@ mod tests {
         let loaded = Config::parse(&enabled.join("\n"), "example").unwrap();
         assert_eq!(loaded.config.interfaces.len(), 1);
         assert_eq!(loaded.config.overrides.len(), 1);
+        let default = Config::default();
+        assert_eq!(loaded.config.classes.len(), default.classes.len() + 1);
         let without_examples = Config {
             interfaces: Vec::new(),
             overrides: Vec::new(),
+            classes: default.classes,
             ..loaded.config
         };
         assert_eq!(without_examples, Config::default());
