@@ -3,12 +3,14 @@
 //! Times are RFC 3339 in UTC; spans, rates and prefixes are the strings that the command line and
 //! the configuration take; counts are plain numbers.
 
+mod classes;
 mod entries;
 mod sources;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use classes::*;
 pub use entries::*;
 pub use sources::*;
 pub use status::*;
