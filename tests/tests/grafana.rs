@@ -180,11 +180,15 @@ fn quoted<'a>(expression: &'a str, matcher: &str) -> Vec<&'a str> {
 }
 
 /// Panels whose figures are 0 while all is well, as it is here.
-const ZERO_WHEN_WELL: [&str; 4] = [
+const ZERO_WHEN_WELL: [&str; 8] = [
     "Passed without a check",
     "Faults and lost events",
     "Failed scrapes",
     "Protected sources",
+    "Class states",
+    "Newcomers over the budget",
+    "Class state changes",
+    "Classes stand aside",
 ];
 
 /// A limit that the flood breaks at once, and a ban soon after.

@@ -65,6 +65,47 @@ impl Class {
     pub fn is_other(&self) -> bool {
         self.name.as_str() == OTHER
     }
+
+    /// What is in it: `udp 500 4500`, `tcp rest`, `fragments`.
+    pub fn takes_in_words(&self) -> Vec<String> {
+        if self.is_other() {
+            return vec!["all that no class takes".to_owned()];
+        }
+        let takes = &self.takes;
+        let numbers = [
+            ("tcp", &takes.tcp_ports),
+            ("udp", &takes.udp_ports),
+            ("udp from", &takes.reflection_ports),
+            ("icmp", &takes.icmp_types),
+            ("icmpv6", &takes.icmpv6_types),
+            ("protocol", &takes.protocols),
+        ];
+        let mut words: Vec<String> = numbers
+            .into_iter()
+            .filter(|(_, places)| !places.is_empty())
+            .map(|(what, places)| {
+                let places: Vec<String> = places.iter().map(Place::to_string).collect();
+                format!("{what} {}", places.join(" "))
+            })
+            .collect();
+        let flags = takes.tcp_flags.iter();
+        words.extend(flags.map(|flags| format!("tcp {flags}")));
+        words.extend(takes.fragments.then(|| "fragments".to_owned()));
+        words
+    }
+
+    /// The flags that are set, by their keys in the file.
+    pub fn flags(&self) -> Vec<&'static str> {
+        let flags = [
+            (self.solicited, "solicited"),
+            (self.proof, "proof"),
+            (self.syn_cookies, "syn_cookies"),
+            (self.known_first, "known_first"),
+            (self.observe, "observe"),
+        ];
+        let set = flags.into_iter().filter(|(on, _)| *on);
+        set.map(|(_, name)| name).collect()
+    }
 }
 
 /// What the file says of a class, with the place of its section.

@@ -257,9 +257,9 @@ impl Control {
             number: u8::try_from(number).unwrap_or(u8::MAX),
             built_in: class.built_in,
             enabled: class.enabled,
-            takes: build::takes(class),
+            takes: class.takes_in_words(),
             limits: build::limit_words(class),
-            flags: build::flags(class),
+            flags: class.flags().into_iter().map(str::to_owned).collect(),
         };
         Ok(ClassList {
             enabled: self.config.mitigation.enabled,

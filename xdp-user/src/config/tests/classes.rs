@@ -47,6 +47,18 @@ fn an_empty_file_has_the_built_in_classes_as_their_table_says() {
 }
 
 #[test]
+fn what_a_class_takes_is_told_in_few_words() {
+    let config = Config::default();
+    let words = |number: usize| config.classes[number].takes_in_words().join(", ");
+    assert_eq!(words(0), "all that no class takes");
+    assert_eq!(words(1), "tcp rest");
+    assert_eq!(words(2), "tcp syn-ack");
+    assert_eq!(words(10), "udp 500 4500, protocol 50-51");
+    assert_eq!(words(17), "fragments");
+    assert_eq!(config.classes[1].flags(), ["syn_cookies", "known_first"]);
+}
+
+#[test]
 fn a_built_in_class_is_changed_key_by_key() {
     let config = accepted(
         r#"

@@ -139,34 +139,6 @@ const fn kind_of(flags: u8) -> TcpFlags {
     }
 }
 
-/// What a class takes, in words: `udp 500 4500`.
-pub(super) fn takes(class: &Class) -> Vec<String> {
-    if class.is_other() {
-        return vec!["all that no class takes".to_owned()];
-    }
-    let takes = &class.takes;
-    let numbers = [
-        ("tcp", &takes.tcp_ports),
-        ("udp", &takes.udp_ports),
-        ("udp from", &takes.reflection_ports),
-        ("icmp", &takes.icmp_types),
-        ("icmpv6", &takes.icmpv6_types),
-        ("protocol", &takes.protocols),
-    ];
-    let mut words: Vec<String> = numbers
-        .into_iter()
-        .filter(|(_, places)| !places.is_empty())
-        .map(|(what, places)| {
-            let places: Vec<String> = places.iter().map(Place::to_string).collect();
-            format!("{what} {}", places.join(" "))
-        })
-        .collect();
-    let flags = takes.tcp_flags.iter();
-    words.extend(flags.map(|flags| format!("tcp {flags}")));
-    words.extend(takes.fragments.then(|| "fragments".to_owned()));
-    words
-}
-
 /// What is switched on in a state, beyond what holds in normal times.
 pub(super) fn switched_on(class: &Class, state: ClassState) -> Vec<String> {
     if state == ClassState::Normal || !class.enabled || class.budget.is_none() {
@@ -216,19 +188,6 @@ pub(super) fn limit_words(class: &Class) -> ClassLimits {
 }
 
 const OFF: &str = "off";
-
-/// The flags that are set, by their keys in the configuration.
-pub(super) fn flags(class: &Class) -> Vec<String> {
-    let flags = [
-        (class.solicited, "solicited"),
-        (class.proof, "proof"),
-        (class.syn_cookies, "syn_cookies"),
-        (class.known_first, "known_first"),
-        (class.observe, "observe"),
-    ];
-    let set = flags.into_iter().filter(|(on, _)| *on);
-    set.map(|(_, name)| name.to_owned()).collect()
-}
 
 #[cfg(test)]
 mod tests {
@@ -380,16 +339,5 @@ mod tests {
             words("tcp", ClassState::Elevated),
             "newcomers earn nothing, connected sockets first"
         );
-    }
-
-    #[test]
-    fn what_a_class_takes_is_told_in_few_words() {
-        let config = Config::default();
-        let words = |number: usize| takes(&config.classes[number]).join(", ");
-        assert_eq!(words(0), "all that no class takes");
-        assert_eq!(words(1), "tcp rest");
-        assert_eq!(words(2), "tcp syn-ack");
-        assert_eq!(words(10), "udp 500 4500, protocol 50-51");
-        assert_eq!(words(17), "fragments");
     }
 }
