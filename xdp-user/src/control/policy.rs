@@ -43,8 +43,14 @@ pub struct CoarseClock {
 const TICKS: u64 = 16;
 
 impl CoarseClock {
-    /// Whether every limit spans many of its ticks.
-    pub fn is_fine_for(&self, limits: impl IntoIterator<Item = Limit>) -> bool {
+    /// Whether every limit of sources spans many of its ticks.
+    pub fn is_fine_for(&self, limits: &Limits, overrides: &[Limits]) -> bool {
+        let of = |limits: &Limits| [limits.packets, limits.bytes, limits.tcp_new];
+        let all = overrides.iter().flat_map(of).chain(of(limits));
+        self.is_fine_for_all(all)
+    }
+
+    fn is_fine_for_all(&self, limits: impl IntoIterator<Item = Limit>) -> bool {
         self.tick_ns > 0
             && limits.into_iter().all(|limit| {
                 limit.is_off() || limit.tolerance_ns >= self.tick_ns.saturating_mul(TICKS)
@@ -52,19 +58,18 @@ impl CoarseClock {
     }
 }
 
-/// Every limit that the program may hold a packet to. Those of classes and networks are held to the
-/// same rule as those of sources: while the clock stands still a burst is all that passes, so a limit
-/// with a burst of less than a tick would pass less than its rate. The built-in budgets span a second
-/// and more.
-fn all_limits(config: &Config, limits: &Limits, overrides: &[Limits]) -> Vec<Limit> {
-    let of = |limits: &Limits| [limits.packets, limits.bytes, limits.tcp_new];
-    let mut all: Vec<Limit> = overrides.iter().flat_map(of).chain(of(limits)).collect();
+/// The limits of classes and networks. They are held to the same rule as those of sources: while the
+/// clock stands still a burst is all that passes, so a limit with a burst of less than a tick would
+/// pass less than its rate. The built-in budgets span a second and more.
+fn shared_limits(config: &Config) -> Vec<Limit> {
+    let mut all = vec![
+        packets(config.aggregate.packets),
+        bytes(config.aggregate.bytes),
+    ];
     if config.mitigation.enabled {
         let classes = config.classes.iter().filter(|class| class.enabled);
         all.extend(classes.flat_map(classes::limits));
     }
-    all.push(packets(config.aggregate.packets));
-    all.push(bytes(config.aggregate.bytes));
     all
 }
 
@@ -76,8 +81,8 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
     for (on, flag) in [
         (!live.overrides.is_empty(), FLAG_OVERRIDES),
         (
-            live.clock
-                .is_fine_for(all_limits(config, &limits, live.overrides)),
+            live.clock.is_fine_for(&limits, live.overrides)
+                && live.clock.is_fine_for_all(shared_limits(config)),
             FLAG_COARSE_CLOCK,
         ),
         (config.ban.enabled, FLAG_BANS),

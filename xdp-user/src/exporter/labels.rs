@@ -56,8 +56,11 @@ pub const TABLES: [&str; 5] = ["allow", "block", "overrides", "sources", "bans"]
 /// The two kinds of lists.
 pub const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Block];
 
+/// One of the counts of a class.
+type Counted = fn(&ClassCounts) -> u64;
+
 /// What a class makes of packets, with where it is counted.
-pub const OUTCOMES: [(&str, fn(&ClassCounts) -> u64); 7] = [
+pub const OUTCOMES: [(&str, Counted); 7] = [
     ("all", |counts| counts.packets),
     ("newcomer", |counts| counts.newcomers),
     ("over", |counts| counts.over),
