@@ -93,11 +93,12 @@ fn render_settings(list: &ClassList) -> String {
     let mut table = Table::new([
         numbers("no"),
         words("class"),
-        words("takes"),
         words("budget"),
         words("under attack"),
         words("each source"),
         words("flags"),
+        // The longest stands last.
+        words("takes"),
     ]);
     for class in &list.classes {
         let limits = &class.limits;
@@ -112,11 +113,11 @@ fn render_settings(list: &ClassList) -> String {
         table.row([
             format::count(class.number.into()),
             class.status.name.clone(),
-            class.takes.join(", "),
             budget,
             attack,
             each_source(class),
             class.flags.join(", "),
+            class.takes.join(", "),
         ]);
     }
     let text = table.render();
