@@ -49,12 +49,13 @@ impl Sample {
             .collect()
     }
 
-    /// Packets since `earlier` that the daemon counted as dropped.
+    /// Packets since `earlier` that the daemon counted as kept from the host: dropped, or answered in
+    /// its place.
     pub(super) fn dropped_since(&self, earlier: &Self) -> u64 {
         let counts = self.reasons_since(earlier);
         let dropped = counts
             .iter()
-            .filter(|(outcome, _)| outcome.starts_with(DROPPED));
+            .filter(|(outcome, _)| outcome.starts_with(DROPPED) || outcome.starts_with(ANSWERED));
         dropped.map(|(_, packets)| packets).sum()
     }
 
@@ -69,13 +70,16 @@ impl Sample {
 }
 
 const DROPPED: &str = "dropped: ";
+const ANSWERED: &str = "answered: ";
 const PASSED: &str = "passed: ";
 
-/// What became of packets, and why. A reason to drop that let its packets pass only observed them.
+/// What became of packets, and why. A reason to drop or to answer that let its packets pass only
+/// observed them.
 fn outcome(reason: &str, action: &str) -> String {
-    let drops = Reason::from_name(reason).is_some_and(|reason| reason.class() == Class::Drop);
+    let drops = Reason::from_name(reason).is_some_and(|reason| reason.class() != Class::Pass);
     match (drops, action) {
         (true, "passed") => format!("only observed: {reason}"),
+        (true, "answered") => format!("{ANSWERED}{reason}"),
         (true, _) => format!("{DROPPED}{reason}"),
         (false, _) => format!("{PASSED}{reason}"),
     }
@@ -198,5 +202,10 @@ mod tests {
             (counts["dropped: land"], counts["only observed: land"]),
             (3, 4)
         );
+        let entry = |action, packets| serde_json::json!({"reason": "syn_cookie", "action": action, "packets": packets});
+        let status = serde_json::json!({"reasons": [entry("answered", 5), entry("passed", 6)]});
+        let counts = reasons(&status).unwrap();
+        assert_eq!(counts["answered: syn_cookie"], 5);
+        assert_eq!(counts["only observed: syn_cookie"], 6);
     }
 }

@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC; spans, rates and prefixes are the strings that the command line and
 //! the configuration take; counts are plain numbers.
 
+mod classes;
 mod entries;
 mod host;
 mod sources;
@@ -10,6 +11,7 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use classes::*;
 pub use entries::*;
 pub use host::*;
 pub use sources::*;

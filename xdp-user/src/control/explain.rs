@@ -38,6 +38,9 @@ impl Control {
             sources: 2,
             bans: 2,
         });
+        if let Some(classes) = self.classes.stored() {
+            copy.set_classes(classes)?;
+        }
         copy.set_policy(&policy)?;
         let allow = self.copy_entry(ListKind::Allow, &host, &mut copy)?;
         let block = self.copy_entry(ListKind::Block, &host, &mut copy)?;

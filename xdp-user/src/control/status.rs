@@ -56,6 +56,7 @@ impl Control {
             protected_sources: self.datapath.protected_sources(),
             lists: self.list_status()?,
             bans: count(in_force),
+            mitigation: self.mitigation_status(now)?,
             faults: Fault::ALL
                 .iter()
                 .map(|fault| NamedCount {

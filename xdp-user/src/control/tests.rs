@@ -1,6 +1,7 @@
 //! The controller over the datapath in memory.
 
 mod bans;
+mod classes;
 mod explain;
 mod frames;
 mod kernel;

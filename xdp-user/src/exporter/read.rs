@@ -8,10 +8,12 @@ use xdp_common::abi::{ABI_VERSION, Fault};
 use xdp_common::reason::Reason;
 
 use super::Scrape;
-use super::labels::{OK, REFUSED, TABLES, actions};
+use super::labels::{OK, OUTCOMES, REFUSED, TABLES, actions};
 use super::metrics::Sample;
-use crate::api::types::{InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus};
-use crate::domain::{AttachMode, Mode};
+use crate::api::types::{
+    ClassStatus, Family, InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus,
+};
+use crate::domain::{AttachMode, ClassState, Mode};
 
 pub(super) fn packets(scrape: &Scrape<'_>) -> Vec<Sample> {
     by_reason(scrape.status, |count| count.packets)
@@ -104,6 +106,52 @@ pub(super) fn list_entries(scrape: &Scrape<'_>) -> Vec<Sample> {
         .iter()
         .map(|list| sample(&[list.kind.name(), list.name.as_str()], list.entries))
         .collect()
+}
+
+pub(super) fn class_packets(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let classes = scrape.status.mitigation.classes.iter();
+    let outcomes = |class: &ClassStatus| {
+        OUTCOMES.map(|(outcome, count)| sample(&[&class.name, outcome], count(&class.counts)))
+    };
+    classes.flat_map(outcomes).collect()
+}
+
+pub(super) fn class_bytes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_class(scrape.status, |class| class.counts.bytes)
+}
+
+pub(super) fn class_state(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_class(scrape.status, |class| class.state.level())
+}
+
+fn by_class(status: &Status, number: fn(&ClassStatus) -> u64) -> Vec<Sample> {
+    let classes = status.mitigation.classes.iter();
+    classes
+        .map(|class| sample(&[&class.name], number(class)))
+        .collect()
+}
+
+pub(super) fn class_state_changes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let classes = scrape.status.mitigation.classes.iter();
+    let states = |class: &ClassStatus| {
+        let changes = &class.state_changes;
+        ClassState::ALL.map(|state| sample(&[&class.name, state.name()], changes.of(state)))
+    };
+    classes.flat_map(states).collect()
+}
+
+pub(super) fn mitigation_aside(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let asides = &scrape.status.mitigation.asides;
+    let interfaces = scrape.status.interfaces.iter();
+    let families = |interface: &InterfaceStatus| {
+        Family::ALL.map(|family| {
+            let aside = asides.iter().any(|aside| {
+                aside.in_force && aside.interface == interface.name && aside.family == family
+            });
+            sample(&[&interface.name, family.name()], u64::from(aside))
+        })
+    };
+    interfaces.flat_map(families).collect()
 }
 
 pub(super) fn reloads(scrape: &Scrape<'_>) -> Vec<Sample> {

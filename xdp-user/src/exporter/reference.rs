@@ -60,6 +60,10 @@ fn labels() -> String {
             | Label::Table
             | Label::Kind
             | Label::List
+            | Label::Class
+            | Label::Outcome
+            | Label::State
+            | Label::Family
             | Label::Result
             | Label::Version
             | Label::Abi => label.values().map_or("open".to_owned(), |values| {
@@ -78,8 +82,8 @@ fn labels() -> String {
 fn reasons() -> String {
     let mut text = String::from(
         "## Reasons\n\n\
-         Every packet leaves with exactly one. A packet with a reason to drop passes in observe \
-         mode, and where `observe_reasons` names the reason; it counts as `passed` then.\n\n\
+         Every packet leaves with exactly one. A packet with a reason to drop or to answer passes in \
+         observe mode, and where `observe_reasons` names the reason; it counts as `passed` then.\n\n\
          | reason | asks to | meaning |\n| --- | --- | --- |\n",
     );
     for reason in Reason::ALL {

@@ -7,7 +7,7 @@ use xdp_common::abi::ABI_VERSION;
 use xdp_common::reason::{Class, Reason};
 
 use super::*;
-use crate::api::types::ReasonCount;
+use crate::api::types::{AsideStatus, Family, ReasonCount};
 use crate::domain::Prefix;
 use crate::exporter::labels::{Label, actions};
 use crate::exporter::metrics::{METRICS, Metric};
@@ -40,6 +40,11 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_sources_protected", 1),
         ("xdp_throttle_bans", 1),
         ("xdp_throttle_list_entries", 1),
+        ("xdp_throttle_class_packets_total", 2 * 7),
+        ("xdp_throttle_class_bytes_total", 2),
+        ("xdp_throttle_class_state", 2),
+        ("xdp_throttle_class_state_changes_total", 2 * 3),
+        ("xdp_throttle_mitigation_aside", 2 * 2),
         ("xdp_throttle_reloads_total", 2),
         ("xdp_throttle_events_lost_total", 1),
         ("xdp_throttle_faults_total", 5),
@@ -234,6 +239,62 @@ fn the_gauges_say_what_the_state_says() {
 }
 
 #[test]
+fn classes_tell_what_they_made_of_packets_and_how_they_are() {
+    let mut status = fresh();
+    let mitigation = &mut status.mitigation;
+    let class = &mut mitigation.classes[0];
+    class.state = ClassState::Attack;
+    class.state_changes.attack = 3;
+    class.counts = ClassCounts {
+        packets: 100,
+        bytes: 6400,
+        newcomers: 1,
+        over: 2,
+        proven: 3,
+        unsolicited: 4,
+        refused: 5,
+        cookies: 6,
+    };
+    let aside = |interface: &str, in_force| AsideStatus {
+        interface: interface.to_owned(),
+        family: Family::Ipv6,
+        reason: "it forwards".to_owned(),
+        in_force,
+    };
+    mitigation.asides = vec![aside("eth0", true), aside("eth1", false)];
+    let read = Exposition::of(&status);
+    let packets = "xdp_throttle_class_packets_total";
+    for (outcome, value) in [
+        ("all", 100.0),
+        ("newcomer", 1.0),
+        ("over", 2.0),
+        ("proven", 3.0),
+        ("unsolicited", 4.0),
+        ("refused", 5.0),
+        ("cookie", 6.0),
+    ] {
+        let labels = [("class", "tcp-new"), ("outcome", outcome)];
+        assert_eq!(read.value(packets, &labels), value, "{outcome}");
+        let other = [("class", "game"), ("outcome", outcome)];
+        assert_eq!(read.value(packets, &other), 0.0);
+    }
+    let class = [("class", "tcp-new")];
+    assert_eq!(read.value("xdp_throttle_class_bytes_total", &class), 6400.0);
+    assert_eq!(read.value("xdp_throttle_class_state", &class), 2.0);
+    let changes = [("class", "tcp-new"), ("state", "attack")];
+    let name = "xdp_throttle_class_state_changes_total";
+    assert_eq!(read.value(name, &changes), 3.0);
+    for (interface, family, value) in [
+        ("eth0", "ipv6", 1.0),
+        ("eth0", "ipv4", 0.0),
+        ("eth1", "ipv6", 0.0),
+    ] {
+        let labels = [("interface", interface), ("family", family)];
+        assert_eq!(read.value("xdp_throttle_mitigation_aside", &labels), value);
+    }
+}
+
+#[test]
 fn every_series_has_the_labels_of_the_table_with_values_of_their_sets() {
     let read = Exposition::of(&fresh());
     for (name, labels, _) in &read.series {
@@ -257,7 +318,7 @@ fn no_label_can_hold_an_address() {
         .filter(|label| label.values().is_none())
         .map(Label::name)
         .collect();
-    assert_eq!(open, ["interface", "list", "version", "abi"]);
+    assert_eq!(open, ["interface", "list", "class", "version", "abi"]);
     for (name, labels, _) in Exposition::of(&fresh()).series {
         for value in labels.values() {
             assert!(value.parse::<IpAddr>().is_err(), "{name} {value}");
