@@ -16,6 +16,7 @@ pub mod policy;
 mod reload;
 mod sources;
 mod status;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -39,6 +40,7 @@ use classes::Classes;
 use clock::Moment;
 use entries::Entries;
 use names::ListNames;
+pub use surroundings::{Look, Seen, look_at_host};
 
 /// Commands that may wait; more are refused with an error, so that memory stays bounded.
 const QUEUE: usize = 256;
@@ -95,6 +97,8 @@ pub struct Control {
     stored_limits: BTreeMap<Prefix, crate::config::Limits>,
     interfaces: Vec<Interface>,
     classes: Classes,
+    look: Look,
+    surroundings: policy::Surroundings,
     generation: u64,
     suspended_ns: u64,
     host: crate::host::figures::Reader,
@@ -167,6 +171,7 @@ impl Control {
         config: Config,
         overrides: Overrides,
         path: String,
+        look: Look,
     ) -> Result<Self> {
         let now = Timestamp::now();
         let mut control = Self {
@@ -191,6 +196,8 @@ impl Control {
             stored_limits: BTreeMap::new(),
             interfaces: Vec::new(),
             classes: Classes::new(Self::now()),
+            look,
+            surroundings: policy::Surroundings::default(),
             generation: 0,
             suspended_ns: 0,
             host: crate::host::figures::Reader::default(),
@@ -202,6 +209,7 @@ impl Control {
         control.restore_bans()?;
         control.restore_class_states()?;
         control.store_classes()?;
+        control.look_around()?;
         control.publish_policy()?;
         control.attach_configured()?;
         control.publish_policy()?;
@@ -255,6 +263,7 @@ impl Control {
             self.watch_suspend(),
             self.datapath.tend().map_err(anyhow::Error::from),
             self.watch_interfaces(),
+            self.look_around(),
             self.sweep_entries(),
             self.sweep_bans(),
             self.retry_unsettled(),
@@ -329,6 +338,7 @@ impl Control {
                 interfaces,
                 aside_v4,
                 aside_v6,
+                surroundings: self.surroundings,
                 generation: self.generation + 1,
                 clock,
             },

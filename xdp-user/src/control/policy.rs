@@ -2,13 +2,34 @@
 
 use xdp_common::abi::{
     ABI_VERSION, BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
-    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Limit, Limits,
-    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain, Policy,
+    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SYN_COOKIES,
+    Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain, Policy,
 };
 
 use super::classes;
 use crate::config::{self, Config};
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate};
+
+/// What of the host a policy depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Whether the kernel takes SYN cookies.
+    pub syn_cookies: bool,
+    /// The largest packet that every interface takes.
+    pub mtu: u32,
+}
+
+impl Surroundings {
+    /// The largest segment (RFC 9293, section 3.7.1) behind an IP header of this length.
+    fn mss(self, ip_header: u32) -> u16 {
+        const TCP_HEADER: u32 = 20;
+        let mss = self.mtu.saturating_sub(ip_header + TCP_HEADER);
+        u16::try_from(mss.max(SMALLEST_MSS)).unwrap_or(u16::MAX)
+    }
+}
+
+/// What a peer takes whose segments nothing is known of (RFC 9293, section 3.7.1).
+const SMALLEST_MSS: u32 = 536;
 
 /// What a policy holds beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +44,8 @@ pub struct Live<'a> {
     pub aside_v4: u32,
     /// The same for IPv6.
     pub aside_v6: u32,
+    /// What of the host it depends on.
+    pub surroundings: Surroundings,
     /// Counts policies.
     pub generation: u64,
     /// The kernel's coarse clock.
@@ -90,6 +113,7 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
         (config.sanity.land, FLAG_SANITY_LAND),
         (config.sanity.martian_source, FLAG_SANITY_MARTIAN),
         (config.mitigation.enabled, FLAG_CLASSES),
+        (live.surroundings.syn_cookies, FLAG_SYN_COOKIES),
         (
             aggregate.packets.is_some() || aggregate.bytes.is_some(),
             FLAG_AGGREGATES,
@@ -121,6 +145,8 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
         suspended_ns: live.clock.suspended_ns,
         aside_v4: live.aside_v4,
         aside_v6: live.aside_v6,
+        mss_v4: live.surroundings.mss(20),
+        mss_v6: live.surroundings.mss(40),
         aggregate_mask_v4: mask_v4(aggregate.ipv4_prefix),
         aggregate_mask_v6: mask_v6(aggregate.ipv6_prefix),
         aggregate_packets: packets(aggregate.packets),

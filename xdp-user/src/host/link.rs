@@ -14,6 +14,7 @@ const HEADER: usize = 16;
 // linux/if_link.h
 const ADDRESS: u16 = libc::IFLA_ADDRESS;
 const IFNAME: u16 = libc::IFLA_IFNAME;
+const MTU: u16 = libc::IFLA_MTU;
 const LINK: u16 = libc::IFLA_LINK;
 const MASTER: u16 = libc::IFLA_MASTER;
 const LINKINFO: u16 = libc::IFLA_LINKINFO;
@@ -40,6 +41,8 @@ pub(super) struct Link {
     pub(super) name: String,
     /// Its hardware address, where it is one of Ethernet.
     pub(super) address: Option<Mac>,
+    /// Its largest packet; 0 where the kernel doesn't say.
+    pub(super) mtu: u32,
     /// What made it, as `ip -details link` has it; none for a plain device.
     pub(super) kind: Option<String>,
     /// The interface that it is a port or slave of.
@@ -166,6 +169,7 @@ fn parse_link(message: &[u8]) -> Option<Link> {
         match kind {
             ADDRESS => link.address = value.try_into().ok(),
             IFNAME => link.name = text(value),
+            MTU => link.mtu = number(value).map_or(0, u32::from_ne_bytes),
             MASTER => link.master = index(value),
             LINK => link.lower = index(value),
             // The index is then one of another namespace.
@@ -218,6 +222,7 @@ mod tests {
             &[
                 (ADDRESS, &[2, 0, 0, 0, 0, 7]),
                 (IFNAME, b"eth0.100\0"),
+                (MTU, &1500_u32.to_ne_bytes()),
                 (LINK, &2_u32.to_ne_bytes()),
                 (MASTER, &9_u32.to_ne_bytes()),
                 (LINKINFO, &info),
@@ -227,6 +232,7 @@ mod tests {
             index: 7,
             name: "eth0.100".to_owned(),
             address: Some([2, 0, 0, 0, 0, 7]),
+            mtu: 1500,
             kind: Some("vlan".to_owned()),
             master: Some(9),
             lower: Some(2),

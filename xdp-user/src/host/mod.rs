@@ -1,7 +1,7 @@
 //! The host around the program: what its packets are for, and what it lost itself.
 //!
 //! - [`asides`]: where packets may be for somebody else than this host's sockets, so that the
-//!   program must not drop one because no socket waits for it; [`Watch`] tells when that changes;
+//!   program must not drop one because no socket waits for it;
 //! - [`tcp_settings`]: the host's own answer to floods of connection requests;
 //! - [`figures`]: what the link, the interface and the kernel lost before and behind the program.
 //!
@@ -17,14 +17,12 @@ pub mod lost;
 mod netlink;
 pub mod received;
 mod tcp;
-mod watch;
 
 use std::path::Path;
 
 pub use aside::{Aside, AsideReason, Family};
 pub use netlink::NetlinkError;
 pub use tcp::{SynCookies, TcpError, TcpSettings};
-pub use watch::{Change, Watch};
 
 use crate::domain::IfName;
 
@@ -37,6 +35,17 @@ const PROC: &str = "/proc";
 pub fn asides(interfaces: &[IfName]) -> Vec<Aside> {
     let links = link::Links::read();
     aside::find(interfaces, &links, link::further_addresses, Path::new(PROC))
+}
+
+/// The largest packet that all of these interfaces take, VLAN devices on them included; nothing when
+/// none of them is there.
+pub fn smallest_mtu(interfaces: &[IfName]) -> Option<u32> {
+    let links = link::Links::read().ok()?;
+    let protected = interfaces
+        .iter()
+        .filter_map(|name| links.by_name(name.as_str()));
+    let mtus = protected.flat_map(|link| links.on(link.index).chain([link]));
+    mtus.map(|link| link.mtu).filter(|mtu| *mtu > 0).min()
 }
 
 /// The sysctls that decide whether SYN cookies can be used.

@@ -189,7 +189,14 @@ fn the_states_that_the_program_has_are_taken_over_at_the_start() {
     kernel.count_class(TCP_NEW, |reading| reading.counter.over = 1_000_000);
     let state = State::open(directory.path()).unwrap();
     let datapath = Box::new(kernel.clone());
-    let started = Control::start(datapath, state, config, Overrides::default(), String::new());
+    let started = Control::start(
+        datapath,
+        state,
+        config,
+        Overrides::default(),
+        String::new(),
+        |_| crate::control::Seen::default(),
+    );
     let mut control = started.unwrap();
     control.look_at_classes(later(Moment::now(), 1000)).unwrap();
     let classes = control.status().unwrap().mitigation.classes;
