@@ -1,5 +1,5 @@
 //! Test harness: network namespaces, frames, traffic, the daemon under test, the sandbox run
-//! that shows all of it, and the bench.
+//! that shows all of it, and the benches.
 
 pub mod bench;
 pub mod daemon;
@@ -9,5 +9,6 @@ pub mod oracle;
 pub mod packet;
 pub mod prometheus;
 pub mod sandbox;
+pub mod scorecard;
 pub mod traffic;
 pub mod wait;

@@ -24,12 +24,10 @@ mod attack;
 mod config;
 mod meter;
 mod report;
-mod scorecard;
 mod teardown;
 mod topology;
 
 pub use report::Report;
-pub use scorecard::{Line, Scorecard};
 
 use meter::{Meter, Sample};
 use teardown::Remains;

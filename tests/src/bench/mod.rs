@@ -20,10 +20,10 @@ mod stand;
 
 use anyhow::{Context, Result};
 
+pub use crate::scorecard::Line;
 pub use cases::{Case, Family, Scenario};
 pub use figures::Figure;
 pub use report::{Machine, Report, Row};
-pub use scorecard::Line;
 
 use measure::Effort;
 use stand::Stand;

@@ -5,9 +5,9 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::meter::milliseconds;
-use super::scorecard::Scorecard;
 use super::{Measured, Options, config};
 use crate::netns::link::Attachment;
+use crate::scorecard::Scorecard;
 use crate::traffic::sender::Sent;
 
 /// Share of the quiet requests per second that the client must keep under attack.
@@ -219,10 +219,7 @@ impl fmt::Display for Report {
             "\"in the host's stack\" is counted by the kernel, behind the program: IP packets \
              received\nby the host less IP packets sent by the client.\n"
         )?;
-        for line in self.scorecard.lines() {
-            writeln!(f, "{line}")?;
-        }
-        Ok(())
+        write!(f, "{}", self.scorecard)
     }
 }
 
