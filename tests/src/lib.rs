@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod daemon;
+pub mod interrupt;
 pub mod kernel;
 pub mod netns;
 pub mod oracle;

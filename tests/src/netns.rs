@@ -26,6 +26,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub mod link;
 pub mod offload;
 pub mod privilege;
+pub mod remains;
 pub mod stats;
 
 /// A network namespace with its mount namespace. Clones are handles to the same one.

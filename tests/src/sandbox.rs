@@ -7,15 +7,18 @@
 //! The interface's packets are processed before user space, as with a real network card.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::daemon::outcomes::Outcomes;
 use crate::daemon::{Daemon, binary};
+use crate::interrupt::sleep_until;
 use crate::netns::link::Attachment;
 use crate::netns::offload::Priority;
 use crate::netns::privilege;
+use crate::netns::remains::Remains;
 use crate::traffic::client::{Client, Schedule, Summary};
 use crate::traffic::sender::{Load, Sender};
 use crate::traffic::server::Server;
@@ -24,13 +27,11 @@ mod attack;
 mod config;
 mod meter;
 mod report;
-mod teardown;
 mod topology;
 
 pub use report::Report;
 
 use meter::{Meter, Sample};
-use teardown::Remains;
 use topology::Topology;
 
 /// The CPU of the protected host and the client.
@@ -90,6 +91,13 @@ pub struct Measured {
     to: Sample,
 }
 
+impl Measured {
+    /// The daemon's packets of this phase.
+    fn outcomes(&self) -> Outcomes {
+        self.to.outcomes.since(&self.from.outcomes)
+    }
+}
+
 /// Runs the sandbox, showing a line each second on standard output, and takes everything down
 /// again. `stop` ends it early.
 ///
@@ -105,7 +113,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
         let detached = sandbox.end_daemon();
         Ok((report?, detached?))
     });
-    let clean = remains.wait_until_gone();
+    let clean = remains.wait_until_gone(&topology::uplink_name());
     let (mut report, detached) = outcome.with_context(|| match clean {
         true => "nothing is left of the sandbox",
         false => "something is left of the sandbox, see `ip link` and `ps`",
@@ -252,18 +260,5 @@ impl Sandbox {
             .protected
             .xdp_attachment(&self.topology.uplink)?;
         Ok(attachment == Attachment::None)
-    }
-}
-
-fn sleep_until(until: Instant, stop: &AtomicBool) -> Result<()> {
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            bail!("stopped before the end");
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(Duration::from_millis(20)));
     }
 }
