@@ -2,9 +2,11 @@
 //! that shows all of it, and the benches.
 
 pub mod bench;
+pub mod capture;
 pub mod daemon;
 pub mod interrupt;
 pub mod kernel;
+pub mod mitigation;
 pub mod netns;
 pub mod oracle;
 pub mod packet;

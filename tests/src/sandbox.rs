@@ -20,8 +20,9 @@ use crate::netns::offload::Priority;
 use crate::netns::privilege;
 use crate::netns::remains::Remains;
 use crate::traffic::client::{Client, Schedule, Summary};
+use crate::traffic::exchange;
 use crate::traffic::sender::{Load, Sender};
-use crate::traffic::server::Server;
+use crate::traffic::server::{Server, Service};
 
 mod attack;
 mod config;
@@ -142,20 +143,22 @@ impl Sandbox {
             &topology.protected,
             topology::SERVICE.into(),
             Some(HOST_CPU),
+            Service::Page,
         )?;
         let config = config::observe(&topology.uplink);
         let daemon = Daemon::start_binary(&topology.protected, &program, &config)?;
         topology
             .protected
             .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
+        let address = server.address();
         let client = Client::start(
             &topology.client,
             Schedule {
-                server: server.address(),
                 rate: options.client_rate,
                 timeout: CLIENT_TIMEOUT,
                 cpu: Some(HOST_CPU),
             },
+            move |_| exchange::page(address, None),
         )?;
         Ok(Self {
             attack: None,
@@ -195,11 +198,11 @@ impl Sandbox {
 
     fn start_attack(&self, options: &Options) -> Result<Sender> {
         let load = Load {
-            frames: attack::frames(options.attack_sources),
             rate: options.attack_rate,
             count: u64::MAX,
             duration: options.duration + Duration::from_secs(60),
             cpu: Some(topology::attack_cpu()),
+            ..Load::once(attack::frames(options.attack_sources))
         };
         Sender::start(&self.topology.attacker, topology::ATTACKER_PORT, load)
     }

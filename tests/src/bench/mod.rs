@@ -5,7 +5,7 @@
 
 #[allow(dead_code, reason = "the programs in the kernel use the rest")]
 #[path = "../../bpf/src/abi.rs"]
-mod abi;
+pub(crate) mod abi;
 mod cases;
 pub mod changes;
 mod figures;
@@ -16,7 +16,7 @@ mod measure;
 mod plan;
 mod report;
 mod scorecard;
-mod stand;
+pub(crate) mod stand;
 
 use anyhow::{Context, Result};
 

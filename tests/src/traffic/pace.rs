@@ -1,5 +1,6 @@
 //! When is the next packet due?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far a sender may fall behind before it gives the lost time up instead of catching up with
@@ -59,9 +60,79 @@ impl Pace {
     }
 }
 
+/// A schedule that is given packet by packet. Late packets are sent at once.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    times: Arc<[Duration]>,
+    sent: usize,
+}
+
+impl Timetable {
+    /// A schedule from the packets' times after the start, in order.
+    #[must_use]
+    pub fn new(times: Arc<[Duration]>) -> Self {
+        Self { times, sent: 0 }
+    }
+}
+
+/// Either of the schedules.
+#[derive(Clone, Debug)]
+pub enum Timing {
+    /// At a rate.
+    Even(Pace),
+    /// As it is written.
+    Given(Timetable),
+}
+
+impl Timing {
+    /// How many packets are due `elapsed` after the start, at most `most`.
+    #[must_use]
+    pub fn due(&mut self, elapsed: Duration, most: usize) -> usize {
+        match self {
+            Self::Even(pace) => pace.due(elapsed, most),
+            Self::Given(Timetable { times, sent }) => {
+                let left = times.iter().skip(*sent).take(most);
+                left.take_while(|time| **time <= elapsed).count()
+            }
+        }
+    }
+
+    /// Notes that so many were sent.
+    pub fn sent(&mut self, packets: usize) {
+        match self {
+            Self::Even(pace) => pace.sent(packets),
+            Self::Given(timetable) => timetable.sent += packets,
+        }
+    }
+
+    /// How long after `elapsed` the next `packets` will all be due.
+    #[must_use]
+    pub fn until(&self, elapsed: Duration, packets: usize) -> Duration {
+        match self {
+            Self::Even(pace) => pace.until(elapsed, packets),
+            Self::Given(Timetable { times, sent }) => {
+                let last = times.get(sent + packets.saturating_sub(1)).or(times.last());
+                last.map_or(Duration::MAX, |time| time.saturating_sub(elapsed))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_of_a_timetable_fall_due_when_it_says() {
+        let ms = Duration::from_millis;
+        let mut timing = Timing::Given(Timetable::new([ms(0), ms(5), ms(5), ms(9)].into()));
+        assert_eq!(timing.due(ms(0), 16), 1);
+        timing.sent(1);
+        assert_eq!(timing.until(ms(2), 1), ms(3));
+        assert_eq!((timing.due(ms(4), 16), timing.due(ms(20), 2)), (0, 2));
+        timing.sent(2);
+        assert_eq!(timing.due(ms(20), 16), 1);
+    }
 
     #[test]
     fn packets_fall_due_evenly() {
