@@ -128,7 +128,13 @@ impl Reading {
                 let interface = self.interface(0)?;
                 let fraction = u64::from(packet.ts_usec);
                 let at = time(packet.ts_sec.into(), fraction, interface.resolution);
-                self.push(interface, Some(at), packet.data, packet.caplen, packet.origlen)?;
+                self.push(
+                    interface,
+                    Some(at),
+                    packet.data,
+                    packet.caplen,
+                    packet.origlen,
+                )?;
             }
             PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
@@ -145,7 +151,13 @@ impl Reading {
                 let resolution = interface.resolution.max(1);
                 let seconds = (units / resolution).saturating_add_signed(interface.offset);
                 let at = time(seconds, units % resolution, resolution);
-                self.push(interface, Some(at), packet.data, packet.caplen, packet.origlen)?;
+                self.push(
+                    interface,
+                    Some(at),
+                    packet.data,
+                    packet.caplen,
+                    packet.origlen,
+                )?;
             }
             PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
                 let interface = self.interface(0)?;
@@ -252,7 +264,10 @@ mod tests {
             panic!("{capture:?}");
         };
         assert_eq!((&first.bytes[..], first.filled), (&[1, 2][..], false));
-        assert_eq!((&second.bytes[..], second.filled), (&[3, 0, 0, 0][..], true));
+        assert_eq!(
+            (&second.bytes[..], second.filled),
+            (&[3, 0, 0, 0][..], true)
+        );
         assert_eq!(second.at - first.at, Duration::from_millis(100));
         assert_eq!(first.link, Linktype::ETHERNET);
     }

@@ -23,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
+pub mod ethtool;
 pub mod link;
 pub mod offload;
 pub mod privilege;

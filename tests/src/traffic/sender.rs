@@ -127,6 +127,12 @@ impl Sender {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Whether it has ended, for whatever reason.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Tells the sender to stop, and waits for it.
     ///
     /// # Errors

@@ -26,6 +26,12 @@ pub(crate) fn open(namespace: &Namespace, interface: &str, receive: bool) -> Res
         })
 }
 
+/// Has a socket that was opened without that receive from now on.
+pub(crate) fn listen(socket: &OwnedFd, namespace: &Namespace, interface: &str) -> Result<()> {
+    let index = namespace.interface_index(interface)?;
+    bind(socket, index, ALL_PROTOCOLS).with_context(|| format!("cannot listen on {interface}"))
+}
+
 fn open_here(index: u32, protocol: u16) -> io::Result<OwnedFd> {
     // Protocol 0: no packet is taken before bind says from which interface.
     // SAFETY: no pointer is passed.

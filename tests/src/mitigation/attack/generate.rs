@@ -68,9 +68,10 @@ impl Builtin {
     #[must_use]
     pub(crate) fn frames(self, count: usize, seed: u64, target: &Target) -> Frames {
         let mut maker = Maker::new(seed, *target);
-        let most = match self {
-            Self::DnsAmplification => REFLECTORS,
-            _ => MOST_FRAMES,
+        let most = if self == Self::DnsAmplification {
+            REFLECTORS
+        } else {
+            MOST_FRAMES
         };
         (0..count.min(most)).map(|_| maker.frame(self)).collect()
     }
@@ -171,7 +172,9 @@ impl Maker {
             0 => {
                 let offset = 8 * self.random.random_range(185..2000);
                 let later = packet.protocol(protocol::UDP);
-                later.payload(payload).fragment(identification, offset, false)
+                later
+                    .payload(payload)
+                    .fragment(identification, offset, false)
             }
             1 => {
                 let tiny = packet.protocol(protocol::TCP).payload(&payload[..8]);

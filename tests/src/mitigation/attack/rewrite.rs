@@ -265,7 +265,10 @@ impl Transport {
             return;
         }
         let inverse: Vec<u8> = before.iter().map(|byte| !byte).collect();
-        let sum = Sum::default().add(&(!old).to_be_bytes()).add(&inverse).add(now);
+        let sum = Sum::default()
+            .add(&(!old).to_be_bytes())
+            .add(&inverse)
+            .add(now);
         put(packet, at, of_udp(self.protocol, sum.checksum()));
     }
 }

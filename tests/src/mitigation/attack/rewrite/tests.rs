@@ -53,7 +53,11 @@ fn checksums_are_right_for_the_new_destination() {
         Packet::v6(V6.0, V6.1),
         Packet::v6(V6.0, V6.1).extension(Extension::HopByHop(16)),
     ] {
-        let icmp = if matches!(base.build()[12..14], [8, 0]) { 8 } else { 128 };
+        let icmp = if matches!(base.build()[12..14], [8, 0]) {
+            8
+        } else {
+            128
+        };
         for packet in [
             base.clone().tcp(1234, 443, Flags::SYN).ttl(77),
             base.clone().udp(161, 9999).payload([7; 301]),
@@ -90,10 +94,7 @@ fn a_datagram_without_a_checksum_goes_on_without() {
 /// The checksum of a first fragment is over bytes that are elsewhere.
 #[test]
 fn fragments_put_together_again_are_right_for_the_new_destination() {
-    for (whole, header) in [
-        (Packet::v4(V4.0, V4.1), 34),
-        (Packet::v6(V6.0, V6.1), 62),
-    ] {
+    for (whole, header) in [(Packet::v4(V4.0, V4.1), 34), (Packet::v6(V6.0, V6.1), 62)] {
         let whole = whole.udp(5, 6).payload((0..200).collect::<Vec<u8>>());
         let fragments = whole.build_fragments(7, 64);
         assert!(fragments.len() > 2);
@@ -126,7 +127,11 @@ fn what_is_around_the_packet_is_taken_off() {
         (Linktype::LINUX_SLL2, &cooked2),
         (Linktype::NULL, &loopback),
     ] {
-        assert_eq!(aimed(&captured(link, bytes), &target()).unwrap(), straight, "{link}");
+        assert_eq!(
+            aimed(&captured(link, bytes), &target()).unwrap(),
+            straight,
+            "{link}"
+        );
         assert!(is_supported(link));
     }
     assert!(!is_supported(Linktype::NFLOG));
@@ -135,9 +140,15 @@ fn what_is_around_the_packet_is_taken_off() {
 #[test]
 fn what_cannot_be_sent_is_told() {
     let ethernet = |bytes: &[u8]| aimed(&captured(Linktype::ETHERNET, bytes), &target());
-    assert_eq!(ethernet(&Packet::other(0x0806).payload([0; 46]).build()), Err(Unfit::NotIp));
+    assert_eq!(
+        ethernet(&Packet::other(0x0806).payload([0; 46]).build()),
+        Err(Unfit::NotIp)
+    );
     assert_eq!(ethernet(&[0; 5]), Err(Unfit::NotIp));
-    let long = Packet::v4(V4.0, V4.1).udp(1, 2).payload(vec![0; 1500]).build();
+    let long = Packet::v4(V4.0, V4.1)
+        .udp(1, 2)
+        .payload(vec![0; 1500])
+        .build();
     assert_eq!(ethernet(&long), Err(Unfit::TooLong));
     let cut = &Packet::v4(V4.0, V4.1).udp(1, 2).build()[..30];
     assert_eq!(ethernet(cut), Err(Unfit::NotIp));
