@@ -80,13 +80,19 @@ impl Group {
         }
     }
 
-    /// Exchanges per second.
+    /// Exchanges per second. Primes: groups in step would wait for each other.
     const fn rate(self) -> u32 {
         match self {
-            Self::Http4 | Self::Udp4 => 80,
-            Self::Http6 | Self::Udp6 | Self::Dns | Self::Outgoing => 40,
-            Self::NewTcp4 | Self::NewUdp4 => 20,
-            Self::NewTcp6 | Self::NewUdp6 => 10,
+            Self::Http4 => 83,
+            Self::Udp4 => 79,
+            Self::Dns => 47,
+            Self::Outgoing => 43,
+            Self::Http6 => 41,
+            Self::Udp6 => 37,
+            Self::NewTcp4 => 23,
+            Self::NewUdp4 => 19,
+            Self::NewTcp6 => 13,
+            Self::NewUdp6 => 11,
         }
     }
 

@@ -161,8 +161,10 @@ impl Topology {
         }
         // 0: disabled (linux/if_bridge.h).
         self.bridge(&["link", "set", "dev", "mitp4", "state", "0"])?;
-        // The same on both ends in all runs, whether a program is attached or not.
+        // The host takes its packets in the same way whether a program is attached or not,
         self.host.gro_on(&self.uplink)?;
+        self.switch.tso_off(HOST_SIDE)?;
+        // and a program's own answers (XDP_TX) find somebody who takes them.
         self.switch.gro_on(HOST_SIDE)
     }
 

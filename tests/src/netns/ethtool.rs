@@ -8,6 +8,8 @@ use nix::libc;
 
 use super::Namespace;
 
+/// `ETHTOOL_STSO` of linux/ethtool.h.
+const SET_TSO: u32 = 0x1f;
 /// `ETHTOOL_SGRO` of linux/ethtool.h.
 const SET_GRO: u32 = 0x2c;
 
@@ -28,6 +30,17 @@ impl Namespace {
     pub fn gro_on(&self, interface: &str) -> Result<()> {
         self.run(|| set(interface, SET_GRO, 1))?
             .with_context(|| format!("cannot switch GRO of {interface} on in {}", self.name()))
+    }
+
+    /// Switches TCP segmentation offload of an interface off. What a veth end sends then goes
+    /// through its peer's NAPI, if the peer has one, and not through the sender's softirq
+    /// (`veth_skb_is_eligible_for_gro`); attaching a program to the peer does the same.
+    ///
+    /// # Errors
+    /// When there is no such interface or the kernel refuses.
+    pub fn tso_off(&self, interface: &str) -> Result<()> {
+        self.run(|| set(interface, SET_TSO, 0))?
+            .with_context(|| format!("cannot switch TSO of {interface} off in {}", self.name()))
     }
 }
 
@@ -68,6 +81,7 @@ mod tests {
         let ends = (End::new(&namespace, "gro0"), End::new(&namespace, "gro1"));
         veth_pair(ends.0, ends.1, 1500).unwrap();
         namespace.gro_on("gro0").unwrap();
+        namespace.tso_off("gro1").unwrap();
         let moved = namespace.process_on_cpu("gro0", 0, Priority::Normal);
         assert!(moved.is_ok(), "{moved:?}");
         assert!(namespace.gro_on("absent0").is_err());
