@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,8 @@ use xdp_tests::packet::{Flags, Packet};
 use xdp_tests::require_kernel;
 
 const RATE: u64 = 2_000;
+/// A run looks for what is left of it in this process; two at once would see each other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn options(attack: Attack) -> Options {
     Options {
@@ -28,6 +31,7 @@ fn options(attack: Attack) -> Options {
 }
 
 fn measure(options: &Options) -> Result<Report> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let report = run(options, &AtomicBool::new(false), &mut |what| {
         eprintln!("{what}")
     })?;

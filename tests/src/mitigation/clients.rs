@@ -235,8 +235,8 @@ impl Clients {
         attacked: (Instant, Instant),
     ) -> Vec<Served> {
         let served = self.0.iter().map(|(group, client)| {
-            let before = client.summary(quiet.0, quiet.1);
-            let before = (before.scheduled > 0).then_some(before);
+            let is_old = Group::OLD.contains(group);
+            let before = is_old.then(|| client.summary(quiet.0, quiet.1));
             let under = client.summary(attacked.0, attacked.1);
             Served::new(*group, before.as_ref(), &under)
         });
