@@ -10,6 +10,7 @@ use clap::{Parser, ValueEnum};
 use xdp_tests::capture::files;
 use xdp_tests::interrupt::on_signals;
 use xdp_tests::mitigation::{Attack, Builtin, Options, Report, run};
+use xdp_tests::netns::offload::take_precedence;
 
 /// Names a folder with `attack/` and `benign/`.
 const CORPUS: &str = "XDP_THROTTLE_CORPUS";
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &Args) -> Result<Report> {
     let stop = on_signals()?;
+    take_precedence()?;
     let report = run(&options(args)?, stop, &mut |what| eprintln!("{what}"))?;
     println!("\n{report}");
     if let Some(path) = &args.json {

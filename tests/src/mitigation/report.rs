@@ -238,6 +238,11 @@ impl fmt::Display for Attacked {
         for (title, cell) in ROWS {
             row(f, title, &trials, |trial| cell(trial))?;
         }
+        writeln!(
+            f,
+            "| *clients: failed, slow of all; p50, p99 in ms (before)* |{}",
+            " |".repeat(columns.len())
+        )?;
         let groups = trials.iter().flat_map(|trial| &trial.served);
         let mut seen = Vec::new();
         for group in groups.map(|served| served.group) {
@@ -245,15 +250,11 @@ impl fmt::Display for Attacked {
                 continue;
             }
             seen.push(group);
-            let cell = |of: fn(&Served) -> String| {
-                move |trial: &Trial| {
-                    let mut served = trial.served.iter();
-                    let found = served.find(|served| served.group == group);
-                    found.map_or("-".to_owned(), of)
-                }
-            };
-            row(f, group.name(), &trials, cell(fate))?;
-            row(f, "… p50, p99 in ms (before)", &trials, cell(latency))?;
+            row(f, group.name(), &trials, |trial| {
+                let mut served = trial.served.iter();
+                let found = served.find(|served| served.group == group);
+                found.map_or("-".to_owned(), fate)
+            })?;
         }
         for trial in trials {
             fmt_outcomes(trial, f)?;
@@ -315,21 +316,18 @@ fn cpu(during: f64, before: f64) -> String {
 }
 
 fn fate(served: &Served) -> String {
+    let ms = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.2}"));
     let Served {
         exchanges,
         failed,
         slow,
         ..
     } = served;
-    format!("{failed} failed, {slow} slow of {exchanges}")
-}
-
-fn latency(served: &Served) -> String {
-    let ms = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.2}"));
-    let during = format!("{}, {}", ms(served.p50_ms), ms(served.p99_ms));
+    let under = format!("{}, {}", ms(served.p50_ms), ms(served.p99_ms));
+    let fate = format!("{failed}, {slow} of {exchanges}; {under}");
     match served.quiet_p50_ms {
-        None => during,
-        before => format!("{during} ({}, {})", ms(before), ms(served.quiet_p99_ms)),
+        None => fate,
+        before => format!("{fate} ({}, {})", ms(before), ms(served.quiet_p99_ms)),
     }
 }
 

@@ -34,6 +34,7 @@ const SINK_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 3, 0, 0, 0, 0, 0, 1);
 pub(super) const HOST_MAC: Mac = [2, 0, 0, 0x78, 0, 1];
 pub(super) const CLIENTS_MAC: Mac = [2, 0, 0, 0x78, 0, 2];
 const ATTACKER_MAC: Mac = [2, 0, 0, 0x78, 0, 3];
+/// Where attack frames say that they come from, too: a program's answer to one ends there.
 const SINK_MAC: Mac = [2, 0, 0, 0x78, 0, 4];
 
 /// The attacker's interface.
@@ -62,7 +63,7 @@ pub(super) fn uplink_name() -> String {
 /// Where the attacker's packets go.
 pub(super) fn target() -> Target {
     Target {
-        from: ATTACKER_MAC,
+        from: SINK_MAC,
         to: HOST_MAC,
         v4: HOST_V4,
         v6: HOST_V6,
@@ -151,13 +152,14 @@ impl Topology {
         }
         let ports = ports.map(|(.., port)| port);
         self.switch.add_bridge(SWITCH, &ports)?;
-        // Nobody has to be found: a frame to an address that the switch has not learnt goes to all.
+        // Nobody has to be found, and no frame tells the switch otherwise.
         for (mac, port) in [HOST_MAC, CLIENTS_MAC, ATTACKER_MAC, SINK_MAC]
             .iter()
             .zip(ports)
         {
             let mac = mac_text(*mac);
             self.bridge(&["fdb", "replace", &mac, "dev", port, "master", "static"])?;
+            self.bridge(&["link", "set", "dev", port, "learning", "off"])?;
         }
         // 0: disabled (linux/if_bridge.h).
         self.bridge(&["link", "set", "dev", "mitp4", "state", "0"])?;

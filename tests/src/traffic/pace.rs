@@ -6,6 +6,9 @@ use std::time::Duration;
 /// How far a sender may fall behind before it gives the lost time up instead of catching up with
 /// a burst.
 const LARGEST_LAG: Duration = Duration::from_millis(10);
+/// A sender that is behind sends at most so many times its rate. At full speed a stall of 10 ms
+/// would end in a burst that no receiver's ring has room for.
+const CATCH_UP: u64 = 2;
 
 /// A schedule of evenly spaced packets that knows no clock: it is told the time.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +18,8 @@ pub struct Pace {
     origin: Duration,
     /// Packets since the origin.
     sent: u64,
+    /// When packets were due the last time.
+    last: Duration,
 }
 
 impl Pace {
@@ -25,6 +30,7 @@ impl Pace {
             packets_per_second: packets_per_second.max(1),
             origin: Duration::ZERO,
             sent: 0,
+            last: Duration::ZERO,
         }
     }
 
@@ -36,9 +42,12 @@ impl Pace {
             self.origin = elapsed;
             self.sent = 0;
         }
-        let running = elapsed.saturating_sub(self.origin);
-        let scheduled = running.as_nanos() * u128::from(self.packets_per_second) / 1_000_000_000;
-        let due = scheduled.saturating_sub(u128::from(self.sent));
+        let scheduled = self.packets_in(elapsed.saturating_sub(self.origin));
+        let room = CATCH_UP * self.packets_in(elapsed.saturating_sub(self.last));
+        let due = scheduled.saturating_sub(self.sent).min(room);
+        if due > 0 {
+            self.last = elapsed;
+        }
         usize::try_from(due).unwrap_or(usize::MAX).min(most)
     }
 
@@ -52,6 +61,11 @@ impl Pace {
     pub fn until(&self, elapsed: Duration, packets: usize) -> Duration {
         let at = self.origin + self.time_of(self.sent + packets as u64);
         at.saturating_sub(elapsed)
+    }
+
+    fn packets_in(&self, time: Duration) -> u64 {
+        let packets = time.as_nanos() * u128::from(self.packets_per_second) / 1_000_000_000;
+        u64::try_from(packets).unwrap_or(u64::MAX / CATCH_UP)
     }
 
     fn time_of(&self, packets: u64) -> Duration {
@@ -168,6 +182,24 @@ mod tests {
             assert_eq!(pace.due(Duration::from_millis(tenth * 100), 32), 1);
             pace.sent(1);
         }
+    }
+
+    #[test]
+    fn a_short_stall_is_made_up_for_at_twice_the_rate() {
+        let mut pace = Pace::new(100_000);
+        let mut sent = Vec::new();
+        for tenth in (1..=10).chain(60..=120) {
+            let due = pace.due(Duration::from_micros(tenth * 100), 16);
+            pace.sent(due);
+            sent.push(due);
+        }
+        // 10 in each tenth of a millisecond, 16 are the most at once; 500 are missing at first.
+        assert_eq!((sent[9], sent[10], sent[50]), (10, 16, 16));
+        let mut pace = Pace::new(1_000);
+        assert_eq!(pace.due(Duration::from_millis(9), usize::MAX), 9);
+        pace.sent(4);
+        assert_eq!(pace.due(Duration::from_micros(9_400), usize::MAX), 0);
+        assert_eq!(pace.due(Duration::from_millis(10), usize::MAX), 2);
     }
 
     #[test]
