@@ -93,9 +93,11 @@ fn options(args: &Args) -> Result<Options> {
         rate: args.rate,
         baseline: !args.no_baseline,
     };
-    options.attacks.extend(args.pcap.iter().map(capture));
+    let captures = args.pcap.iter().cloned().map(Attack::Capture);
+    options.attacks.extend(captures);
     for folder in &args.dir {
-        options.attacks.extend(files(folder)?.iter().map(capture));
+        let captures = files(folder)?.into_iter().map(Attack::Capture);
+        options.attacks.extend(captures);
     }
     options
         .attacks
@@ -109,16 +111,14 @@ fn options(args: &Args) -> Result<Options> {
     Ok(options)
 }
 
-fn capture(path: &PathBuf) -> Attack {
-    Attack::Capture(path.clone())
-}
-
 fn everything(options: &mut Options) -> Result<()> {
     match std::env::var_os(CORPUS) {
         Some(corpus) => {
             let corpus = Path::new(&corpus);
             let attacks = files(&corpus.join("attack"))?;
-            options.attacks.extend(attacks.iter().map(capture));
+            options
+                .attacks
+                .extend(attacks.into_iter().map(Attack::Capture));
             options.benign = files(&corpus.join("benign"))?;
         }
         None => options

@@ -6,7 +6,7 @@ use anyhow::Error;
 use serde::Serialize;
 
 use super::attack::Prepared;
-use super::timeline::{Leak, MOST_LEAKED};
+use super::timeline::MOST_LEAKED;
 use super::{Benign, Group, Options, Served, Trial};
 use crate::scorecard::Scorecard;
 
@@ -236,7 +236,7 @@ impl fmt::Display for Attacked {
         }
         writeln!(f, "\n|---|{}", "--:|".repeat(columns.len()))?;
         for (title, cell) in ROWS {
-            row(f, title, &trials, |trial| cell(trial))?;
+            row(f, title, &trials, cell)?;
         }
         writeln!(
             f,
@@ -384,9 +384,5 @@ fn fmt_benign(all: &[Benign], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// Where nothing was sent there is no share.
-impl fmt::Display for Leak {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.leaked, self.sent)
-    }
-}
+#[cfg(test)]
+mod tests;
