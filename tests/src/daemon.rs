@@ -19,6 +19,7 @@ use crate::wait::wait_for;
 mod binary;
 mod directory;
 pub mod figures;
+pub mod outcomes;
 pub mod scene;
 pub mod talk;
 

@@ -1,13 +1,17 @@
 //! Test harness: network namespaces, frames, traffic, the daemon under test, the sandbox run
-//! that shows all of it, and the bench.
+//! that shows all of it, and the benches.
 
 pub mod bench;
+pub mod capture;
 pub mod daemon;
+pub mod interrupt;
 pub mod kernel;
+pub mod mitigation;
 pub mod netns;
 pub mod oracle;
 pub mod packet;
 pub mod prometheus;
 pub mod sandbox;
+pub mod scorecard;
 pub mod traffic;
 pub mod wait;

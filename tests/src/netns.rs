@@ -23,9 +23,11 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
+pub mod ethtool;
 pub mod link;
 pub mod offload;
 pub mod privilege;
+pub mod remains;
 pub mod stats;
 
 /// A network namespace with its mount namespace. Clones are handles to the same one.

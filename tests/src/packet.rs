@@ -5,12 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-mod checksum;
+pub(crate) mod checksum;
 mod ip;
 mod transport;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use ip::{Extension, protocol};
 pub use transport::{Flags, Transport};

@@ -7,32 +7,32 @@
 //! The interface's packets are processed before user space, as with a real network card.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::daemon::outcomes::Outcomes;
 use crate::daemon::{Daemon, binary};
+use crate::interrupt::sleep_until;
 use crate::netns::link::Attachment;
 use crate::netns::offload::Priority;
 use crate::netns::privilege;
+use crate::netns::remains::Remains;
 use crate::traffic::client::{Client, Schedule, Summary};
+use crate::traffic::exchange;
 use crate::traffic::sender::{Load, Sender};
-use crate::traffic::server::Server;
+use crate::traffic::server::{Server, Service};
 
 mod attack;
 mod config;
 mod meter;
 mod report;
-mod scorecard;
-mod teardown;
 mod topology;
 
 pub use report::Report;
-pub use scorecard::{Line, Scorecard};
 
 use meter::{Meter, Sample};
-use teardown::Remains;
 use topology::Topology;
 
 /// The CPU of the protected host and the client.
@@ -92,6 +92,13 @@ pub struct Measured {
     to: Sample,
 }
 
+impl Measured {
+    /// The daemon's packets of this phase.
+    fn outcomes(&self) -> Outcomes {
+        self.to.outcomes.since(&self.from.outcomes)
+    }
+}
+
 /// Runs the sandbox, showing a line each second on standard output, and takes everything down
 /// again. `stop` ends it early.
 ///
@@ -107,7 +114,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<Report> {
         let detached = sandbox.end_daemon();
         Ok((report?, detached?))
     });
-    let clean = remains.wait_until_gone();
+    let clean = remains.wait_until_gone(&topology::uplink_name());
     let (mut report, detached) = outcome.with_context(|| match clean {
         true => "nothing is left of the sandbox",
         false => "something is left of the sandbox, see `ip link` and `ps`",
@@ -136,20 +143,22 @@ impl Sandbox {
             &topology.protected,
             topology::SERVICE.into(),
             Some(HOST_CPU),
+            Service::Page,
         )?;
         let config = config::observe(&topology.uplink);
         let daemon = Daemon::start_binary(&topology.protected, &program, &config)?;
         topology
             .protected
             .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
+        let address = server.address();
         let client = Client::start(
             &topology.client,
             Schedule {
-                server: server.address(),
                 rate: options.client_rate,
                 timeout: CLIENT_TIMEOUT,
                 cpu: Some(HOST_CPU),
             },
+            move |_| exchange::page(address, None),
         )?;
         Ok(Self {
             attack: None,
@@ -189,11 +198,11 @@ impl Sandbox {
 
     fn start_attack(&self, options: &Options) -> Result<Sender> {
         let load = Load {
-            frames: attack::frames(options.attack_sources),
             rate: options.attack_rate,
             count: u64::MAX,
             duration: options.duration + Duration::from_secs(60),
             cpu: Some(topology::attack_cpu()),
+            ..Load::once(attack::frames(options.attack_sources))
         };
         Sender::start(&self.topology.attacker, topology::ATTACKER_PORT, load)
     }
@@ -254,18 +263,5 @@ impl Sandbox {
             .protected
             .xdp_attachment(&self.topology.uplink)?;
         Ok(attachment == Attachment::None)
-    }
-}
-
-fn sleep_until(until: Instant, stop: &AtomicBool) -> Result<()> {
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            bail!("stopped before the end");
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        std::thread::sleep(left.min(Duration::from_millis(20)));
     }
 }

@@ -2,8 +2,11 @@
 
 pub mod client;
 pub mod counter;
+pub mod exchange;
+pub mod frames;
 pub mod latency;
 pub mod pace;
 pub mod sender;
 pub mod server;
-mod socket;
+pub mod slots;
+pub(crate) mod socket;

@@ -11,7 +11,7 @@ use xdp_tests::netns::link::{End, VlanProtocol, veth_pair};
 use xdp_tests::require_kernel;
 use xdp_tests::wait::wait_until;
 use xdp_user::domain::IfName;
-use xdp_user::host::{self, SynCookies, Watch};
+use xdp_user::host::{self, SynCookies};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -190,25 +190,23 @@ fn links_are_those_of_the_namespace_whatever_sys_shows() -> Result<()> {
 }
 
 #[test]
-fn a_watch_tells_each_change_once_and_the_settings_for_cookies() -> Result<()> {
-    require_kernel!("a_watch_tells_each_change_once_and_the_settings_for_cookies");
-    let namespace = namespace("watch")?;
-    let interfaces: [IfName; 1] = ["in0".parse()?];
-    let mut watch = Watch::default();
-    let mut poll = || namespace.run(|| watch.poll(&interfaces));
-    let first = poll()?;
-    assert!(first.tcp && first.began.is_empty(), "{first:?}");
-    assert!(poll()?.is_empty());
-    namespace.sysctl("net/ipv4/conf/in0/forwarding", "1")?;
-    assert_eq!(poll()?.began.len(), 1);
-    assert!(poll()?.is_empty());
-    namespace.sysctl("net/ipv4/conf/in0/forwarding", "0")?;
-    namespace.sysctl("net/ipv4/tcp_syncookies", "0")?;
-    namespace.sysctl("net/ipv4/tcp_timestamps", "0")?;
-    let change = poll()?;
-    assert_eq!((change.ended.len(), change.tcp), (1, true));
-    let tcp = watch.tcp().context("no settings")?;
-    assert_eq!((tcp.syn_cookies, tcp.timestamps), (SynCookies::Off, false));
+fn the_settings_for_cookies_and_the_mtu_are_those_of_the_namespace() -> Result<()> {
+    require_kernel!("the_settings_for_cookies_and_the_mtu_are_those_of_the_namespace");
+    let namespace = namespace("settings")?;
+    for (value, expected) in [
+        ("0", SynCookies::Off),
+        ("1", SynCookies::WhenFull),
+        ("2", SynCookies::Always),
+    ] {
+        namespace.sysctl("net/ipv4/tcp_syncookies", value)?;
+        let read = namespace.run(host::tcp_settings)??;
+        assert_eq!(read.syn_cookies, expected);
+    }
+    let loopback = ["lo".parse()?];
+    namespace.ip(&["link", "set", "lo", "mtu", "1400"])?;
+    assert_eq!(namespace.run(|| host::smallest_mtu(&loopback))?, Some(1400));
+    let nowhere = ["nowhere".parse()?];
+    assert_eq!(namespace.run(|| host::smallest_mtu(&nowhere))?, None);
     Ok(())
 }
 

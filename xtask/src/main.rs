@@ -4,6 +4,7 @@ mod bench;
 mod docs;
 mod kernels;
 mod launch;
+mod mitigation;
 mod process;
 mod setup;
 mod suite;
@@ -33,6 +34,7 @@ enum Verb {
     Tidy(tidy::Arguments),
     Docs(docs::Arguments),
     Bench(bench::Arguments),
+    Mitigation(mitigation::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Tidy(arguments) => tidy::run(&arguments),
         Verb::Docs(arguments) => docs::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Mitigation(arguments) => mitigation::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -131,3 +131,25 @@ pub(crate) struct Known {
     pub(crate) dropped: Count,
     pub(crate) last_seen_ns: u64,
 }
+
+/// First bytes of the addresses that honest hosts have in the bench of mitigation, IPv4 and IPv6.
+pub(crate) const HONEST_V4: [u8; 2] = [10, 77];
+/// See [`HONEST_V4`].
+pub(crate) const HONEST_V6: [u8; 2] = [0xfd, 0x77];
+
+/// Length of a slot of arrivals in nanoseconds.
+pub(crate) const SLOT_NS: u64 = 10_000_000;
+/// How many slots there are. The last one has what comes before the first and after the others.
+pub(crate) const SLOTS: u32 = 1 << 14;
+
+/// Packets that came to the stack in one slot, by who sent them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Arrived {
+    /// IP packets from any address but those of honest hosts.
+    pub(crate) forged: u64,
+    /// IP packets from honest hosts.
+    pub(crate) honest: u64,
+    /// Everything else.
+    pub(crate) other: u64,
+}

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
 
-use crate::abi::{Aim, Count, Flood, Known, Listed, Rules, VERDICTS};
+use crate::abi::{Aim, Arrived, Count, Flood, Known, Listed, Rules, SLOTS, VERDICTS};
 
 /// Key: 0. Value: what this CPU's driver does next. Writer: bench between runs, driver in them.
 #[map]
@@ -13,6 +13,15 @@ pub(crate) static AIM: PerCpuArray<Aim> = PerCpuArray::with_max_entries(1, 0);
 /// Key: 0. Value: where the sender's frames go. Writer: bench between runs.
 #[map]
 pub(crate) static FLOOD: Array<Flood> = Array::with_max_entries(1, 0);
+
+/// Key: slot of time. Value: packets that came to the stack in it. Writer: the counter of arrivals.
+/// Per CPU.
+#[map]
+pub(crate) static ARRIVALS: PerCpuArray<Arrived> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+/// Key: 0. Value: when the first slot begins, by the monotonic clock. Writer: bench.
+#[map]
+pub(crate) static ORIGIN: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Key: [`Aim::target`]. Value: the programs under test. Writer: bench, at the start.
 #[map]

@@ -5,7 +5,7 @@
 
 #[allow(dead_code, reason = "the programs in the kernel use the rest")]
 #[path = "../../bpf/src/abi.rs"]
-mod abi;
+pub(crate) mod abi;
 mod cases;
 pub mod changes;
 mod figures;
@@ -16,14 +16,14 @@ mod measure;
 mod plan;
 mod report;
 mod scorecard;
-mod stand;
+pub(crate) mod stand;
 
 use anyhow::{Context, Result};
 
+pub use crate::scorecard::Line;
 pub use cases::{Case, Family, Scenario};
 pub use figures::Figure;
 pub use report::{Machine, Report, Row};
-pub use scorecard::Line;
 
 use measure::Effort;
 use stand::Stand;

@@ -10,8 +10,9 @@ use super::changes::ChangesReport;
 use super::figures::Figure;
 use super::live::LiveReport;
 use super::measure::Measured;
-use super::scorecard::{Line, scorecard};
+use super::scorecard::scorecard;
 use super::stand::Program;
+use crate::scorecard::Scorecard;
 
 /// Everything that a run found out.
 #[derive(Clone, Debug, Serialize)]
@@ -27,7 +28,7 @@ pub struct Report {
     /// What a live interface showed, when it was asked.
     pub live: Option<LiveReport>,
     /// The promises of all parts.
-    pub scorecard: Vec<Line>,
+    pub scorecard: Scorecard,
 }
 
 /// The machine.
@@ -124,14 +125,14 @@ impl Report {
             rows: Vec::new(),
             changes: None,
             live: None,
-            scorecard: Vec::new(),
+            scorecard: Scorecard::default(),
         })
     }
 
     /// With the changes of lists, too.
     #[must_use]
     pub fn with_changes(mut self, changes: ChangesReport) -> Self {
-        self.scorecard.extend(changes.scorecard.iter().cloned());
+        self.scorecard.extend(changes.scorecard.clone());
         self.changes = Some(changes);
         self
     }
@@ -139,7 +140,7 @@ impl Report {
     /// With the live half, too.
     #[must_use]
     pub fn with_live(mut self, live: LiveReport) -> Self {
-        self.scorecard.extend(live.scorecard.iter().cloned());
+        self.scorecard.extend(live.scorecard.clone());
         self.live = Some(live);
         self
     }
@@ -166,7 +167,7 @@ impl Report {
     /// Was every promise kept?
     #[must_use]
     pub fn all_ok(&self) -> bool {
-        self.scorecard.iter().all(|line| line.ok)
+        self.scorecard.all_ok()
     }
 }
 
@@ -211,10 +212,7 @@ impl fmt::Display for Report {
         if let Some(live) = &self.live {
             writeln!(f, "{live}")?;
         }
-        for line in &self.scorecard {
-            writeln!(f, "{line}")?;
-        }
-        Ok(())
+        write!(f, "{}", self.scorecard)
     }
 }
 

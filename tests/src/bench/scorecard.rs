@@ -1,39 +1,10 @@
 //! The promises that a run under `BPF_PROG_TEST_RUN` can show, each against what was measured.
 
-use std::fmt;
-
-use serde::Serialize;
-
 use super::cases::{Case, Family};
 use super::figures::ratio;
 use super::report::Row;
 use super::stand::Program;
-
-/// One promise: `ok|short NAME MEASURED TARGET`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
-    /// Was it kept? Not when it was not measured.
-    pub ok: bool,
-    /// Its name.
-    pub name: String,
-    /// What was measured: `2.50x`, or `not_measured`.
-    pub measured: String,
-    /// What was asked for.
-    pub target: String,
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let result = if self.ok { "ok" } else { "short" };
-        let Self {
-            name,
-            measured,
-            target,
-            ..
-        } = self;
-        write!(f, "{result} {name} {measured} {target}")
-    }
-}
+use crate::scorecard::{Line, Scorecard};
 
 const K1: u32 = 1_000;
 const K100: u32 = 100_000;
@@ -41,7 +12,7 @@ const M1: u32 = 1_000_000;
 
 /// The promises, from a table that may lack some of the rows.
 #[must_use]
-pub(super) fn scorecard(rows: &[Row]) -> Vec<Line> {
+pub(super) fn scorecard(rows: &[Row]) -> Scorecard {
     let table = Table(rows);
     Family::ALL
         .into_iter()
@@ -224,8 +195,8 @@ mod tests {
     }
 
     fn shown(rows: &[Row], name: &str) -> String {
-        let lines = scorecard(rows);
-        let line = lines.iter().find(|line| line.name == name).unwrap();
+        let card = scorecard(rows);
+        let line = card.lines().iter().find(|line| line.name == name).unwrap();
         line.to_string()
     }
 

@@ -20,7 +20,7 @@ use crate::oracle;
 use xdp_user::control::clock;
 use xdp_user::datapath::{Capacity, ClassSet, Datapath as _};
 
-pub(super) static OBJECT: &[u8] =
+pub(crate) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
 
 // SAFETY: `repr(C)`, words only, no padding.
@@ -348,7 +348,7 @@ fn xdp<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
 }
 
 /// A map of the bench's object.
-pub(super) fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
+pub(crate) fn take<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<M> {
     let map = ebpf
         .take_map(name)
         .with_context(|| format!("the bench's object has no map {name}"))?;

@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use nix::libc;
-use nix::sys::signal::{SigHandler, Signal, signal};
 
+use xdp_tests::interrupt::on_signals;
 use xdp_tests::sandbox::{Options, Report, run};
 
 /// Shows what the throttler does, on this machine alone: a protected host, an honest client and
@@ -37,12 +35,6 @@ struct Args {
     requests: u32,
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn stop(_signal: libc::c_int) {
-    STOP.store(true, Ordering::Relaxed);
-}
-
 fn main() -> ExitCode {
     match try_main() {
         Ok(report) if report.scorecard().all_ok() => ExitCode::SUCCESS,
@@ -56,11 +48,7 @@ fn main() -> ExitCode {
 
 fn try_main() -> Result<Report> {
     let args = Args::parse();
-    for which in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        unsafe { signal(which, SigHandler::Handler(stop)) }
-            .with_context(|| format!("cannot handle {which}"))?;
-    }
+    let stop = on_signals()?;
     let options = Options {
         daemon: args.daemon,
         duration: Duration::from_secs(args.seconds),
@@ -68,7 +56,7 @@ fn try_main() -> Result<Report> {
         attack_sources: args.sources,
         client_rate: args.requests,
     };
-    let report = run(&options, &STOP)?;
+    let report = run(&options, stop)?;
     println!("\n{report}");
     if let Some(path) = args.json {
         let text = serde_json::to_string_pretty(&report.json())?;

@@ -2,11 +2,11 @@
 
 /// A ones' complement sum in the making, not folded.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sum(u64);
+pub(crate) struct Sum(u64);
 
 impl Sum {
     /// Adds bytes as big-endian 16-bit words, an odd one at the end padded with zero.
-    pub(super) fn add(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn add(mut self, bytes: &[u8]) -> Self {
         for word in bytes.chunks(2) {
             let low = word.get(1).copied().unwrap_or(0);
             self.0 += u64::from(u16::from_be_bytes([word[0], low]));
@@ -14,12 +14,12 @@ impl Sum {
         self
     }
 
-    pub(super) fn add_number(mut self, number: usize) -> Self {
+    pub(crate) fn add_number(mut self, number: usize) -> Self {
         self.0 += number as u64;
         self
     }
 
-    pub(super) fn checksum(self) -> u16 {
+    pub(crate) fn checksum(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);

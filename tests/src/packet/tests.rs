@@ -9,7 +9,7 @@ const V4: (&str, &str) = ("203.0.113.7", "198.51.100.1");
 const V6: (&str, &str) = ("2001:db8::7", "2001:db8:1::1");
 
 /// Cut from its front; every IP length and header checksum is checked on the way.
-fn sliced(frame: &[u8]) -> SlicedPacket<'_> {
+pub(crate) fn sliced(frame: &[u8]) -> SlicedPacket<'_> {
     let packet = SlicedPacket::from_ethernet(frame).unwrap();
     if let Some(InternetSlice::Ipv4(ip)) = &packet.net {
         let header = ip.header().to_header();
@@ -38,7 +38,7 @@ fn addresses(packet: &SlicedPacket<'_>) -> (String, String) {
     }
 }
 
-fn transport_checksum_is_right(packet: &SlicedPacket<'_>) {
+pub(crate) fn transport_checksum_is_right(packet: &SlicedPacket<'_>) {
     let (stored, computed) = match (packet.net.as_ref().unwrap(), packet.transport.as_ref()) {
         (InternetSlice::Ipv4(ip), Some(TransportSlice::Tcp(tcp))) => (
             tcp.checksum(),

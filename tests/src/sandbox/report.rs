@@ -5,9 +5,9 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::meter::milliseconds;
-use super::scorecard::Scorecard;
 use super::{Measured, Options, config};
 use crate::netns::link::Attachment;
+use crate::scorecard::Scorecard;
 use crate::traffic::sender::Sent;
 
 /// Share of the quiet requests per second that the client must keep under attack.
@@ -107,7 +107,7 @@ fn score(options: &Options, attachment: Attachment, phases: &[Measured; 3]) -> S
         .to
         .attack_sent
         .saturating_sub(enforced.from.attack_sent);
-    let dropped = 100.0 * enforced.to.dropped_since(&enforced.from) as f64 / sent as f64;
+    let dropped = 100.0 * enforced.outcomes().dropped() as f64 / sent as f64;
     card.add(
         dropped >= LEAST_DROPPED_PERCENT,
         "attack_counted_as_dropped_vs_sent",
@@ -166,7 +166,7 @@ fn phase_json(measured: &Measured) -> Value {
         "latency_p99_ms": milliseconds(99),
         "attack_sent": measured.to.attack_sent - measured.from.attack_sent,
         "attack_reached_stack": measured.to.leaked_since(&measured.from),
-        "reasons": measured.to.reasons_since(&measured.from),
+        "reasons": measured.outcomes(),
     })
 }
 
@@ -209,20 +209,14 @@ impl fmt::Display for Report {
             m.to.leaked_since(&m.from).to_string()
         })?;
         for outcome in self.outcomes() {
-            row(f, &outcome, &|m| {
-                let counts = m.to.reasons_since(&m.from);
-                counts.get(&outcome).copied().unwrap_or(0).to_string()
-            })?;
+            row(f, &outcome, &|m| m.outcomes().get(&outcome).to_string())?;
         }
         writeln!(
             f,
             "\"in the host's stack\" is counted by the kernel, behind the program: IP packets \
              received\nby the host less IP packets sent by the client.\n"
         )?;
-        for line in self.scorecard.lines() {
-            writeln!(f, "{line}")?;
-        }
-        Ok(())
+        write!(f, "{}", self.scorecard)
     }
 }
 
@@ -232,7 +226,11 @@ impl Report {
         let mut outcomes: Vec<String> = self
             .phases
             .iter()
-            .flat_map(|measured| measured.to.reasons_since(&measured.from).into_keys())
+            .flat_map(|measured| {
+                let outcomes = measured.outcomes();
+                let names = outcomes.iter().map(|(outcome, _)| outcome.to_owned());
+                names.collect::<Vec<_>>()
+            })
             .collect();
         outcomes.sort_unstable();
         outcomes.dedup();

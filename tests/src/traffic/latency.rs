@@ -23,6 +23,12 @@ impl Latencies {
         self.0.get(rank.saturating_sub(1)).copied()
     }
 
+    /// How many samples are longer than that.
+    #[must_use]
+    pub fn longer_than(&self, limit: Duration) -> usize {
+        self.0.len() - self.0.partition_point(|sample| *sample <= limit)
+    }
+
     /// How many samples there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -44,6 +50,7 @@ mod tests {
         assert_eq!(percentile(95), 10);
         assert_eq!(percentile(100), 10);
         assert_eq!(latencies.count(), 10);
+        assert_eq!(latencies.longer_than(Duration::from_millis(8)), 2);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! When is the next packet due?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far a sender may fall behind before it gives the lost time up instead of catching up with
 /// a burst.
 const LARGEST_LAG: Duration = Duration::from_millis(10);
+/// A sender that is behind sends at most so many times its rate. At full speed a stall of 10 ms
+/// would end in a burst that no receiver's ring has room for.
+const CATCH_UP: u64 = 2;
 
 /// A schedule of evenly spaced packets that knows no clock: it is told the time.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +18,8 @@ pub struct Pace {
     origin: Duration,
     /// Packets since the origin.
     sent: u64,
+    /// When packets were due the last time.
+    last: Duration,
 }
 
 impl Pace {
@@ -24,6 +30,7 @@ impl Pace {
             packets_per_second: packets_per_second.max(1),
             origin: Duration::ZERO,
             sent: 0,
+            last: Duration::ZERO,
         }
     }
 
@@ -35,9 +42,12 @@ impl Pace {
             self.origin = elapsed;
             self.sent = 0;
         }
-        let running = elapsed.saturating_sub(self.origin);
-        let scheduled = running.as_nanos() * u128::from(self.packets_per_second) / 1_000_000_000;
-        let due = scheduled.saturating_sub(u128::from(self.sent));
+        let scheduled = self.packets_in(elapsed.saturating_sub(self.origin));
+        let room = CATCH_UP * self.packets_in(elapsed.saturating_sub(self.last));
+        let due = scheduled.saturating_sub(self.sent).min(room);
+        if due > 0 {
+            self.last = elapsed;
+        }
         usize::try_from(due).unwrap_or(usize::MAX).min(most)
     }
 
@@ -53,15 +63,90 @@ impl Pace {
         at.saturating_sub(elapsed)
     }
 
+    fn packets_in(&self, time: Duration) -> u64 {
+        let packets = time.as_nanos() * u128::from(self.packets_per_second) / 1_000_000_000;
+        u64::try_from(packets).unwrap_or(u64::MAX / CATCH_UP)
+    }
+
     fn time_of(&self, packets: u64) -> Duration {
         let nanoseconds = u128::from(packets) * 1_000_000_000 / u128::from(self.packets_per_second);
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 }
 
+/// A schedule that is given packet by packet. Late packets are sent at once.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    times: Arc<[Duration]>,
+    sent: usize,
+}
+
+impl Timetable {
+    /// A schedule from the packets' times after the start, in order.
+    #[must_use]
+    pub fn new(times: Arc<[Duration]>) -> Self {
+        Self { times, sent: 0 }
+    }
+}
+
+/// Either of the schedules.
+#[derive(Clone, Debug)]
+pub enum Timing {
+    /// At a rate.
+    Even(Pace),
+    /// As it is written.
+    Given(Timetable),
+}
+
+impl Timing {
+    /// How many packets are due `elapsed` after the start, at most `most`.
+    #[must_use]
+    pub fn due(&mut self, elapsed: Duration, most: usize) -> usize {
+        match self {
+            Self::Even(pace) => pace.due(elapsed, most),
+            Self::Given(Timetable { times, sent }) => {
+                let left = times.iter().skip(*sent).take(most);
+                left.take_while(|time| **time <= elapsed).count()
+            }
+        }
+    }
+
+    /// Notes that so many were sent.
+    pub fn sent(&mut self, packets: usize) {
+        match self {
+            Self::Even(pace) => pace.sent(packets),
+            Self::Given(timetable) => timetable.sent += packets,
+        }
+    }
+
+    /// How long after `elapsed` the next `packets` will all be due.
+    #[must_use]
+    pub fn until(&self, elapsed: Duration, packets: usize) -> Duration {
+        match self {
+            Self::Even(pace) => pace.until(elapsed, packets),
+            Self::Given(Timetable { times, sent }) => {
+                let last = times.get(sent + packets.saturating_sub(1)).or(times.last());
+                last.map_or(Duration::MAX, |time| time.saturating_sub(elapsed))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_of_a_timetable_fall_due_when_it_says() {
+        let ms = Duration::from_millis;
+        let mut timing = Timing::Given(Timetable::new([ms(0), ms(5), ms(5), ms(9)].into()));
+        assert_eq!(timing.due(ms(0), 16), 1);
+        timing.sent(1);
+        assert_eq!(timing.until(ms(2), 1), ms(3));
+        assert_eq!((timing.due(ms(4), 16), timing.due(ms(20), 2)), (0, 2));
+        timing.sent(2);
+        assert_eq!(timing.due(ms(20), 16), 1);
+    }
 
     #[test]
     fn packets_fall_due_evenly() {
@@ -97,6 +182,24 @@ mod tests {
             assert_eq!(pace.due(Duration::from_millis(tenth * 100), 32), 1);
             pace.sent(1);
         }
+    }
+
+    #[test]
+    fn a_short_stall_is_made_up_for_at_twice_the_rate() {
+        let mut pace = Pace::new(100_000);
+        let mut sent = Vec::new();
+        for tenth in (1..=10).chain(60..=120) {
+            let due = pace.due(Duration::from_micros(tenth * 100), 16);
+            pace.sent(due);
+            sent.push(due);
+        }
+        // 10 in each tenth of a millisecond, 16 are the most at once; 500 are missing at first.
+        assert_eq!((sent[9], sent[10], sent[50]), (10, 16, 16));
+        let mut pace = Pace::new(1_000);
+        assert_eq!(pace.due(Duration::from_millis(9), usize::MAX), 9);
+        pace.sent(4);
+        assert_eq!(pace.due(Duration::from_micros(9_400), usize::MAX), 0);
+        assert_eq!(pace.due(Duration::from_millis(10), usize::MAX), 2);
     }
 
     #[test]

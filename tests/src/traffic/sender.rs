@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::libc;
 
-use super::pace::Pace;
+use super::frames::Frames;
+use super::pace::{Pace, Timetable, Timing};
+use super::slots::Slots;
 use super::socket;
 use crate::netns::Namespace;
 use crate::netns::offload::pin_current_thread;
@@ -28,27 +30,50 @@ const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Frames, sent in turn, over and over.
-    pub frames: Vec<Vec<u8>>,
+    pub frames: Arc<Frames>,
     /// Frames per second.
     pub rate: u64,
+    /// When each frame is due after the start, in the place of a rate.
+    pub times: Option<Arc<[Duration]>>,
     /// Stop after so many frames.
     pub count: u64,
     /// Stop after so much time.
     pub duration: Duration,
     /// Bind the sending thread to this CPU.
     pub cpu: Option<usize>,
+    /// Count the frames there by their time, too.
+    pub slots: Option<Arc<Slots>>,
 }
 
 impl Load {
     /// These frames once each, as fast as they go, within a minute.
     #[must_use]
-    pub fn once(frames: Vec<Vec<u8>>) -> Self {
+    pub fn once(frames: impl Into<Frames>) -> Self {
+        let frames = frames.into();
         Self {
             count: frames.len() as u64,
-            frames,
+            frames: Arc::new(frames),
             rate: u64::MAX,
+            times: None,
             duration: Duration::from_secs(60),
             cpu: None,
+            slots: None,
+        }
+    }
+
+    fn timing(&self) -> Timing {
+        match &self.times {
+            Some(times) => Timing::Given(Timetable::new(Arc::clone(times))),
+            None => Timing::Even(Pace::new(self.rate)),
+        }
+    }
+
+    /// How many frames are worth a wait.
+    fn together(&self) -> usize {
+        let frames = usize::try_from(self.rate / WAITS_PER_SECOND).unwrap_or(BATCH);
+        match self.times {
+            Some(_) => 1,
+            None => frames.clamp(1, BATCH),
         }
     }
 }
@@ -102,6 +127,12 @@ impl Sender {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Whether it has ended, for whatever reason.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Tells the sender to stop, and waits for it.
     ///
     /// # Errors
@@ -138,10 +169,9 @@ fn send(socket: &OwnedFd, load: Load, stop: &AtomicBool, sent: &AtomicU64) -> Re
     if let Some(cpu) = load.cpu {
         pin_current_thread(cpu)?;
     }
-    let mut ring = Ring::new(load.frames);
-    let mut pace = Pace::new(load.rate);
-    let together = usize::try_from(load.rate / WAITS_PER_SECOND).unwrap_or(BATCH);
-    let together = together.clamp(1, BATCH);
+    let mut batch = Batch::new(&load.frames);
+    let mut timing = load.timing();
+    let together = load.together();
     let mut total = Sent::default();
     let started = Instant::now();
     loop {
@@ -151,21 +181,24 @@ fn send(socket: &OwnedFd, load: Load, stop: &AtomicBool, sent: &AtomicU64) -> Re
             total.elapsed = elapsed;
             return Ok(total);
         }
-        let batch = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
-        let due = pace.due(elapsed, batch);
+        let most = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
+        let due = timing.due(elapsed, most);
         if due == 0 {
-            wait(pace.until(elapsed, together));
+            wait(timing.until(elapsed, together));
             continue;
         }
-        match ring.send(socket, due) {
+        match batch.send(socket, due) {
             Ok(frames) => {
                 total.frames += frames as u64;
                 sent.store(total.frames, Ordering::Relaxed);
-                pace.sent(frames);
+                timing.sent(frames);
+                if let Some(slots) = &load.slots {
+                    slots.add(started + elapsed, frames as u64);
+                }
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                 total.refused += 1;
-                pace.sent(1);
+                timing.sent(1);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("cannot send a frame"),
@@ -182,49 +215,42 @@ fn wait(time: Duration) {
     }
 }
 
-/// The frames and their descriptions for sendmmsg(2), made once.
-struct Ring {
-    messages: Vec<libc::mmsghdr>,
+/// The next frames as sendmmsg(2) wants to have them described.
+struct Batch<'a> {
+    frames: &'a Frames,
     next: usize,
-    // What `messages` points into; heap memory that doesn't move with this struct.
-    _vectors: Vec<libc::iovec>,
-    _frames: Vec<Vec<u8>>,
+    vectors: [libc::iovec; BATCH],
 }
 
-impl Ring {
-    fn new(mut frames: Vec<Vec<u8>>) -> Self {
-        let mut vectors: Vec<libc::iovec> = frames
-            .iter_mut()
-            .map(|frame| libc::iovec {
-                iov_base: frame.as_mut_ptr().cast(),
-                iov_len: frame.len(),
-            })
-            .collect();
-        let messages = vectors.iter_mut().map(message).collect();
+impl<'a> Batch<'a> {
+    fn new(frames: &'a Frames) -> Self {
+        let nothing = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
         Self {
-            messages,
+            frames,
             next: 0,
-            _vectors: vectors,
-            _frames: frames,
+            vectors: [nothing; BATCH],
         }
     }
 
     /// Sends up to `most` frames and says how many went.
     fn send(&mut self, socket: &OwnedFd, most: usize) -> io::Result<usize> {
-        let until = (self.next + most).min(self.messages.len());
-        let batch = &mut self.messages[self.next..until];
-        // SAFETY: every message of the batch points to a vector and that to a frame, both owned
-        // by `self`, unmoved and unchanged since `new`; the kernel writes into the batch only.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                batch.as_mut_ptr(),
-                batch.len() as u32,
-                0,
-            )
-        };
+        let until = (self.next + most.min(BATCH)).min(self.frames.len());
+        let mut count = 0;
+        for (vector, number) in self.vectors.iter_mut().zip(self.next..until) {
+            let frame = self.frames.get(number);
+            vector.iov_base = frame.as_ptr().cast_mut().cast();
+            vector.iov_len = frame.len();
+            count += 1;
+        }
+        let mut messages = self.vectors.each_mut().map(message);
+        // SAFETY: the first `count` messages point to vectors of `self`, and those to frames that
+        // outlive `self`; the kernel reads the frames and writes into the messages only.
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
-        self.next = (self.next + sent) % self.messages.len();
+        self.next = (self.next + sent) % self.frames.len();
         Ok(sent)
     }
 }

@@ -1,4 +1,4 @@
-//! A web server that is just enough to be attacked: one page, one request per connection.
+//! Servers that are just enough to be attacked.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -17,6 +17,21 @@ use crate::netns::offload::pin_current_thread;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Length of the page in bytes: with its header it fits into one TCP segment.
 pub const PAGE_LENGTH: usize = 1000;
+/// Bytes of a request on a connection that lasts.
+pub const REQUEST_LENGTH: usize = 120;
+/// Bytes of the reply to it.
+pub const REPLY_LENGTH: usize = 900;
+
+/// What a server does.
+#[derive(Clone, Copy, Debug)]
+pub enum Service {
+    /// HTTP/1.1: one page, one request per connection.
+    Page,
+    /// Requests and replies of a fixed length over one connection, as many as the client likes.
+    Records,
+    /// Answers each datagram with what becomes of it.
+    Datagrams(fn(&[u8]) -> Vec<u8>),
+}
 
 /// A running server. Dropped, it stops.
 #[derive(Debug)]
@@ -31,12 +46,16 @@ impl Server {
     ///
     /// # Errors
     /// When the address can't be bound.
-    pub fn start(namespace: &Namespace, address: SocketAddr, cpu: Option<usize>) -> Result<Self> {
-        let listener = namespace
-            .run(|| std::net::TcpListener::bind(address))?
+    pub fn start(
+        namespace: &Namespace,
+        address: SocketAddr,
+        cpu: Option<usize>,
+        service: Service,
+    ) -> Result<Self> {
+        let bound = namespace
+            .run(|| Bound::new(address, service))?
             .with_context(|| format!("cannot serve on {address} in {}", namespace.name()))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+        let address = bound.address()?;
         let (stop, stopped) = oneshot::channel();
         let thread = namespace.spawn("server", move || {
             if let Some(cpu) = cpu {
@@ -45,7 +64,12 @@ impl Server {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?
-                .block_on(serve(listener, stopped))
+                .block_on(async {
+                    tokio::select! {
+                        _ = stopped => Ok(()),
+                        served = bound.serve() => served,
+                    }
+                })
         })?;
         Ok(Self {
             address,
@@ -71,22 +95,65 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, mut stopped: oneshot::Receiver<()>) -> Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        tokio::select! {
-            _ = &mut stopped => return Ok(()),
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    tokio::spawn(timeout(PATIENCE, answer(stream)));
-                }
+enum Bound {
+    Pages(std::net::TcpListener),
+    Records(std::net::TcpListener),
+    Datagrams(std::net::UdpSocket, fn(&[u8]) -> Vec<u8>),
+}
+
+impl Bound {
+    fn new(address: SocketAddr, service: Service) -> std::io::Result<Self> {
+        // With the backlog of Rust's standard library, 128.
+        let listener = || -> std::io::Result<_> {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        Ok(match service {
+            Service::Page => Self::Pages(listener()?),
+            Service::Records => Self::Records(listener()?),
+            Service::Datagrams(answer) => {
+                let socket = std::net::UdpSocket::bind(address)?;
+                socket.set_nonblocking(true)?;
+                Self::Datagrams(socket, answer)
+            }
+        })
+    }
+
+    fn address(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::Pages(listener) | Self::Records(listener) => listener.local_addr(),
+            Self::Datagrams(socket, _) => socket.local_addr(),
+        }
+    }
+
+    async fn serve(self) -> Result<()> {
+        match self {
+            Self::Pages(listener) => {
+                accept(listener, |stream| timeout(PATIENCE, page(stream))).await
+            }
+            Self::Records(listener) => accept(listener, records).await,
+            Self::Datagrams(socket, answer) => {
+                datagrams(UdpSocket::from_std(socket)?, answer).await
             }
         }
     }
 }
 
+async fn accept<F>(listener: std::net::TcpListener, serve: impl Fn(TcpStream) -> F) -> Result<()>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    }
+}
+
 /// Reads a request to its empty line and sends the page. What goes wrong is the client's to see.
-async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+async fn page(mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::with_capacity(512);
     while !request.ends_with(b"\r\n\r\n") {
         if stream.read_buf(&mut request).await? == 0 || request.len() > 8192 {
@@ -99,4 +166,25 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     reply.resize(reply.len() + PAGE_LENGTH, b'.');
     stream.write_all(&reply).await?;
     stream.shutdown().await
+}
+
+async fn records(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut request = [0; REQUEST_LENGTH];
+    loop {
+        stream.read_exact(&mut request).await?;
+        stream.write_all(&[request[0]; REPLY_LENGTH]).await?;
+    }
+}
+
+async fn datagrams(socket: UdpSocket, answer: fn(&[u8]) -> Vec<u8>) -> Result<()> {
+    let mut buffer = vec![0; 2048];
+    loop {
+        // An error is that of an earlier answer, whose receiver was not there.
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let answer = answer(buffer.get(..length).unwrap_or_default());
+        // A client that doesn't get its answer sees that.
+        drop(socket.send_to(&answer, from).await);
+    }
 }

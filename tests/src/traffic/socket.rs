@@ -13,7 +13,7 @@ const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
 
 /// Opens a packet socket on an interface. One that doesn't `receive` costs nothing per packet
 /// that arrives.
-pub(super) fn open(namespace: &Namespace, interface: &str, receive: bool) -> Result<OwnedFd> {
+pub(crate) fn open(namespace: &Namespace, interface: &str, receive: bool) -> Result<OwnedFd> {
     let index = namespace.interface_index(interface)?;
     let protocol = if receive { ALL_PROTOCOLS } else { 0 };
     namespace
@@ -24,6 +24,12 @@ pub(super) fn open(namespace: &Namespace, interface: &str, receive: bool) -> Res
                 namespace.name()
             )
         })
+}
+
+/// Has a socket that was opened without that receive from now on.
+pub(crate) fn listen(socket: &OwnedFd, namespace: &Namespace, interface: &str) -> Result<()> {
+    let index = namespace.interface_index(interface)?;
+    bind(socket, index, ALL_PROTOCOLS).with_context(|| format!("cannot listen on {interface}"))
 }
 
 fn open_here(index: u32, protocol: u16) -> io::Result<OwnedFd> {
@@ -65,7 +71,7 @@ fn bind(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
 }
 
 /// Sets an integer option of the packet level.
-pub(super) fn set_option(socket: &OwnedFd, option: i32, value: i32) -> io::Result<()> {
+pub(crate) fn set_option(socket: &OwnedFd, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer is to a live `i32`, and the length is its size.
     let result = unsafe {
         libc::setsockopt(

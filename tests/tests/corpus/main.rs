@@ -5,14 +5,12 @@
 //! headers are judged and not the capture's cut. Packets follow each other without the pauses that
 //! they had: whatever passes here, passes at the speed it was captured at.
 
-mod captures;
-
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use captures::{Capture, captures};
 use xdp_common::reason::{Action, Reason};
-use xdp_tests::kernel::{Counters, Kernel, Sizes};
+use xdp_tests::capture::{self, Linktype};
+use xdp_tests::kernel::{Counters, Kernel, MIN_FRAME, Sizes};
 use xdp_tests::netns::privilege::kernel_usable;
 use xdp_user::config::Config;
 use xdp_user::control::policy;
@@ -56,6 +54,36 @@ fn every_packet_of_an_attack_capture_is_judged() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A capture's frames, each as long as the kernel wants it at least.
+struct Capture {
+    name: String,
+    frames: Vec<Vec<u8>>,
+    /// Frames that had to be filled up.
+    filled: usize,
+}
+
+/// Every capture of a folder, by name.
+fn captures(folder: &Path) -> Result<Vec<Capture>> {
+    let read = |path: &PathBuf| {
+        let capture = capture::Capture::read(path)?;
+        let mut filled = 0;
+        let frames = capture.packets.into_iter().map(|packet| {
+            let kind = packet.link;
+            ensure!(kind == Linktype::ETHERNET, "{kind} and not Ethernet");
+            let mut frame = packet.bytes;
+            filled += usize::from(packet.filled || frame.len() < MIN_FRAME);
+            frame.resize(frame.len().max(MIN_FRAME), 0);
+            Ok(frame)
+        });
+        Ok(Capture {
+            frames: frames.collect::<Result<_>>()?,
+            name: capture.name,
+            filled,
+        })
+    };
+    capture::files(folder)?.iter().map(read).collect()
 }
 
 /// The corpus, or nothing with the reason printed.

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::super::cases::Family;
 use super::super::figures::Figure;
-use super::super::scorecard::Line;
 use super::traffic::Seen;
 use super::{Change, DELTA, Effort, Trial};
+use crate::scorecard::{Line, Scorecard};
 
 /// What a change of the lists takes.
 #[derive(Clone, Debug, Serialize)]
@@ -24,7 +24,7 @@ pub struct ChangesReport {
     /// Those judged otherwise than they had to be.
     pub misjudged: u64,
     /// The promises.
-    pub scorecard: Vec<Line>,
+    pub scorecard: Scorecard,
 }
 
 /// One kind of change.
@@ -60,20 +60,20 @@ impl ChangesReport {
 }
 
 /// The promises are about a million entries.
-fn scorecard(rows: &[ChangeRow], entries: usize, misjudged: u64) -> Vec<Line> {
+fn scorecard(rows: &[ChangeRow], entries: usize, misjudged: u64) -> Scorecard {
     let ms = |family, change| {
         let mut rows = rows.iter().filter(|_| entries == 1_000_000);
         let row = rows.find(|row| (row.family, row.change) == (family, change));
         row.map(|row| row.ms.median)
     };
-    let mut lines = Vec::new();
+    let mut card = Scorecard::default();
     for (change, name, most_ms) in [
         (Change::Load, "load_1m", 1_000.0),
         (Change::Delta, "delta_1000", 10.0),
     ] {
         for family in Family::ALL {
             let measured = ms(family, change);
-            lines.push(Line {
+            card.push(Line {
                 ok: measured.is_some_and(|ms| ms <= most_ms),
                 name: format!("{name}_{}", family.name()),
                 measured: measured.map_or("not_measured".into(), |ms| time(ms, most_ms)),
@@ -85,13 +85,13 @@ fn scorecard(rows: &[ChangeRow], entries: usize, misjudged: u64) -> Vec<Line> {
             });
         }
     }
-    lines.push(Line {
+    card.push(Line {
         ok: misjudged == 0,
         name: "misjudged_during_changes".into(),
         measured: format!("{misjudged}_packets"),
         target: "<=0_packets".into(),
     });
-    lines
+    card
 }
 
 /// In the unit of what it is compared with.
@@ -148,7 +148,8 @@ mod tests {
     }
 
     fn lines(report: &ChangesReport) -> Vec<String> {
-        report.scorecard.iter().map(ToString::to_string).collect()
+        let lines = report.scorecard.lines().iter();
+        lines.map(ToString::to_string).collect()
     }
 
     #[test]

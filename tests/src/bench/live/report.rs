@@ -6,9 +6,10 @@ use anyhow::Error;
 use serde::Serialize;
 
 use super::super::figures::{Figure, ratio};
-use super::super::scorecard::{Line, at_least};
+use super::super::scorecard::at_least;
 use super::rounds::{Sample, Trial};
 use super::{Effort, Receiver, Sources};
+use crate::scorecard::Scorecard;
 
 /// What the live half found out.
 #[derive(Clone, Debug, Serialize)]
@@ -22,7 +23,7 @@ pub struct LiveReport {
     /// What could not be measured here.
     pub missing: Vec<Missing>,
     /// The promises.
-    pub scorecard: Vec<Line>,
+    pub scorecard: Scorecard,
 }
 
 /// One receiver under one kind of flood.
@@ -124,7 +125,7 @@ fn costs(
 
 /// The promises. Rates are those of a core that does nothing else: whoever takes half the CPU time
 /// per packet drops twice as many.
-fn scorecard(trials: &[Trial]) -> Vec<Line> {
+fn scorecard(trials: &[Trial]) -> Scorecard {
     let rate = |sources, against| {
         let ratio = costs(trials, sources, against, Receiver::Throttle);
         ratio.map(|figure| figure.median)
@@ -212,8 +213,8 @@ mod tests {
     }
 
     fn shown(trials: &[Trial], name: &str) -> String {
-        let lines = scorecard(trials);
-        let line = lines.iter().find(|line| line.name == name).unwrap();
+        let card = scorecard(trials);
+        let line = card.lines().iter().find(|line| line.name == name).unwrap();
         line.to_string()
     }
 

@@ -4,14 +4,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// One promise.
+/// One promise: `ok|short NAME MEASURED TARGET`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// Was it kept?
+    /// Was it kept? Not when it was not measured.
     pub ok: bool,
     /// Its name.
-    pub name: &'static str,
-    /// What was measured, with its unit.
+    pub name: String,
+    /// What was measured, with its unit, or `not_measured`.
     pub measured: String,
     /// What was asked for, with its unit.
     pub target: String,
@@ -36,19 +36,25 @@ impl fmt::Display for Line {
 pub struct Scorecard(Vec<Line>);
 
 impl Scorecard {
-    pub(super) fn add(
+    /// Adds a promise.
+    pub fn add(
         &mut self,
         ok: bool,
-        name: &'static str,
+        name: impl Into<String>,
         measured: impl Into<String>,
         target: impl Into<String>,
     ) {
-        self.0.push(Line {
+        self.push(Line {
             ok,
-            name,
+            name: name.into(),
             measured: measured.into(),
             target: target.into(),
         });
+    }
+
+    /// Adds a line.
+    pub fn push(&mut self, line: Line) {
+        self.0.push(line);
     }
 
     /// Was every promise kept?
@@ -64,6 +70,34 @@ impl Scorecard {
     }
 }
 
+impl Extend<Line> for Scorecard {
+    fn extend<I: IntoIterator<Item = Line>>(&mut self, lines: I) {
+        self.0.extend(lines);
+    }
+}
+
+impl FromIterator<Line> for Scorecard {
+    fn from_iter<I: IntoIterator<Item = Line>>(lines: I) -> Self {
+        Self(lines.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Scorecard {
+    type Item = Line;
+    type IntoIter = std::vec::IntoIter<Line>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// A line for every promise, as it is printed.
+impl fmt::Display for Scorecard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +109,6 @@ mod tests {
         assert!(card.all_ok());
         card.add(false, "leak", "3", "<=2");
         assert!(!card.all_ok());
-        assert_eq!(card.lines()[1].to_string(), "short leak 3 <=2");
+        assert_eq!(card.to_string(), "ok speed 10 >=9\nshort leak 3 <=2\n");
     }
 }

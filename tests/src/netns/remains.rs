@@ -3,21 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::topology::uplink_name;
-use crate::netns::offload::napi_threads;
+use super::offload::napi_threads;
 use crate::wait::wait_until;
 
 /// The kernel removes a namespace in the background, after its last user.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was there before the run.
-pub(super) struct Remains {
+#[derive(Debug)]
+pub struct Remains {
     interfaces: BTreeSet<String>,
     pins: BTreeSet<String>,
 }
 
 impl Remains {
-    pub(super) fn before() -> Self {
+    /// What is there now.
+    #[must_use]
+    pub fn before() -> Self {
         Self {
             interfaces: entries("/sys/class/net"),
             pins: entries("/sys/fs/bpf"),
@@ -27,10 +29,10 @@ impl Remains {
     /// Waits for the end of the protected host's interface, which is the end of its namespace and
     /// of what was attached there, and of all child processes; and looks whether this machine has
     /// the interfaces and pins that it had before.
-    pub(super) fn wait_until_gone(&self) -> bool {
-        let uplink = uplink_name();
+    #[must_use]
+    pub fn wait_until_gone(&self, uplink: &str) -> bool {
         wait_until("the end of the namespaces", TIMEOUT, || {
-            napi_threads(&uplink).is_empty()
+            napi_threads(uplink).is_empty()
                 && children() == 0
                 && entries("/sys/class/net") == self.interfaces
                 && entries("/sys/fs/bpf") == self.pins

@@ -1,0 +1,131 @@
+//! Floods whose sources never repeat. `cargo xtask mitigation` calls it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+
+use xdp_tests::capture::files;
+use xdp_tests::interrupt::on_signals;
+use xdp_tests::mitigation::{Attack, Builtin, Options, Report, run};
+use xdp_tests::netns::offload::take_precedence;
+
+/// Names a folder with `attack/` and `benign/`.
+const CORPUS: &str = "XDP_THROTTLE_CORPUS";
+
+/// Attacks a host in network namespaces of its own, without the throttler and with it at its
+/// default configuration, while honest clients use the host. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "mitigation")]
+struct Args {
+    /// The daemon's program
+    #[arg(long, value_name = "PATH", env = "XDP_THROTTLE_BIN")]
+    daemon: PathBuf,
+    /// Attack with this capture; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pcap: Vec<PathBuf>,
+    /// Attack with every capture of this folder
+    #[arg(long, value_name = "DIR")]
+    dir: Vec<PathBuf>,
+    /// Attack with this built-in flood
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    attack: Vec<Builtin>,
+    /// Replay every capture of this folder, of which nothing may be dropped
+    #[arg(long, value_name = "DIR")]
+    benign: Vec<PathBuf>,
+    /// Seconds of each attack
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=Options::LONGEST.as_secs()))]
+    duration: u64,
+    /// Attack packets per second
+    #[arg(long, value_name = "PPS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// Leave the attacks without the throttler out
+    #[arg(long)]
+    no_baseline: bool,
+    /// Write the report there, too, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fail when a line of the scorecard is short
+    #[arg(long)]
+    strict: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match measure(&args) {
+        Ok(report) if args.strict && !report.scorecard().all_ok() => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mitigation: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(args: &Args) -> Result<Report> {
+    let stop = on_signals()?;
+    take_precedence()?;
+    let report = run(&options(args)?, stop, &mut |what| eprintln!("{what}"))?;
+    println!("\n{report}");
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report.json()?)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report)
+}
+
+/// What was chosen; everything when nothing was.
+fn options(args: &Args) -> Result<Options> {
+    ensure!(
+        args.daemon.exists(),
+        "no program {}: build it first",
+        args.daemon.display()
+    );
+    let mut options = Options {
+        daemon: Some(std::path::absolute(&args.daemon)?),
+        attacks: Vec::new(),
+        benign: Vec::new(),
+        skipped: Vec::new(),
+        duration: Duration::from_secs(args.duration),
+        rate: args.rate,
+        baseline: !args.no_baseline,
+    };
+    let captures = args.pcap.iter().cloned().map(Attack::Capture);
+    options.attacks.extend(captures);
+    for folder in &args.dir {
+        let captures = files(folder)?.into_iter().map(Attack::Capture);
+        options.attacks.extend(captures);
+    }
+    options
+        .attacks
+        .extend(args.attack.iter().copied().map(Attack::Builtin));
+    for folder in &args.benign {
+        options.benign.extend(files(folder)?);
+    }
+    if options.attacks.is_empty() && options.benign.is_empty() {
+        everything(&mut options)?;
+    }
+    Ok(options)
+}
+
+fn everything(options: &mut Options) -> Result<()> {
+    match std::env::var_os(CORPUS) {
+        Some(corpus) => {
+            let corpus = Path::new(&corpus);
+            let attacks = files(&corpus.join("attack"))?;
+            options
+                .attacks
+                .extend(attacks.into_iter().map(Attack::Capture));
+            options.benign = files(&corpus.join("benign"))?;
+        }
+        None => options
+            .skipped
+            .push(format!("attack and benign captures: {CORPUS} is not set")),
+    }
+    let builtins = Builtin::value_variants().iter().copied();
+    options.attacks.extend(builtins.map(Attack::Builtin));
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The bench of mitigation: floods whose sources never repeat, against a host with services that
+//! honest clients use, with the throttler at its default configuration and without it; and benign
+//! captures, of which nothing may be dropped. docs/mitigation.md has the method.
+//!
+//! All of the host is on CPU 0, with its clients; the attacker has the last CPU, with the
+//! switching of its packets. The host's interface is processed before user space, as a real network
+//! card's is.
+
+mod arrivals;
+pub(crate) mod attack;
+mod benign;
+mod clients;
+mod cpu;
+mod report;
+mod services;
+mod timeline;
+pub(crate) mod topology;
+mod trial;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+pub use attack::{Attack, Builtin};
+pub use benign::Benign;
+pub use clients::{Group, Served};
+pub use cpu::Shares;
+pub use report::{Attacked, Report};
+pub use timeline::Leak;
+pub use trial::{Crosscheck, Trial};
+
+use crate::netns::privilege;
+use crate::netns::remains::Remains;
+use trial::Effort;
+
+/// The CPU of the protected host and its clients.
+const HOST_CPU: usize = 0;
+/// Without the throttler an attack is shown, not watched.
+const LONGEST_BASELINE: Duration = Duration::from_secs(10);
+
+/// The last CPU, which is not the host's unless there is only one.
+fn attack_cpu() -> usize {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN)
+        .ok()
+        .flatten()
+        .and_then(|count| usize::try_from(count).ok()?.checked_sub(1))
+        .unwrap_or(HOST_CPU)
+}
+
+/// What a run is to be like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The daemon's program; none: every attack without the throttler only.
+    pub daemon: Option<PathBuf>,
+    /// What to attack with, in order.
+    pub attacks: Vec<Attack>,
+    /// Captures of which nothing may be dropped.
+    pub benign: Vec<PathBuf>,
+    /// What was to be done and can't be, and why.
+    pub skipped: Vec<String>,
+    /// Length of an attack; without the throttler at most ten seconds.
+    pub duration: Duration,
+    /// Attack packets per second.
+    pub rate: u64,
+    /// Whether to attack without the throttler, too.
+    pub baseline: bool,
+}
+
+impl Options {
+    /// The longest attack that can be measured.
+    pub const LONGEST: Duration = Duration::from_secs(120);
+}
+
+const _: () = assert!(Options::LONGEST.as_nanos() < arrivals::LONGEST.as_nanos());
+
+/// Runs everything and takes it down again; `progress` is told how it goes, `stop` ends it early.
+///
+/// # Errors
+/// When something can't be made or fails, or when it was stopped; everything is gone then too. A
+/// capture that can't be read is named in the report.
+pub fn run(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    if let Some(missing) = privilege::missing() {
+        bail!("the bench makes network namespaces, but {missing}");
+    }
+    let remains = Remains::before();
+    let outcome = run_all(options, stop, progress);
+    let clean = remains.wait_until_gone(&topology::uplink_name());
+    let mut report = outcome.with_context(|| match clean {
+        true => "nothing is left of the bench",
+        false => "something is left of the bench, see `ip link` and `ps`",
+    })?;
+    report.torn_down(clean);
+    Ok(report)
+}
+
+fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    let mut report = Report::new(options);
+    for attack in &options.attacks {
+        let name = attack.name();
+        progress(&format!("{name}: preparing"));
+        let packets = u128::from(options.rate) * options.duration.as_millis() / 1000;
+        let prepared = match attack.prepare(u64::try_from(packets)?) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                progress(&format!("{name}: SKIP: {error:#}"));
+                report.unreadable(name, &error);
+                continue;
+            }
+        };
+        let mut attacked = Attacked::new(name.clone(), &prepared);
+        let baseline = options.baseline || options.daemon.is_none();
+        for daemon in [None, options.daemon.as_deref()] {
+            if daemon.is_none() && (!baseline || attacked.without.is_some()) {
+                continue;
+            }
+            let (longest, how) = match daemon {
+                None => (LONGEST_BASELINE, "without the throttler"),
+                Some(_) => (Options::LONGEST, "with the throttler"),
+            };
+            progress(&format!("{name}, {how}"));
+            let effort = Effort {
+                duration: options.duration.min(longest),
+                rate: options.rate,
+            };
+            let trial = trial::run(&prepared, daemon, effort, stop, progress)
+                .with_context(|| format!("{name}, {how}"))?;
+            match daemon {
+                None => attacked.without = Some(trial),
+                Some(_) => attacked.with = Some(trial),
+            }
+        }
+        report.attacked.push(attacked);
+    }
+    if let (Some(daemon), false) = (&options.daemon, options.benign.is_empty()) {
+        report.benign = benign::run(daemon, options, stop, progress)?;
+    }
+    Ok(report)
+}

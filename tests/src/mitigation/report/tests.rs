@@ -1,0 +1,170 @@
+use super::*;
+use crate::daemon::outcomes::Outcomes;
+use crate::mitigation::{Crosscheck, Leak, Shares};
+
+fn served(group: Group, failed: usize, p50_ms: f64) -> Served {
+    Served {
+        group,
+        exchanges: 100,
+        failed,
+        slow: 3,
+        p50_ms: Some(p50_ms),
+        p99_ms: Some(9.0),
+        quiet_p50_ms: Group::OLD.contains(&group).then_some(0.5),
+        quiet_p99_ms: None,
+    }
+}
+
+/// Everything as promised.
+fn trial() -> Trial {
+    let groups = [&Group::OLD[..], &Group::NEW_TCP, &Group::NEW_UDP].concat();
+    Trial {
+        protected: true,
+        rate: 1000,
+        seconds: 2.0,
+        sent_per_second: 960.0,
+        refused: 0,
+        lost: 0,
+        leak: Leak {
+            sent: 2000,
+            leaked: 20,
+        },
+        first_second: Leak {
+            sent: 1000,
+            leaked: 20,
+        },
+        timeline: Vec::new(),
+        mitigated_after_ms: Some(300),
+        served: groups.iter().map(|group| served(*group, 0, 0.6)).collect(),
+        cpu_quiet: Shares::default(),
+        cpu: Shares::default(),
+        outcomes: Outcomes::default(),
+        crosscheck: Some(Crosscheck {
+            passed: 100,
+            arrived: 110,
+        }),
+    }
+}
+
+fn report(trial: Option<Trial>) -> Report {
+    Report {
+        rate: 1000,
+        seconds: 2.0,
+        attacked: vec![Attacked {
+            name: "syn".into(),
+            frames: 5,
+            sources: 5,
+            notes: Vec::new(),
+            without: None,
+            with: trial,
+        }],
+        benign: Vec::new(),
+        skipped: Vec::new(),
+        torn_down: true,
+        unreadable: Vec::new(),
+    }
+}
+
+fn lines(trial: Trial) -> Vec<String> {
+    let card = report(Some(trial)).scorecard();
+    card.lines().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_as_promised_is_ok() {
+    assert_eq!(
+        lines(trial()),
+        [
+            "ok syn_rate 960pps >=950pps",
+            "ok syn_leak 1.00% <=1%",
+            "ok syn_old_failed 0_of_600 <=0",
+            "ok syn_new_tcp_failed 0_of_200 <=0",
+            "ok syn_latency 1.20x <=1.5x",
+            "ok torn_down clean clean",
+        ]
+    );
+}
+
+#[test]
+fn the_slowest_group_counts_and_every_failure_but_those_of_new_datagrams() {
+    let mut trial = trial();
+    trial.leak.leaked = 21;
+    for served in &mut trial.served {
+        match served.group {
+            Group::Dns => served.p50_ms = Some(1.0),
+            Group::Udp6 | Group::NewTcp4 | Group::NewUdp4 => served.failed = 1,
+            Group::Http4
+            | Group::Http6
+            | Group::Udp4
+            | Group::Outgoing
+            | Group::NewTcp6
+            | Group::NewUdp6 => {}
+        }
+    }
+    assert_eq!(
+        lines(trial)[1..5],
+        [
+            "short syn_leak 1.05% <=1%",
+            "short syn_old_failed 1_of_600 <=0",
+            "short syn_new_tcp_failed 1_of_200 <=0",
+            "short syn_latency 2.00x <=1.5x",
+        ]
+    );
+}
+
+#[test]
+fn what_was_not_measured_is_short() {
+    let mut trial = trial();
+    trial.leak = Leak::default();
+    trial.served.clear();
+    assert_eq!(
+        lines(trial)[1..5],
+        [
+            "short syn_leak not_measured <=1%",
+            "short syn_old_failed 0_of_0 <=0",
+            "short syn_new_tcp_failed 0_of_0 <=0",
+            "short syn_latency not_measured <=1.5x",
+        ]
+    );
+}
+
+#[test]
+fn an_attack_without_the_throttler_promises_nothing() {
+    assert_eq!(report(None).scorecard().lines().len(), 1);
+}
+
+#[test]
+fn a_packet_that_is_not_passed_spoils_the_benign_line() {
+    let mut report = report(None);
+    let benign = Benign {
+        capture: "web".into(),
+        sent: 40,
+        lost: 0,
+        not_passed: 0,
+        outcomes: Outcomes::default(),
+        error: None,
+    };
+    report.benign = vec![benign.clone()];
+    let first = |report: &Report| report.scorecard().lines()[0].to_string();
+    assert_eq!(first(&report), "ok benign_dropped 0_of_40 <=0");
+    report.benign[0].not_passed = 1;
+    assert_eq!(first(&report), "short benign_dropped 1_of_40 <=0");
+    report.benign[0] = Benign {
+        error: Some("unreadable".into()),
+        ..benign
+    };
+    assert_eq!(first(&report), "short benign_dropped 0_of_40 <=0");
+}
+
+#[test]
+fn counts_that_disagree_are_told() {
+    let mut trial = trial();
+    assert!(!report(Some(trial.clone())).to_string().contains("DISAGREE"));
+    trial.crosscheck = Some(Crosscheck {
+        passed: 100,
+        arrived: 150,
+    });
+    let text = report(Some(trial)).to_string();
+    assert!(text.contains("DISAGREE: 100 packets passed"), "{text}");
+    assert!(text.contains("| **reached the stack** | **1.00 %** |"));
+}

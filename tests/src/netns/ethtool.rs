@@ -1,0 +1,89 @@
+//! Offloads of an interface, through the ioctl of ethtool(8).
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result};
+use nix::libc;
+
+use super::Namespace;
+
+/// `ETHTOOL_STSO` of linux/ethtool.h.
+const SET_TSO: u32 = 0x1f;
+/// `ETHTOOL_SGRO` of linux/ethtool.h.
+const SET_GRO: u32 = 0x2c;
+
+/// `struct ethtool_value` of linux/ethtool.h.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+impl Namespace {
+    /// Switches generic receive offload of an interface on. On veth its queues then have NAPI also
+    /// without an XDP program, which frames that the peer's program sends back (XDP_TX) need
+    /// (`veth_xdp_xmit`, drivers/net/veth.c).
+    ///
+    /// # Errors
+    /// When there is no such interface or the kernel refuses.
+    pub fn gro_on(&self, interface: &str) -> Result<()> {
+        self.run(|| set(interface, SET_GRO, 1))?
+            .with_context(|| format!("cannot switch GRO of {interface} on in {}", self.name()))
+    }
+
+    /// Switches TCP segmentation offload of an interface off. What a veth end sends then goes
+    /// through its peer's NAPI, if the peer has one, and not through the sender's softirq
+    /// (`veth_skb_is_eligible_for_gro`); attaching a program to the peer does the same.
+    ///
+    /// # Errors
+    /// When there is no such interface or the kernel refuses.
+    pub fn tso_off(&self, interface: &str) -> Result<()> {
+        self.run(|| set(interface, SET_TSO, 0))?
+            .with_context(|| format!("cannot switch TSO of {interface} off in {}", self.name()))
+    }
+}
+
+fn set(interface: &str, command: u32, data: u32) -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let mut value = Value { command, data };
+    // SAFETY: all zeros is a valid `ifreq`: an empty name and no data.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request
+        .ifr_name
+        .iter_mut()
+        .zip(interface.bytes().take(room))
+    {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request is a live `ifreq` that ends its name with 0 and points to a live value of
+    // the kind that the command reads.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::link::{End, veth_pair};
+    use crate::netns::offload::Priority;
+    use crate::require_kernel;
+
+    #[test]
+    fn a_veth_end_with_gro_has_napi_threads() {
+        require_kernel!("a_veth_end_with_gro_has_napi_threads");
+        let namespace = Namespace::new("gro").unwrap();
+        let ends = (End::new(&namespace, "gro0"), End::new(&namespace, "gro1"));
+        veth_pair(ends.0, ends.1, 1500).unwrap();
+        namespace.gro_on("gro0").unwrap();
+        namespace.tso_off("gro1").unwrap();
+        let moved = namespace.process_on_cpu("gro0", 0, Priority::Normal);
+        assert!(moved.is_ok(), "{moved:?}");
+        assert!(namespace.gro_on("absent0").is_err());
+    }
+}
