@@ -2,6 +2,7 @@
 //! takes. Frames of a test run arrive on the loopback interface of a namespace of the test's own.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "helpers of tests: what fails there fails the test"
 )]
 

@@ -9,11 +9,9 @@ use crate::packet::protocol;
 use crate::packet::tcp_flags::{ACK, SYN};
 
 /// Length of the answer's TCP header: 20 bytes and the MSS.
-pub const TCP_LEN: usize = 24;
+pub const TCP_LEN: u32 = 24;
 /// Length of an IPv4 header without options.
-pub const IPV4_LEN: usize = 20;
-/// Length of an IPv6 header.
-pub const IPV6_LEN: usize = 40;
+pub const IPV4_LEN: u32 = 20;
 
 /// Where the answer's data may begin to arrive: the kernel states a window of its own with its first
 /// segment.
@@ -48,7 +46,7 @@ impl SynAck {
     /// The headers over IPv4.
     #[inline(always)]
     pub fn over_ipv4(&self, source: [u8; 4], destination: [u8; 4]) -> (Words<5>, Words<6>) {
-        const TOTAL: u32 = (IPV4_LEN + TCP_LEN) as u32;
+        const TOTAL: u32 = IPV4_LEN + TCP_LEN;
         let (source, destination) = (u32::from_be_bytes(source), u32::from_be_bytes(destination));
         let first = 0x4500_0000 | TOTAL;
         let third = u32::from(TTL) << 24 | u32::from(protocol::TCP) << 16;
@@ -70,7 +68,7 @@ impl SynAck {
     /// The headers over IPv6.
     #[inline(always)]
     pub fn over_ipv6(&self, source: &[u8; 16], destination: &[u8; 16]) -> (Words<10>, Words<6>) {
-        const PAYLOAD: u32 = (TCP_LEN as u32) << 16;
+        const PAYLOAD: u32 = TCP_LEN << 16;
         let second = PAYLOAD | u32::from(protocol::TCP) << 8 | u32::from(TTL);
         let [s0, s1, s2, s3] = words(source);
         let [d0, d1, d2, d3] = words(destination);
@@ -99,7 +97,7 @@ impl SynAck {
 }
 
 /// Protocol and length, the same words in both pseudo headers.
-const PSEUDO: u32 = protocol::TCP as u32 + TCP_LEN as u32;
+const PSEUDO: u32 = protocol::TCP as u32 + TCP_LEN;
 
 /// Four words of an address.
 #[inline(always)]

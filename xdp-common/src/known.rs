@@ -31,7 +31,7 @@ pub const fn lines(mask: u32) -> u32 {
 
 /// Lines of the map.
 pub const fn all_lines(mask: u32) -> u32 {
-    1 + 2 * lines(mask)
+    lines(mask).wrapping_mul(2).wrapping_add(1)
 }
 
 /// The bit of a source in one of the filters, by its tag ([`crate::sources::Place::tag`]).
@@ -58,5 +58,5 @@ pub const fn mask_for(places: u32) -> u32 {
     let bits = places.saturating_mul(4);
     let bits = if bits < 4096 { 4096 } else { bits };
     // A power of two, rounded down: never more memory than asked for.
-    (1 << bits.ilog2()) - 1
+    (1_u32 << bits.ilog2()).wrapping_sub(1)
 }

@@ -1,5 +1,10 @@
 //! The class stage over host memory: budgets, who counts against them, and who passes all the same.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests: what fails there fails the test"
+)]
+
 mod support;
 
 use support::flood::bytes;
@@ -306,6 +311,23 @@ fn a_class_limits_each_source_for_itself() {
         );
     }
     assert_eq!(tables.reason(&udp(1), START + SECOND), Reason::Accepted);
+}
+
+#[test]
+fn a_class_limits_each_sources_bytes() {
+    let tables = tables(Class {
+        bytes: Limit::bytes(1, 120),
+        ..Class::ZERO
+    });
+    for n in [1, 2] {
+        assert_eq!(tables.reason(&udp(n), START), Reason::Accepted);
+        assert_eq!(tables.reason(&udp(n), START), Reason::Accepted);
+        assert_eq!(
+            tables.reason(&udp(n), START),
+            Reason::ClassBytes,
+            "source {n}"
+        );
+    }
 }
 
 #[test]

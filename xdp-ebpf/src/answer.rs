@@ -62,7 +62,7 @@ extern "C" fn write_answer(ctx: *mut xdp_md, mss_v4: u64, mss_v6: u64) -> u64 {
     if !written || !exchange_addresses(ctx) {
         return 0;
     }
-    let length = transport + TCP_LEN as u32;
+    let length = transport + TCP_LEN;
     let delta = length as i32 - packet.frame_len as i32;
     // SAFETY: the context is the program's; the frame ends behind the answer then (kernel 4.18, growing
     // 5.8).

@@ -109,48 +109,49 @@ pub mod class_table {
     /// Bytes of the table.
     pub const BYTES: usize = FRAGMENT + 64;
     /// Lines of the table.
+    #[allow(clippy::cast_possible_truncation, reason = "3,086")]
     pub const LINES: u32 = (BYTES / LINE) as u32;
 
     /// Segments that ask for a new connection (SYN without ACK), by destination port.
     #[inline(always)]
     pub const fn tcp_new(destination: u16) -> usize {
-        TCP_NEW + destination as usize
+        TCP_NEW.wrapping_add(destination as usize)
     }
 
     /// Datagrams by destination port, where [`reflection`] names no class.
     #[inline(always)]
     pub const fn udp(destination: u16) -> usize {
-        UDP + destination as usize
+        UDP.wrapping_add(destination as usize)
     }
 
     /// Datagrams by source port: class 0 stands for none.
     #[inline(always)]
     pub const fn reflection(source: u16) -> usize {
-        REFLECTION + source as usize
+        REFLECTION.wrapping_add(source as usize)
     }
 
     /// ICMP by type.
     #[inline(always)]
     pub const fn icmp(kind: u8) -> usize {
-        ICMP + kind as usize
+        ICMP.wrapping_add(kind as usize)
     }
 
     /// ICMPv6 by type.
     #[inline(always)]
     pub const fn icmpv6(kind: u8) -> usize {
-        ICMPV6 + kind as usize
+        ICMPV6.wrapping_add(kind as usize)
     }
 
     /// Other protocols by number.
     #[inline(always)]
     pub const fn protocol(number: u8) -> usize {
-        PROTOCOL + number as usize
+        PROTOCOL.wrapping_add(number as usize)
     }
 
     /// All other TCP segments, by their flags: the lower six bits.
     #[inline(always)]
     pub const fn tcp_flags(flags: u8) -> usize {
-        TCP_FLAGS + (flags & 63) as usize
+        TCP_FLAGS.wrapping_add((flags & 63) as usize)
     }
 }
 

@@ -323,10 +323,12 @@ fn refuse<T: Tables>(
     tables: &T,
 ) -> ControlFlow<Reason, Standing> {
     let counted = tables.count_class(number, |counter| {
-        let outcome = match reason {
-            Reason::Unsolicited => &mut counter.unsolicited,
-            Reason::SynCookie => &mut counter.cookies,
-            _ => &mut counter.refused,
+        let outcome = if reason == Reason::Unsolicited {
+            &mut counter.unsolicited
+        } else if reason == Reason::SynCookie {
+            &mut counter.cookies
+        } else {
+            &mut counter.refused
         };
         *outcome = outcome.wrapping_add(1);
         *outcome

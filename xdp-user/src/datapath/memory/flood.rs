@@ -11,7 +11,7 @@ use xdp_common::packet::Packet;
 use xdp_common::verdict::ClassWords;
 
 use super::super::{ClassReading, ClassSet};
-use super::MemoryWord;
+use super::cells::MemoryWord;
 
 /// The state behind the stages.
 #[derive(Default)]
