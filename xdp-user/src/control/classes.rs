@@ -5,9 +5,12 @@ mod escalation;
 mod numbers;
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use anyhow::Result;
 use xdp_common::abi::{ClassCounter, MAX_CLASSES, MAX_INTERFACES, Plain};
+use xdp_common::packet;
+use xdp_common::verdict::places;
 
 use super::Control;
 use super::clock::Moment;
@@ -247,6 +250,50 @@ impl Control {
             }
             mask
         })
+    }
+
+    /// What `explain` says of a frame's class, and of what nobody can know beforehand.
+    pub(super) fn class_finding(&self, frame: &[u8], is_known: bool) -> String {
+        let ControlFlow::Continue(packet) = packet::parse(&frame) else {
+            return "not looked at".to_owned();
+        };
+        if !self.config.mitigation.enabled {
+            return "mitigation is off".to_owned();
+        }
+        let Some(set) = &self.classes.stored else {
+            return "no classes".to_owned();
+        };
+        let (first, second) = places(&packet);
+        let number = match (set.class_at(first), second) {
+            (0, Some(second)) => set.class_at(second),
+            (number, _) => number,
+        };
+        let number = usize::from(number);
+        let mut classes = self.config.classes.iter();
+        let class = classes.find(|class| self.classes.numbers.of(&class.name) == Some(number));
+        let (Some(class), Some(kept)) = (class, self.classes.kept.get(number)) else {
+            return "no classes".to_owned();
+        };
+        let who = if is_known {
+            "a known source"
+        } else {
+            "a newcomer"
+        };
+        let aside = if self.aside_masks() == [0; 2] {
+            ""
+        } else {
+            "; stands aside on some interfaces, see `status`"
+        };
+        let socket = if class.flags().contains(&"solicited") || class.flags().contains(&"proof") {
+            "; a socket that waits for it is not asked for here"
+        } else {
+            ""
+        };
+        format!(
+            "{} is {}, {who}{socket}{aside}",
+            class.name,
+            kept.escalation.state().name()
+        )
     }
 
     /// Every class with its settings and what goes on in it.

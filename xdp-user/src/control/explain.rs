@@ -18,7 +18,16 @@ use crate::domain::Prefix;
 use frame::Hypothetical;
 
 /// Stages as they stand in the program, with the reasons that fall in each.
-const STAGES: [&str; 6] = ["parse", "allow", "block", "ban", "sanity", "limits"];
+const STAGES: [&str; 8] = [
+    "parse",
+    "allow",
+    "block",
+    "ban",
+    "sanity",
+    "class",
+    "aggregate",
+    "limits",
+];
 
 impl Control {
     /// Judges a hypothetical packet without touching what the program holds.
@@ -56,6 +65,13 @@ impl Control {
         if let Some(ban) = &ban {
             copy.put_ban(&key, ban)?;
         }
+        let is_known = self.datapath.is_known(&key);
+        if is_known {
+            copy.make_known(&key);
+        }
+        for (class, reading) in self.datapath.classes()?.iter().enumerate() {
+            copy.put_class_reading(class, reading);
+        }
         let verdict = copy.judge(&packet.frame, now.boot_ns);
 
         let ban_in_force = ban.filter(|ban| ban.until_ns > now.boot_ns);
@@ -64,6 +80,7 @@ impl Control {
             allow,
             block,
             ban: ban_in_force.map(|ban| ban_view(source, &ban, now)),
+            class: self.class_finding(&packet.frame, is_known),
             limits: limit_levels(&self.effective(&host, &policy), known.as_ref(), now),
             known: view.clone(),
         };
@@ -129,11 +146,15 @@ impl Control {
     fn current_policy(&self) -> Result<Policy> {
         let limits = self.default_limits()?;
         let overrides = self.stored_overrides();
+        let [aside_v4, aside_v6] = self.aside_masks();
         Ok(policy::build(
             &self.config,
             policy::Live {
                 limits: Some(&limits),
                 overrides: &overrides,
+                aside_v4,
+                aside_v6,
+                surroundings: self.surroundings,
                 ..policy::Live::default()
             },
         ))
@@ -153,6 +174,7 @@ struct Findings {
     allow: Option<String>,
     block: Option<String>,
     ban: Option<BanView>,
+    class: String,
     limits: String,
     known: Option<SourceView>,
 }
@@ -179,6 +201,7 @@ fn stages(verdict: &Verdict, findings: &Findings) -> Vec<StageView> {
                 ),
                 None => "not banned".to_owned(),
             },
+            "class" => findings.class.clone(),
             "limits" => {
                 let strikes = findings.known.as_ref().map_or(0, |known| known.strikes);
                 format!("{}; {strikes} strikes", findings.limits)
@@ -212,7 +235,7 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         Reason::Unsolicited | Reason::ClassBudget | Reason::SynCookie | Reason::FragmentDropped => {
             Some("class")
         }
-        Reason::ClassPackets | Reason::ClassBytes => Some("class limits"),
+        Reason::ClassPackets | Reason::ClassBytes => Some("class"),
         Reason::AggregatePackets | Reason::AggregateBytes => Some("aggregate"),
         Reason::NotIp
         | Reason::EthernetTruncated

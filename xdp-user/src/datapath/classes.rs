@@ -64,6 +64,9 @@ impl ClassSet {
 pub struct ClassReading {
     /// `LEVEL_*`.
     pub level: u64,
+    /// When the next newcomer's packet is due, nanoseconds of `CLOCK_BOOTTIME`: how much of the budget
+    /// is spent.
+    pub tat_ns: u64,
     /// Until when the class is under pressure, nanoseconds of `CLOCK_BOOTTIME`.
     pub pressure_until_ns: u64,
     /// Of all CPUs.
@@ -74,6 +77,7 @@ impl Default for ClassReading {
     fn default() -> Self {
         Self {
             level: LEVEL_NORMAL,
+            tat_ns: 0,
             pressure_until_ns: 0,
             counter: ClassCounter::ZERO,
         }

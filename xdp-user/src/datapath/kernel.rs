@@ -256,6 +256,10 @@ impl Datapath for KernelDatapath {
         Ok(self.sources.all(self.lengths))
     }
 
+    fn is_known(&self, source: &SourceKey) -> bool {
+        self.sources.is_protected(source)
+    }
+
     fn counters(&self) -> Result<Counters> {
         let mut sums = Counters::default();
         for (index, values) in self.counters.iter().enumerate() {

@@ -84,6 +84,18 @@ impl MemoryDatapath {
         self.sources.insert(key_bytes(key), source.into());
     }
 
+    /// Takes over what goes on in a class elsewhere.
+    pub fn put_class_reading(&mut self, class: usize, reading: &ClassReading) {
+        self.flood.set_reading(class, reading);
+    }
+
+    /// Makes a stored source one that has behaved for a while.
+    pub fn make_known(&mut self, key: &SourceKey) {
+        if let Some(source) = self.sources.get(&key_bytes(key)) {
+            source.earned.set(true);
+        }
+    }
+
     /// Judges a frame at a time and counts it, as the program does for an interface that the
     /// policy doesn't name.
     pub fn judge(&mut self, frame: &[u8], now_ns: u64) -> Verdict {
@@ -191,8 +203,13 @@ impl Tables for MemoryDatapath {
         self.flood.count(number, change)
     }
 
-    fn stands_aside(&self, _packet: &Packet) -> bool {
-        false
+    /// As for an interface that the policy doesn't name.
+    fn stands_aside(&self, packet: &Packet) -> bool {
+        let aside = match packet.source {
+            Address::V4(_) => self.policy.aside_v4,
+            Address::V6(_) => self.policy.aside_v6,
+        };
+        aside >> (MAX_INTERFACES - 1) & 1 != 0
     }
 
     /// Nobody is asked: the packet is hypothetical, or another host's.
@@ -209,8 +226,7 @@ impl Tables for MemoryDatapath {
     }
 
     fn is_known(&self, place: &SourceKey) -> bool {
-        let source = self.sources.get(&key_bytes(place));
-        source.is_some_and(|source| source.earned.get())
+        Datapath::is_known(self, place)
     }
 
     fn hash(&self, key: &SourceKey) -> u64 {
@@ -369,6 +385,11 @@ impl Datapath for MemoryDatapath {
         self.next_index += 1;
         self.attached.insert(interface.clone(), attached);
         Ok(attached)
+    }
+
+    fn is_known(&self, source: &SourceKey) -> bool {
+        let source = self.sources.get(&key_bytes(source));
+        source.is_some_and(|source| source.earned.get())
     }
 
     fn is_attached(&self, interface: &IfName) -> bool {

@@ -217,6 +217,9 @@ pub trait Datapath: Send {
     /// All known sources.
     fn sources(&self) -> Result<Vec<(SourceKey, Source)>>;
 
+    /// Whether a source has behaved for a while, so that it doesn't count against budgets.
+    fn is_known(&self, source: &SourceKey) -> bool;
+
     /// Packets and bytes so far, and our own faults.
     fn counters(&self) -> Result<Counters>;
 

@@ -163,6 +163,12 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
         (known, protected)
     }
 
+    /// Whether the table protects a source.
+    pub(crate) fn is_protected(&self, key: &SourceKey) -> bool {
+        let memory = Words(self.memory.as_ref());
+        xdp_common::sources::is_protected(&memory, &self.shape.place(key))
+    }
+
     /// Tags of the protected sources.
     pub(crate) fn protected_tags(&self) -> Vec<u64> {
         let memory = Words(self.memory.as_ref());

@@ -111,8 +111,13 @@ impl Datapath for TestKernel {
         for (reading, counted) in readings.iter_mut().zip(&counted) {
             reading.add(&counted.counter);
             reading.pressure_until_ns = reading.pressure_until_ns.max(counted.pressure_until_ns);
+            reading.tat_ns = reading.tat_ns.max(counted.tat_ns);
         }
         Ok(readings)
+    }
+
+    fn is_known(&self, source: &SourceKey) -> bool {
+        Datapath::is_known(&*self.memory(), source)
     }
 
     fn set_class_level(&mut self, class: usize, level: u64) -> DatapathResult<()> {

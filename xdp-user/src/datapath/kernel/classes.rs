@@ -17,6 +17,7 @@ const WORD: usize = size_of::<u64>();
 const CLASS_WORDS: usize = size_of::<Class>() / WORD;
 const TABLE_WORDS: usize = class_table::BYTES / WORD;
 const STATE_WORDS: usize = size_of::<ClassState>() / WORD;
+const TAT: usize = core::mem::offset_of!(ClassState, tat) / WORD;
 const PRESSURE: usize = core::mem::offset_of!(ClassState, pressure_until_ns) / WORD;
 const LEVEL: usize = core::mem::offset_of!(ClassState, level) / WORD;
 
@@ -92,6 +93,7 @@ impl Classes {
             };
             let mut reading = ClassReading {
                 level: word(LEVEL),
+                tat_ns: word(TAT),
                 pressure_until_ns: word(PRESSURE),
                 ..ClassReading::default()
             };

@@ -42,10 +42,20 @@ impl Flood {
 
     pub(super) fn readings(&self) -> Vec<ClassReading> {
         let reading = |state: &State| ClassReading {
+            tat_ns: state.tat.get(),
             pressure_until_ns: state.pressure_until.get(),
             ..state.reading.get()
         };
         self.states.iter().map(reading).collect()
+    }
+
+    /// Takes over what goes on in a class elsewhere.
+    pub(super) fn set_reading(&self, class: usize, reading: &ClassReading) {
+        if let Some(state) = self.states.get(class) {
+            state.tat.set(reading.tat_ns);
+            state.pressure_until.set(reading.pressure_until_ns);
+            state.reading.set(*reading);
+        }
     }
 
     pub(super) fn set_level(&self, class: usize, level: u64) {
