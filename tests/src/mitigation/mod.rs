@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 
 pub use attack::{Attack, Builtin};
 pub use benign::Benign;
-pub use clients::{Group, Served};
+pub use clients::{Group, Latency, Served};
 pub use cpu::Shares;
 pub use report::{Attacked, Report};
 pub use timeline::Leak;

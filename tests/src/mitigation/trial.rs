@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::arrivals::Arrivals;
 use super::attack::Prepared;
-use super::clients::{Clients, Group, Served, TIMEOUT};
+use super::clients::{Clients, Group, Latency, Served, TIMEOUT};
 use super::cpu::{self, Shares};
 use super::services::Services;
 use super::timeline::{Leak, Timeline};
@@ -69,6 +69,8 @@ pub struct Trial {
     pub mitigated_after_ms: Option<u64>,
     /// Every group of clients.
     pub served: Vec<Served>,
+    /// All old clients together.
+    pub old: Latency,
     /// CPU before the attack.
     pub cpu_quiet: Shares,
     /// CPU during the attack.
@@ -221,7 +223,7 @@ pub(super) fn run(
     while stage.clients.under_way(from, to) > 0 && to.elapsed() < TIMEOUT + IN_FLIGHT {
         sleep_until(Instant::now() + IN_FLIGHT, stop)?;
     }
-    let served = stage.clients.served((quiet_from.0, from), (from, to));
+    let spans = ((quiet_from.0, from), (from, to));
     let mitigated_after = timeline.mitigated_after();
     let Sent {
         frames,
@@ -239,7 +241,8 @@ pub(super) fn run(
         first_second: timeline.first_second(),
         timeline: timeline.windows(),
         mitigated_after_ms: mitigated_after.map(|after| after.as_millis() as u64),
-        served,
+        served: stage.clients.served(spans.0, spans.1),
+        old: stage.clients.old(spans.0, spans.1),
         cpu_quiet: cpu_from.since(&quiet_from.1),
         cpu: cpu.since(&cpu_from),
         outcomes,
