@@ -11,11 +11,13 @@ pub(crate) mod attack;
 mod benign;
 mod clients;
 mod cpu;
+mod relay;
 mod report;
 mod services;
 mod timeline;
 pub(crate) mod topology;
 mod trial;
+mod wakefulness;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;

@@ -14,7 +14,8 @@ use super::clients::{Clients, Group, Latency, Served, TIMEOUT};
 use super::cpu::{self, Shares};
 use super::services::Services;
 use super::timeline::{Leak, Timeline};
-use super::topology::{ATTACKER_PORT, HOST_SIDE, Topology};
+use super::topology::{ATTACKER_PORT, Topology};
+use super::wakefulness::Wakefulness;
 use super::{HOST_CPU, attack_cpu};
 use crate::daemon::Daemon;
 use crate::daemon::outcomes::Outcomes;
@@ -56,8 +57,7 @@ pub struct Trial {
     pub sent_per_second: f64,
     /// Attack packets that the attacker's interface refused.
     pub refused: u64,
-    /// Packets of all senders that got lost between the switch and the host's interface, which had
-    /// no room for them.
+    /// Packets of all senders that got lost before the host's interface, for want of room.
     pub lost: u64,
     /// Over all of the attack.
     pub leak: Leak,
@@ -103,6 +103,7 @@ pub(super) struct Stage {
     clients: Clients,
     _services: Services,
     arrivals: Arrivals,
+    _awake: Wakefulness,
     pub(super) daemon: Option<Daemon>,
     pub(super) topology: Topology,
 }
@@ -121,10 +122,12 @@ impl Stage {
             .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
         let arrivals = Arrivals::start(&topology.host, &topology.uplink)?;
         let services = Services::start(&topology)?;
+        let awake = Wakefulness::of(HOST_CPU)?;
         Ok(Self {
             clients: Clients::start(&topology, groups)?,
             _services: services,
             arrivals,
+            _awake: awake,
             daemon,
             topology,
         })
@@ -133,12 +136,6 @@ impl Stage {
     pub(super) fn outcomes(&self) -> Result<Outcomes> {
         let outcomes = self.daemon.as_ref().map(Daemon::outcomes).transpose()?;
         Ok(outcomes.unwrap_or_default())
-    }
-
-    /// Packets that the host's interface had no room for.
-    pub(super) fn lost(&self) -> Result<u64> {
-        let counters = self.topology.switch.link_counters(HOST_SIDE)?;
-        Ok(counters.tx_dropped)
     }
 
     fn cpu(&self) -> Result<cpu::Sample> {
@@ -151,6 +148,7 @@ impl Stage {
             clients,
             _services: services,
             arrivals,
+            _awake: _,
             daemon,
             topology: _ground,
         } = self;
@@ -201,7 +199,7 @@ pub(super) fn run(
     sleep_until(Instant::now() + WARM_UP, stop)?;
     let quiet_from = (Instant::now(), stage.cpu()?);
     sleep_until(quiet_from.0 + QUIET, stop)?;
-    let before = (stage.outcomes()?, stage.lost()?);
+    let before = (stage.outcomes()?, stage.topology.lost()?);
     let newcomers = [Group::NEW_TCP, Group::NEW_UDP].concat();
     stage
         .clients
@@ -218,7 +216,7 @@ pub(super) fn run(
 
     sleep_until(to + IN_FLIGHT, stop)?;
     let outcomes = stage.outcomes()?.since(&before.0);
-    let lost = stage.lost()? - before.1;
+    let lost = stage.topology.lost()? - before.1;
     let timeline = timeline(&stage.arrivals, &slots, to - from)?;
     while stage.clients.under_way(from, to) > 0 && to.elapsed() < TIMEOUT + IN_FLIGHT {
         sleep_until(Instant::now() + IN_FLIGHT, stop)?;
