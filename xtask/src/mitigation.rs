@@ -20,7 +20,7 @@ use crate::{
 ///
 /// With no attack chosen, these run: the captures of $XDP_THROTTLE_CORPUS/attack, then all built-in
 /// floods, and then the captures of $XDP_THROTTLE_CORPUS/benign at their own pace, of which nothing
-/// may be dropped. That takes half an hour. Captures may be classic pcap or pcapng, of Ethernet
+/// may be dropped. That takes about twenty minutes. Captures may be classic pcap or pcapng, of Ethernet
 /// (tagged or not), raw IP, Linux cooked or BSD loopback; destinations and checksums are rewritten.
 /// Needs root: uses sudo otherwise. docs/mitigation.md explains the method.
 #[derive(clap::Args)]

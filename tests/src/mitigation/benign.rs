@@ -29,7 +29,7 @@ pub struct Benign {
     pub capture: String,
     /// Packets that were sent.
     pub sent: u64,
-    /// Packets that the host's interface had no room for: nobody judged them.
+    /// Packets that got lost before the host's interface, for want of room: nobody judged them.
     pub lost: u64,
     /// Packets that the throttler did anything else with than to pass them on.
     pub not_passed: u64,
@@ -81,7 +81,7 @@ fn one(
     let Replay { attack, mut times } = replay;
     times.retain(|time| *time <= longest);
     let frames: Frames = attack.frames.iter().take(times.len()).collect();
-    let (before, lost) = (stage.outcomes()?, stage.lost()?);
+    let (before, lost) = (stage.outcomes()?, stage.topology.lost()?);
     let load = Load {
         times: Some(times.into()),
         cpu: Some(attack_cpu()),
@@ -100,7 +100,7 @@ fn one(
         outcomes = now.since(&before);
         outcomes.all() >= sent
     });
-    let lost = stage.lost()? - lost;
+    let lost = stage.topology.lost()? - lost;
     if lost == 0 {
         counted?;
     }

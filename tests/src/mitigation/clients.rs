@@ -14,6 +14,7 @@ use super::topology::{
 };
 use crate::traffic::client::{Client, Schedule, Summary};
 use crate::traffic::exchange::{self, Connection};
+use crate::traffic::latency::Latencies;
 
 /// An exchange that takes longer has failed.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -171,26 +172,43 @@ pub struct Served {
     /// Those that were, after more than a second.
     pub slow: usize,
     /// Of those that were answered.
-    pub p50_ms: Option<f64>,
-    /// See [`Served::p50_ms`].
-    pub p99_ms: Option<f64>,
-    /// Before the attack.
-    pub quiet_p50_ms: Option<f64>,
-    /// See [`Served::quiet_p50_ms`].
-    pub quiet_p99_ms: Option<f64>,
+    #[serde(flatten)]
+    pub latency: Latency,
 }
 
 impl Served {
     fn new(group: Group, quiet: Option<&Summary>, attacked: &Summary) -> Self {
-        let ms = |summary: &Summary, percent| {
-            let latency = summary.latencies.percentile(percent);
-            latency.map(|latency| latency.as_secs_f64() * 1e3)
-        };
+        let quiet = quiet.map(|quiet| &quiet.latencies);
         Self {
             group,
             exchanges: attacked.scheduled,
             failed: attacked.scheduled - attacked.succeeded,
             slow: attacked.latencies.longer_than(SLOW),
+            latency: Latency::new(quiet, &attacked.latencies),
+        }
+    }
+}
+
+/// Latencies under attack beside those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+    /// Median before.
+    pub quiet_p50_ms: Option<f64>,
+    /// 99th percentile before.
+    pub quiet_p99_ms: Option<f64>,
+}
+
+impl Latency {
+    fn new(quiet: Option<&Latencies>, attacked: &Latencies) -> Self {
+        let ms = |latencies: &Latencies, percent| {
+            let latency = latencies.percentile(percent);
+            latency.map(|latency| latency.as_secs_f64() * 1e3)
+        };
+        Self {
             p50_ms: ms(attacked, 50),
             p99_ms: ms(attacked, 99),
             quiet_p50_ms: quiet.and_then(|quiet| ms(quiet, 50)),
@@ -200,10 +218,13 @@ impl Served {
 
     /// Median under attack over the median before.
     #[must_use]
-    pub fn slowed(&self) -> Option<f64> {
+    pub fn slowed(self) -> Option<f64> {
         Some(self.p50_ms? / self.quiet_p50_ms?)
     }
 }
+
+/// From when to when.
+pub(super) type Span = (Instant, Instant);
 
 /// Running clients.
 pub(super) struct Clients(Vec<(Group, Client)>);
@@ -229,11 +250,7 @@ impl Clients {
     }
 
     /// What became of the exchanges under attack, each group beside its own before.
-    pub(super) fn served(
-        &self,
-        quiet: (Instant, Instant),
-        attacked: (Instant, Instant),
-    ) -> Vec<Served> {
+    pub(super) fn served(&self, quiet: Span, attacked: Span) -> Vec<Served> {
         let served = self.0.iter().map(|(group, client)| {
             let is_old = Group::OLD.contains(group);
             let before = is_old.then(|| client.summary(quiet.0, quiet.1));
@@ -241,5 +258,16 @@ impl Clients {
             Served::new(*group, before.as_ref(), &under)
         });
         served.collect()
+    }
+
+    /// The old clients, all exchanges together.
+    pub(super) fn old(&self, quiet: Span, attacked: Span) -> Latency {
+        let pooled = |(from, to): Span| -> Latencies {
+            let clients = self.0.iter();
+            let old = clients.filter(|(group, _)| Group::OLD.contains(group));
+            old.flat_map(|(_, client)| client.summary(from, to).latencies)
+                .collect()
+        };
+        Latency::new(Some(&pooled(quiet)), &pooled(attacked))
     }
 }

@@ -11,11 +11,13 @@ pub(crate) mod attack;
 mod benign;
 mod clients;
 mod cpu;
+mod relay;
 mod report;
 mod services;
 mod timeline;
 pub(crate) mod topology;
 mod trial;
+mod wakefulness;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -25,7 +27,7 @@ use anyhow::{Context, Result, bail};
 
 pub use attack::{Attack, Builtin};
 pub use benign::Benign;
-pub use clients::{Group, Served};
+pub use clients::{Group, Latency, Served};
 pub use cpu::Shares;
 pub use report::{Attacked, Report};
 pub use timeline::Leak;

@@ -100,7 +100,7 @@ impl Attacked {
                 "<=0",
             );
         }
-        let slowed = trial.slowed();
+        let slowed = trial.old.slowed();
         card.add(
             slowed.is_some_and(|slowed| slowed <= MOST_SLOWED),
             format!("{name}_latency"),
@@ -123,10 +123,11 @@ impl Trial {
         })
     }
 
-    /// The worst ratio of medians among the old clients; none when a group has none.
-    fn slowed(&self) -> Option<f64> {
-        let ratios: Option<Vec<f64>> = self.of(&Group::OLD).map(Served::slowed).collect();
-        ratios?.into_iter().max_by(f64::total_cmp)
+    /// The old clients whose median has grown most.
+    fn most_slowed(&self) -> Option<(f64, Group)> {
+        let old = self.of(&Group::OLD);
+        let ratios = old.filter_map(|served| Some((served.latency.slowed()?, served.group)));
+        ratios.max_by(|(a, _), (b, _)| a.total_cmp(b))
     }
 }
 
@@ -265,7 +266,7 @@ impl fmt::Display for Attacked {
 
 type Cell = fn(&Trial) -> String;
 
-const ROWS: [(&str, Cell); 8] = [
+const ROWS: [(&str, Cell); 9] = [
     ("attack packets sent per second", |trial| {
         format!("{:.0}", trial.sent_per_second)
     }),
@@ -292,7 +293,18 @@ const ROWS: [(&str, Cell); 8] = [
     ("host's CPU busy (before)", |trial| {
         cpu(trial.cpu.busy, trial.cpu_quiet.busy)
     }),
+    ("old clients' median latency against before", |trial| {
+        let all = trial.old.slowed().map_or("-".into(), times);
+        match trial.most_slowed() {
+            Some((most, group)) => format!("{all}; {}: {}", group.name(), times(most)),
+            None => all,
+        }
+    }),
 ];
+
+fn times(ratio: f64) -> String {
+    format!("{ratio:.2} ×")
+}
 
 fn row(
     f: &mut fmt::Formatter<'_>,
@@ -321,13 +333,14 @@ fn fate(served: &Served) -> String {
         exchanges,
         failed,
         slow,
+        latency,
         ..
     } = served;
-    let under = format!("{}, {}", ms(served.p50_ms), ms(served.p99_ms));
+    let under = format!("{}, {}", ms(latency.p50_ms), ms(latency.p99_ms));
     let fate = format!("{failed}, {slow} of {exchanges}; {under}");
-    match served.quiet_p50_ms {
+    match latency.quiet_p50_ms {
         None => fate,
-        before => format!("{fate} ({}, {})", ms(before), ms(served.quiet_p99_ms)),
+        before => format!("{fate} ({}, {})", ms(before), ms(latency.quiet_p99_ms)),
     }
 }
 

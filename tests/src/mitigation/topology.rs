@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::Result;
 
 use super::attack::rewrite::Target;
+use super::relay::Relay;
 use crate::netns::Namespace;
 use crate::netns::link::{End, Mac, mac_text, veth_pair};
 
@@ -42,7 +43,9 @@ pub(super) const ATTACKER_PORT: &str = "mitatk0";
 const CLIENTS_PORT: &str = "mitcli0";
 const SWITCH: &str = "mitsw0";
 /// The switch's port to the host.
-pub(super) const HOST_SIDE: &str = "mitp1";
+const HOST_SIDE: &str = "mitp1";
+/// Its port to the attacker.
+const ATTACKER_SIDE: &str = "mitp3";
 const MTU: u32 = 1500;
 
 /// The namespaces, and the name of the host's interface.
@@ -51,6 +54,7 @@ pub(super) struct Topology {
     pub(super) clients: Namespace,
     pub(super) attacker: Namespace,
     pub(super) switch: Namespace,
+    relay: Option<Relay>,
     /// The host's only interface, which the daemon attaches to.
     pub(super) uplink: String,
 }
@@ -111,21 +115,31 @@ pub(super) fn newcomer(family: Family, number: u64) -> IpAddr {
 
 impl Topology {
     pub(super) fn new() -> Result<Self> {
-        let topology = Self {
+        let mut topology = Self {
             host: Namespace::new("protected")?,
             clients: Namespace::new("clients")?,
             attacker: Namespace::new("attacker")?,
             switch: Namespace::new("switch")?,
+            relay: None,
             uplink: uplink_name(),
         };
         topology.set_sysctls()?;
         topology.connect()?;
         topology.set_host_up()?;
         topology.set_clients_up()?;
+        let relay = Relay::install(&topology.switch, ATTACKER_SIDE, HOST_SIDE)?;
+        topology.relay = Some(relay);
         Ok(topology)
     }
 
     /// What another network namespace may have handed down; the rest is as the kernel has it.
+    /// Packets of all senders that some interface on the way to the host had no room for.
+    pub(super) fn lost(&self) -> Result<u64> {
+        let to_host = self.switch.link_counters(HOST_SIDE)?;
+        let from_attacker = self.attacker.link_counters(ATTACKER_PORT)?;
+        Ok(to_host.tx_dropped + from_attacker.tx_dropped)
+    }
+
     fn set_sysctls(&self) -> Result<()> {
         for which in ["all", "default"] {
             self.host
@@ -142,7 +156,7 @@ impl Topology {
         let ports = [
             (&self.host, self.uplink.as_str(), HOST_MAC, HOST_SIDE),
             (&self.clients, CLIENTS_PORT, CLIENTS_MAC, "mitp2"),
-            (&self.attacker, ATTACKER_PORT, ATTACKER_MAC, "mitp3"),
+            (&self.attacker, ATTACKER_PORT, ATTACKER_MAC, ATTACKER_SIDE),
             // Both ends here: only the port is of use, as a place where frames end.
             (&self.switch, "mitsink0", SINK_MAC, "mitp4"),
         ];

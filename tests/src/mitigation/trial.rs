@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use super::arrivals::Arrivals;
 use super::attack::Prepared;
-use super::clients::{Clients, Group, Served, TIMEOUT};
+use super::clients::{Clients, Group, Latency, Served, TIMEOUT};
 use super::cpu::{self, Shares};
 use super::services::Services;
 use super::timeline::{Leak, Timeline};
-use super::topology::{ATTACKER_PORT, HOST_SIDE, Topology};
+use super::topology::{ATTACKER_PORT, Topology};
+use super::wakefulness::Wakefulness;
 use super::{HOST_CPU, attack_cpu};
 use crate::daemon::Daemon;
 use crate::daemon::outcomes::Outcomes;
@@ -56,8 +57,7 @@ pub struct Trial {
     pub sent_per_second: f64,
     /// Attack packets that the attacker's interface refused.
     pub refused: u64,
-    /// Packets of all senders that got lost between the switch and the host's interface, which had
-    /// no room for them.
+    /// Packets of all senders that got lost before the host's interface, for want of room.
     pub lost: u64,
     /// Over all of the attack.
     pub leak: Leak,
@@ -69,6 +69,8 @@ pub struct Trial {
     pub mitigated_after_ms: Option<u64>,
     /// Every group of clients.
     pub served: Vec<Served>,
+    /// All old clients together.
+    pub old: Latency,
     /// CPU before the attack.
     pub cpu_quiet: Shares,
     /// CPU during the attack.
@@ -101,6 +103,7 @@ pub(super) struct Stage {
     clients: Clients,
     _services: Services,
     arrivals: Arrivals,
+    _awake: Wakefulness,
     pub(super) daemon: Option<Daemon>,
     pub(super) topology: Topology,
 }
@@ -119,10 +122,12 @@ impl Stage {
             .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
         let arrivals = Arrivals::start(&topology.host, &topology.uplink)?;
         let services = Services::start(&topology)?;
+        let awake = Wakefulness::of(HOST_CPU)?;
         Ok(Self {
             clients: Clients::start(&topology, groups)?,
             _services: services,
             arrivals,
+            _awake: awake,
             daemon,
             topology,
         })
@@ -131,12 +136,6 @@ impl Stage {
     pub(super) fn outcomes(&self) -> Result<Outcomes> {
         let outcomes = self.daemon.as_ref().map(Daemon::outcomes).transpose()?;
         Ok(outcomes.unwrap_or_default())
-    }
-
-    /// Packets that the host's interface had no room for.
-    pub(super) fn lost(&self) -> Result<u64> {
-        let counters = self.topology.switch.link_counters(HOST_SIDE)?;
-        Ok(counters.tx_dropped)
     }
 
     fn cpu(&self) -> Result<cpu::Sample> {
@@ -149,6 +148,7 @@ impl Stage {
             clients,
             _services: services,
             arrivals,
+            _awake: _,
             daemon,
             topology: _ground,
         } = self;
@@ -199,7 +199,7 @@ pub(super) fn run(
     sleep_until(Instant::now() + WARM_UP, stop)?;
     let quiet_from = (Instant::now(), stage.cpu()?);
     sleep_until(quiet_from.0 + QUIET, stop)?;
-    let before = (stage.outcomes()?, stage.lost()?);
+    let before = (stage.outcomes()?, stage.topology.lost()?);
     let newcomers = [Group::NEW_TCP, Group::NEW_UDP].concat();
     stage
         .clients
@@ -216,12 +216,12 @@ pub(super) fn run(
 
     sleep_until(to + IN_FLIGHT, stop)?;
     let outcomes = stage.outcomes()?.since(&before.0);
-    let lost = stage.lost()? - before.1;
+    let lost = stage.topology.lost()? - before.1;
     let timeline = timeline(&stage.arrivals, &slots, to - from)?;
     while stage.clients.under_way(from, to) > 0 && to.elapsed() < TIMEOUT + IN_FLIGHT {
         sleep_until(Instant::now() + IN_FLIGHT, stop)?;
     }
-    let served = stage.clients.served((quiet_from.0, from), (from, to));
+    let spans = ((quiet_from.0, from), (from, to));
     let mitigated_after = timeline.mitigated_after();
     let Sent {
         frames,
@@ -239,7 +239,8 @@ pub(super) fn run(
         first_second: timeline.first_second(),
         timeline: timeline.windows(),
         mitigated_after_ms: mitigated_after.map(|after| after.as_millis() as u64),
-        served,
+        served: stage.clients.served(spans.0, spans.1),
+        old: stage.clients.old(spans.0, spans.1),
         cpu_quiet: cpu_from.since(&quiet_from.1),
         cpu: cpu.since(&cpu_from),
         outcomes,

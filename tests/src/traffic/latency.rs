@@ -14,6 +14,15 @@ impl FromIterator<Duration> for Latencies {
     }
 }
 
+impl IntoIterator for Latencies {
+    type Item = Duration;
+    type IntoIter = std::vec::IntoIter<Duration>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl Latencies {
     /// The smallest sample that at least `percent` of all samples don't exceed (nearest rank);
     /// `None` without samples.

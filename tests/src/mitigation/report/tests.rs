@@ -1,6 +1,6 @@
 use super::*;
 use crate::daemon::outcomes::Outcomes;
-use crate::mitigation::{Crosscheck, Leak, Shares};
+use crate::mitigation::{Crosscheck, Latency, Leak, Shares};
 
 fn served(group: Group, failed: usize, p50_ms: f64) -> Served {
     Served {
@@ -8,9 +8,18 @@ fn served(group: Group, failed: usize, p50_ms: f64) -> Served {
         exchanges: 100,
         failed,
         slow: 3,
+        latency: Latency {
+            quiet_p50_ms: Group::OLD.contains(&group).then_some(0.5),
+            ..latency(p50_ms)
+        },
+    }
+}
+
+fn latency(p50_ms: f64) -> Latency {
+    Latency {
         p50_ms: Some(p50_ms),
         p99_ms: Some(9.0),
-        quiet_p50_ms: Group::OLD.contains(&group).then_some(0.5),
+        quiet_p50_ms: Some(0.5),
         quiet_p99_ms: None,
     }
 }
@@ -36,6 +45,7 @@ fn trial() -> Trial {
         timeline: Vec::new(),
         mitigated_after_ms: Some(300),
         served: groups.iter().map(|group| served(*group, 0, 0.6)).collect(),
+        old: latency(0.6),
         cpu_quiet: Shares::default(),
         cpu: Shares::default(),
         outcomes: Outcomes::default(),
@@ -86,12 +96,13 @@ fn what_is_as_promised_is_ok() {
 }
 
 #[test]
-fn the_slowest_group_counts_and_every_failure_but_those_of_new_datagrams() {
+fn every_failure_counts_but_those_of_new_datagrams() {
     let mut trial = trial();
     trial.leak.leaked = 21;
+    trial.old = latency(0.8);
     for served in &mut trial.served {
         match served.group {
-            Group::Dns => served.p50_ms = Some(1.0),
+            Group::Dns => served.latency = latency(1.0),
             Group::Udp6 | Group::NewTcp4 | Group::NewUdp4 => served.failed = 1,
             Group::Http4
             | Group::Http6
@@ -102,14 +113,15 @@ fn the_slowest_group_counts_and_every_failure_but_those_of_new_datagrams() {
         }
     }
     assert_eq!(
-        lines(trial)[1..5],
+        lines(trial.clone())[1..5],
         [
             "short syn_leak 1.05% <=1%",
             "short syn_old_failed 1_of_600 <=0",
             "short syn_new_tcp_failed 1_of_200 <=0",
-            "short syn_latency 2.00x <=1.5x",
+            "short syn_latency 1.60x <=1.5x",
         ]
     );
+    assert_eq!(trial.most_slowed(), Some((2.0, Group::Dns)));
 }
 
 #[test]
@@ -117,6 +129,7 @@ fn what_was_not_measured_is_short() {
     let mut trial = trial();
     trial.leak = Leak::default();
     trial.served.clear();
+    trial.old = Latency::default();
     assert_eq!(
         lines(trial)[1..5],
         [
