@@ -3,13 +3,14 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::{debug, error};
+use xdp_common::abi::Fault;
 use xdp_common::packet::frame_len;
 use xdp_common::reason::{Action, Reason};
 use xdp_common::verdict::Verdict;
 
 use crate::answer;
-use crate::map_pointer::count;
-use crate::maps::COUNTERS;
+use crate::map_pointer::{count, count_one};
+use crate::maps::{COUNTERS, FAULTS};
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -32,8 +33,10 @@ pub(crate) fn finish(
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
         Action::Answer if answer::write(ctx, tables.active_policy()) => XDP_TX,
-        // The peer sends its SYN again.
-        Action::Answer => XDP_DROP,
+        Action::Answer => {
+            count_one(&FAULTS, Fault::AnswerLost.code());
+            XDP_DROP
+        }
     }
 }
 

@@ -92,6 +92,8 @@ pub enum Fault {
     /// A hit of a list entry was written over before the controller read it: the entry's hits are
     /// too few. Counted by the controller.
     HitMissed = 4,
+    /// A SYN that was to be answered with a cookie had no room for the answer: dropped.
+    AnswerLost = 5,
 }
 
 impl Fault {
@@ -102,6 +104,7 @@ impl Fault {
         Self::EventLost,
         Self::LimiterContended,
         Self::HitMissed,
+        Self::AnswerLost,
     ];
 
     /// Size of the fault table.
@@ -121,6 +124,7 @@ impl Fault {
             Self::EventLost => "event_lost",
             Self::LimiterContended => "limiter_contended",
             Self::HitMissed => "hit_missed",
+            Self::AnswerLost => "answer_lost",
         }
     }
 }

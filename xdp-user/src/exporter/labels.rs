@@ -198,5 +198,8 @@ pub const fn fault_description(fault: Fault) -> &'static str {
         Fault::HitMissed => {
             "A list entry's hit was written over before it was read; the entry's hits are too few."
         }
+        Fault::AnswerLost => {
+            "A SYN without TCP options was to be answered with a cookie and its frame had no room for the answer; it was dropped."
+        }
     }
 }
