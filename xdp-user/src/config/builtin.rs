@@ -52,8 +52,8 @@ const PLAIN: BuiltIn = BuiltIn {
 
 /// Datagrams to a port.
 const DATAGRAMS: BuiltIn = BuiltIn {
-    budget: (500, 10_000),
-    attack_budget: Some((200, 200)),
+    budget: (500, 8000),
+    attack_budget: Some((100, 100)),
     proof: true,
     ..PLAIN
 };
@@ -111,7 +111,8 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
         name: OTHER,
         why: "What no other class takes: GRE, SCTP and the like. Known tunnels don't count, so the budget is for strangers.",
-        budget: (5000, 10_000),
+        budget: (2000, 10_000),
+        attack_budget: Some((200, 200)),
         ..PLAIN
     },
     BuiltIn {
@@ -119,7 +120,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         why: "New connections (SYN). Over the budget they are answered with SYN cookies in the kernel's place, so a real client still gets in.",
         tcp_ports: REST,
         budget: (500, 2000),
-        attack_budget: Some((100, 100)),
+        attack_budget: Some((50, 50)),
         syn_cookies: true,
         ..PLAIN
     },
@@ -137,20 +138,18 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         name: "tcp-rst",
         why: "Resets. A connection they are meant for is proof; a flood of others only costs the stack look-ups.",
         tcp_flags: &[TcpFlags::Rst],
-        budget: (200, 1000),
+        budget: (200, 500),
         attack_budget: Some((20, 20)),
         proof: true,
-        known_first: false,
         ..PLAIN
     },
     BuiltIn {
         name: "tcp",
-        why: "All other segments. A spoofed ACK names a known source as easily as any, so the connection is the proof and not the source.",
+        why: "All other segments. A connection is proof, and so is a cookie that is answered; nobody else has anything to say here.",
         tcp_flags: &[TcpFlags::Other],
-        budget: (200, 10_000),
-        attack_budget: Some((50, 50)),
+        budget: (200, 4000),
+        attack_budget: Some((20, 20)),
         proof: true,
-        known_first: false,
         ..PLAIN
     },
     BuiltIn {
@@ -230,21 +229,23 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         icmp_types: REST,
         icmpv6_types: REST,
         budget: (100, 500),
+        attack_budget: Some((50, 50)),
         ..PLAIN
     },
     BuiltIn {
         name: "ndp",
         why: "Neighbour and multicast listener discovery (RFC 4861, RFC 3810): without it IPv6 ends.",
         icmpv6_types: &[range(130, 137), n(143)],
-        budget: (1000, 5000),
+        budget: (1000, 2000),
+        attack_budget: Some((200, 200)),
         ..PLAIN
     },
     BuiltIn {
         name: "fragment",
         why: "Later fragments, which have no ports; each takes memory until its packet is whole.",
         fragments: true,
-        budget: (500, 2000),
-        attack_budget: Some((100, 100)),
+        budget: (500, 1000),
+        attack_budget: Some((50, 50)),
         ..PLAIN
     },
 ];

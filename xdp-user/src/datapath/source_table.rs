@@ -247,7 +247,7 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
         line.is_none_or(|line| (0..WAYS as usize).all(|way| line.word(1 + way).load() == 0))
     }
 
-    /// A bucket at one moment: its version is even, and the same before and after.
+    /// A bucket at one moment: its version is even, and the same before and after, and so are its tags.
     fn copy(&self, bucket: u32) -> Copied {
         let memory = Words(self.memory.as_ref());
         let first = bucket * BUCKET_LINES;
@@ -264,8 +264,15 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
                     }
                 }
             }
+            // The version has eight bits, so it may have gone round for a reader that was held up: the
+            // tags tell then.
             let is_stable = before & head::VERSION == 0 && before >> 56 == version() >> 56;
-            if is_stable {
+            let same_tags = || {
+                let head = memory.line(first);
+                let tag = |way| head.map_or(0, |line| line.word(1 + way as usize).load());
+                (0..WAYS).all(|way| tag(way) == copy.word(0, 1 + way as usize))
+            };
+            if is_stable && same_tags() {
                 return copy;
             }
             std::thread::yield_now();

@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(class.flags, CLASS_PROOF | CLASS_OBSERVE);
         let tcp_new = set.classes()[1];
         assert_eq!(tcp_new.flags, CLASS_SYN_COOKIES | CLASS_KNOWN_FIRST);
-        assert_eq!(tcp_new.attack_budget, Limit::counts(100, 100));
+        assert_eq!(tcp_new.attack_budget, Limit::counts(50, 50));
         let syn_ack = set.classes()[2];
         assert_eq!(syn_ack.flags, CLASS_SOLICITED);
     }
@@ -329,7 +329,7 @@ mod tests {
         );
         assert_eq!(
             words("tcp-new", ClassState::Attack),
-            "newcomers earn nothing, SYN cookies, budget 100pps burst 100"
+            "newcomers earn nothing, SYN cookies, budget 50pps burst 50"
         );
         assert_eq!(
             words("tcp-syn-ack", ClassState::Elevated),

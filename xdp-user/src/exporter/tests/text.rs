@@ -47,7 +47,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_mitigation_aside", 2 * 2),
         ("xdp_throttle_reloads_total", 2),
         ("xdp_throttle_events_lost_total", 1),
-        ("xdp_throttle_faults_total", 5),
+        ("xdp_throttle_faults_total", 6),
         ("xdp_throttle_interface_receive_packets_total", 2),
         (
             "xdp_throttle_interface_receive_lost_total",
