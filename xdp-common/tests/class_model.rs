@@ -123,10 +123,7 @@ fn over_the_budget_a_connected_socket_is_proof() {
         });
         tables.flood.proof = proof;
         spend(&tables, START);
-        assert_eq!(
-            tables.flood.asked.load(std::sync::atomic::Ordering::SeqCst),
-            0
-        );
+        assert_eq!(tables.flood.counter(0).proven, 0);
         assert_eq!(tables.reason(&udp(90), START), expected, "{proof:?}");
     }
 }
@@ -261,6 +258,25 @@ fn nothing_is_earned_under_pressure_but_by_proof() {
         .pressure_until
         .load(std::sync::atomic::Ordering::SeqCst);
     assert_eq!(until, pressed);
+}
+
+#[test]
+fn who_sends_to_closed_ports_earns_nothing() {
+    for (proof, aside, earned) in [
+        (Proof::Nobody, false, 0),
+        (Proof::Nobody, true, 1),
+        (Proof::Unknown, false, 1),
+        (Proof::Open, false, 1),
+        (Proof::Connected, false, 1),
+    ] {
+        let mut tables = tables(CLASS);
+        tables.flood.proof = proof;
+        tables.flood.aside = aside;
+        assert_eq!(tables.reason(&udp(1), START), Reason::Accepted);
+        let words = tables.words(&source(1)).unwrap();
+        let counted = words.earned.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(counted, earned, "{proof:?} {aside}");
+    }
 }
 
 #[test]

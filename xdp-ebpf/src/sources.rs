@@ -186,10 +186,10 @@ impl SourceState for Known {
     }
 
     #[inline(always)]
-    fn judged(&self, now: u64, earns: bool) {
+    fn judged(&self, now: u64, earns: bool, proven: impl FnOnce() -> bool) {
         if self.0.is_new() {
             self.0.publish();
-        } else if earns && self.0.behaved(now) {
+        } else if earns && self.0.behaved(now, proven) {
             known::add(self.0.tag());
         }
     }

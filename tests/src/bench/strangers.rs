@@ -1,5 +1,6 @@
 //! A flood of millions of sources, each of which sends once, past sources that are known.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -50,7 +51,9 @@ pub struct Strangers {
 /// When the program can't be loaded or run.
 pub fn strangers(sources: u64) -> Result<Strangers> {
     let mut stand = Stand::new(SIZE)?;
-    let known: Vec<Vec<u8>> = (0..KNOWN).map(|n| packet(n).build()).collect();
+    let service = UdpSocket::bind("0.0.0.0:0").context("opening a port")?;
+    let port = service.local_addr()?.port();
+    let known: Vec<Vec<u8>> = (0..KNOWN).map(|n| packet(n, port)).collect();
     put_in_force(&mut stand, Limit::OFF)?;
     become_known(&mut stand, &known)?;
     put_in_force(&mut stand, Limit::counts(100, 1000))?;
@@ -143,8 +146,11 @@ fn flood(stand: &mut Stand, sources: u64) -> Result<()> {
     Ok(())
 }
 
-fn packet(n: u8) -> Packet {
-    Packet::v4(&*format!("203.0.113.{n}"), "198.51.100.1").udp(4000, 53)
+/// To a port that is open: who sends to closed ones doesn't become known.
+fn packet(n: u8, port: u16) -> Vec<u8> {
+    Packet::v4(&*format!("203.0.113.{n}"), "198.51.100.1")
+        .udp(4000, port)
+        .build()
 }
 
 fn address(n: u8) -> Result<IpNet> {

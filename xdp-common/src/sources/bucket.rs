@@ -243,10 +243,10 @@ impl<L: SourceLine> Found<L> {
         self.hot.word(word)
     }
 
-    /// Notes that the source has sent a packet within its limits, which may earn it protection:
-    /// whether it did.
+    /// Notes that the source has sent a packet within its limits, which may earn it protection if
+    /// `proven` says so: whether it did. That is asked only where nothing else is in the way.
     #[inline(always)]
-    pub fn behaved(&self, now: u64) -> bool {
+    pub fn behaved(&self, now: u64, proven: impl FnOnce() -> bool) -> bool {
         let bit = 1_u64 << self.way << head::PROTECTED;
         let before = self.head.word(0).load();
         if before & bit != 0
@@ -259,6 +259,7 @@ impl<L: SourceLine> Found<L> {
         // Who loses a race tries again with the next packet.
         before & head::VERSION == 0
             && ones(protected) < MAX_PROTECTED
+            && proven()
             && self
                 .head
                 .word(0)

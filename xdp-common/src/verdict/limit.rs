@@ -11,8 +11,10 @@
 
 use core::ops::ControlFlow;
 
-use super::{Source, SourceState, Standing, Tables, Word, ban, bytes_of};
-use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey};
+use super::{Proof, Source, SourceState, Standing, Tables, Word, ban, bytes_of};
+use crate::abi::{
+    FLAG_BANS, FLAG_CLASSES, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey,
+};
 use crate::lists::LIMITS;
 use crate::packet::Packet;
 use crate::reason::Reason;
@@ -44,7 +46,14 @@ pub(super) fn check_limits<T: Tables>(
     };
     let limits = effective_limits(packet, listed, tables, policy);
     let exceeded = exceeded(packet, &known, limits, weight, tables, now);
-    known.judged(now, exceeded.is_none() && standing == Standing::Earning);
+    let earns = exceeded.is_none() && standing == Standing::Earning;
+    // Who sends to closed ports only is no acquaintance.
+    let proven = || {
+        policy.flags & FLAG_CLASSES == 0
+            || tables.stands_aside(packet)
+            || tables.proof(packet) != Proof::Nobody
+    };
+    known.judged(now, earns, proven);
     let Some(reason) = exceeded else {
         return match standing {
             Standing::Refused(reason) => ControlFlow::Break(reason),

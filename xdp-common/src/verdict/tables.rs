@@ -47,7 +47,8 @@ pub trait SourceState {
     fn offences(&self) -> Option<Offences<Self::Word>>;
     /// The packet has been judged, and whether the source earns something by it: good behaviour
     /// keeps a source in a full table, and makes it known.
-    fn judged(&self, _now: u64, _earns: bool) {}
+    /// That somebody here would take its packets at all, `proven`, is asked once all else is there.
+    fn judged(&self, _now: u64, _earns: bool, _proven: impl FnOnce() -> bool) {}
 }
 
 /// The words of a source that has been over its limits.

@@ -65,7 +65,11 @@ pub struct HostEntry {
 
 /// Words of a source, in the order of the ABI's fields.
 #[derive(Default)]
-pub struct Words([AtomicU64; Source::LAYOUT.len()]);
+pub struct Words {
+    words: [AtomicU64; Source::LAYOUT.len()],
+    /// Packets by which a source might have become known.
+    pub earned: AtomicU64,
+}
 
 /// Tables without a kernel. Lists are small and searched from end to end; sources are those that
 /// the test names, and any other finds no room.
@@ -320,15 +324,21 @@ macro_rules! source_words {
             type Word = HostWord<'a>;
             $(
                 fn $field(&self) -> HostWord<'a> {
-                    HostWord(&self.0[$index])
+                    HostWord(&self.words[$index])
                 }
             )+
 
+            fn judged(&self, _now: u64, earns: bool, proven: impl FnOnce() -> bool) {
+                if earns && proven() {
+                    self.earned.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+
             fn offences(&self) -> Option<Offences<HostWord<'a>>> {
                 Some(Offences {
-                    strikes: HostWord(&self.0[3]),
-                    dropped_packets: HostWord(&self.0[6]),
-                    dropped_bytes: HostWord(&self.0[7]),
+                    strikes: HostWord(&self.words[3]),
+                    dropped_packets: HostWord(&self.words[6]),
+                    dropped_bytes: HostWord(&self.words[7]),
                 })
             }
         }
@@ -339,7 +349,7 @@ source_words!(0 tat_packets 1 tat_bytes 2 tat_tcp_new);
 impl Words {
     /// A word by its place in the ABI's struct.
     pub fn word(&self, index: usize) -> HostWord<'_> {
-        HostWord(&self.0[index])
+        HostWord(&self.words[index])
     }
 
     /// Packets that reached the limits.

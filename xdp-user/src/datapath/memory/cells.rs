@@ -107,9 +107,9 @@ macro_rules! source_cell {
                 })
             }
 
-            fn judged(&self, now: u64, earns: bool) {
+            fn judged(&self, now: u64, earns: bool, proven: impl FnOnce() -> bool) {
                 let age = now.saturating_sub(self.first_seen_ns.get());
-                if earns && self.packets.get() >= EARNED_PACKETS && age >= EARNED_NS {
+                if earns && self.packets.get() >= EARNED_PACKETS && age >= EARNED_NS && proven() {
                     self.earned.set(true);
                 }
             }

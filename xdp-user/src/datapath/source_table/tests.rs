@@ -43,7 +43,7 @@ fn packet(table: &SourceTable<Vec<AtomicU64>>, key: &SourceKey, now: u64) -> boo
         if found.is_new() {
             found.publish();
         } else {
-            found.behaved(now);
+            found.behaved(now, || true);
         }
         true
     })
