@@ -261,6 +261,7 @@ fn start(
         count: u64::MAX,
         duration: effort.duration,
         cpu: Some(attack_cpu()),
+        before_others: true,
         slots: Some(Arc::clone(slots)),
     };
     Sender::start(&topology.attacker, ATTACKER_PORT, load)

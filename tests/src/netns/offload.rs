@@ -39,21 +39,6 @@ pub fn pin_current_thread(cpu: usize) -> Result<()> {
     pin(Pid::from_raw(0), cpu)
 }
 
-/// Gives the calling thread, and what it starts from now on, precedence over ordinary processes
-/// (a nice value of -10): a machine that does other work besides disturbs a measurement less.
-///
-/// # Errors
-/// Without CAP_SYS_NICE.
-pub fn take_precedence() -> Result<()> {
-    // SAFETY: no pointer is passed.
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -10) };
-    if result != 0 {
-        let error = std::io::Error::last_os_error();
-        bail!("cannot take precedence over other processes: {error}");
-    }
-    Ok(())
-}
-
 impl Namespace {
     /// Has the interface's packets processed in kernel threads of their own, bound to `cpu`.
     ///
@@ -113,7 +98,8 @@ fn pin(thread: Pid, cpu: usize) -> Result<()> {
         .with_context(|| format!("cannot bind thread {thread} to CPU {cpu}"))
 }
 
-fn run_before_user_space(thread: Pid) -> Result<()> {
+/// Has a thread (0: the calling one) run before all ordinary processes.
+pub(crate) fn run_before_user_space(thread: Pid) -> Result<()> {
     let parameter = libc::sched_param { sched_priority: 1 };
     // SAFETY: the pointer is to a live `sched_param` that the call only reads.
     let result = unsafe {
