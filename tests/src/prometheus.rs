@@ -261,7 +261,14 @@ mod tests {
                     "reasons": [{"reason": "blocklisted", "action": "dropped",
                         "packets": packets, "bytes": packets * 100}]}],
                 "reasons": [], "tables": [], "memory_bytes": 0, "protected_sources": 0,
-                "lists": [], "bans": 0, "faults": [], "warnings": []
+                "lists": [], "bans": 0, "faults": [], "warnings": [],
+                "mitigation": {"enabled": true, "forwarding": "stand-aside", "asides": [],
+                    "changes": [], "classes": [{"name": "tcp-new", "state": "normal",
+                        "since": "2026-01-01T00:00:00Z", "switched_on": [],
+                        "state_changes": {"normal": 0, "elevated": 0, "attack": 0},
+                        "counts": {"packets": packets, "bytes": packets * 100, "newcomers": 0,
+                            "over": 0, "proven": 0, "unsolicited": 0, "refused": 0,
+                            "cookies": 0}}]}
             });
             Ok(Arc::new(serde_json::from_value(status)?))
         }

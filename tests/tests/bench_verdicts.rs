@@ -18,6 +18,7 @@ fn every_case_is_judged_as_the_bench_claims() {
             Case::Over,
             Case::Banned,
             Case::New,
+            Case::Refused,
         ] {
             let rows = report.rows.iter();
             let measured = rows.filter(|row| {

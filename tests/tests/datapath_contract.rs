@@ -30,10 +30,11 @@ impl Subject for Kernel {
             data_in: Some(frame),
             ..TestRunOptions::new()
         })?;
-        // Of `enum xdp_action` (include/uapi/linux/bpf.h) the program knows two.
+        // Of `enum xdp_action` (include/uapi/linux/bpf.h) the program knows three.
         match result.return_value {
             1 => Ok(Action::Drop),
             2 => Ok(Action::Pass),
+            3 => Ok(Action::Answer),
             other => anyhow::bail!("the program returned XDP action {other}"),
         }
     }

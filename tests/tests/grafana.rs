@@ -180,11 +180,18 @@ fn quoted<'a>(expression: &'a str, matcher: &str) -> Vec<&'a str> {
 }
 
 /// Panels whose figures are 0 while all is well, as it is here.
-const ZERO_WHEN_WELL: [&str; 4] = [
+const ZERO_WHEN_WELL: [&str; 11] = [
     "Passed without a check",
     "Faults and lost events",
     "Failed scrapes",
     "Protected sources",
+    "Lost by link and driver",
+    "Lost by the kernel",
+    "SYN cookies of the kernel",
+    "Class states",
+    "Newcomers over the budget",
+    "Class state changes",
+    "Classes stand aside",
 ];
 
 /// A limit that the flood breaks at once, and a ban soon after.

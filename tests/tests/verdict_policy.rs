@@ -1,22 +1,15 @@
-//! Modes, policies that can't be used, sources, interfaces, sanity, and every reason by name.
+//! Sources and sanity in the running kernel.
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests: what fails there fails the test"
 )]
 
-use std::collections::BTreeSet;
-
-use ipnet::IpNet;
-use xdp_common::abi::{ABI_VERSION, Fault, MODE_ENFORCE, Plain, Policy};
-use xdp_common::reason::{Action, Class, Reason};
-use xdp_tests::kernel::{self, Kernel, LOOPBACK, UNNAMED_INTERFACE, policy};
-use xdp_tests::oracle::{Limits, Listed, Rate, Rules};
-use xdp_tests::packet::{Extension, Flags, Packet, ether_type, protocol};
+use xdp_common::abi::Fault;
+use xdp_common::reason::Reason;
+use xdp_tests::kernel::Kernel;
+use xdp_tests::oracle::{Limits, Rate, Rules};
+use xdp_tests::packet::{Extension, Flags, Packet};
 use xdp_tests::require_kernel;
-
-fn net(text: &str) -> IpNet {
-    text.parse().unwrap()
-}
 
 fn from(source: &str) -> Packet {
     if source.contains(':') {
@@ -26,224 +19,10 @@ fn from(source: &str) -> Packet {
     }
 }
 
-/// A frame for each reason to drop, under [`all_reasons`].
-fn offenders() -> Vec<(Reason, Vec<u8>)> {
-    let v4 = || Packet::v4("203.0.113.7", "198.51.100.1");
-    let v6 = || Packet::v6("2001:db8::7", "2001:db8:1::1");
-    let bare = |number, bytes| v4().protocol(number).payload(vec![0; bytes]).build();
-    let with = |mut frame: Vec<u8>, at: usize, byte: u8| {
-        frame[at] = byte;
-        frame
-    };
-    let nine = (0..9).fold(v6(), |p, _| p.extension(Extension::Destination(8)));
-    vec![
-        (
-            Reason::EthernetTruncated,
-            v4().vlan(1).build()[..17].to_vec(),
-        ),
-        (Reason::VlanTooDeep, v4().vlan(1).vlan(2).vlan(3).build()),
-        (Reason::Ipv4Truncated, v4().build()[..33].to_vec()),
-        (Reason::Ipv4Malformed, with(v4().build(), 14, 0x44)),
-        (Reason::Ipv6Truncated, v6().build()[..53].to_vec()),
-        (Reason::Ipv6Malformed, with(v6().build(), 14, 0x50)),
-        (Reason::Ipv6ExtensionsTooDeep, nine.udp(1, 2).build()),
-        (Reason::TcpTruncated, bare(protocol::TCP, 19)),
-        (Reason::TcpMalformed, bare(protocol::TCP, 20)),
-        (Reason::UdpTruncated, bare(17, 7)),
-        (Reason::UdpMalformed, bare(17, 8)),
-        (Reason::IcmpTruncated, bare(protocol::ICMP, 7)),
-        (
-            Reason::Icmpv6Truncated,
-            v6().protocol(protocol::ICMPV6).payload([0; 7]).build(),
-        ),
-        (
-            Reason::TinyFragment,
-            v4().protocol(protocol::TCP)
-                .payload([0; 16])
-                .fragment(1, 0, true)
-                .build(),
-        ),
-        (Reason::Blocklisted, from("203.0.113.32").build()),
-        (Reason::Banned, from("203.0.113.33").build()),
-        (Reason::TcpFlags, v4().tcp(1, 2, Flags::NONE).build()),
-        (
-            Reason::Land,
-            Packet::v4("203.0.113.7", "203.0.113.7").udp(1, 2).build(),
-        ),
-        (Reason::MartianSource, from("127.0.0.1").build()),
-        (Reason::RatePackets, from("203.0.113.37").build()),
-        (Reason::RateBytes, from("203.0.113.38").build()),
-        (
-            Reason::RateTcpNew,
-            Packet::v4("203.0.113.39", "198.51.100.1")
-                .tcp(1, 2, Flags::SYN)
-                .build(),
-        ),
-    ]
-}
-
-/// Rules under which each of [`offenders`] meets its reason with its first packet.
-fn all_reasons() -> Rules {
-    let nothing = Some(Rate::new(1, 0));
-    Rules {
-        block: vec![Listed::forever(net("203.0.113.32/32"))],
-        overrides: vec![
-            (
-                net("203.0.113.37/32"),
-                Limits {
-                    packets: nothing,
-                    ..Limits::default()
-                },
-            ),
-            (
-                net("203.0.113.38/32"),
-                Limits {
-                    bytes: nothing,
-                    ..Limits::default()
-                },
-            ),
-            (
-                net("203.0.113.39/32"),
-                Limits {
-                    tcp_new: nothing,
-                    ..Limits::default()
-                },
-            ),
-        ],
-        ..Rules::default()
-    }
-}
-
 fn loaded(rules: &Rules) -> Kernel {
     let mut kernel = Kernel::load().unwrap();
     kernel.apply(rules).unwrap();
-    let now = kernel::boot_ns().unwrap();
-    let ban = xdp_common::abi::Ban {
-        since_ns: now,
-        until_ns: now + 3_600_000_000_000,
-        ..xdp_common::abi::Ban::ZERO
-    };
-    kernel.ban(net("203.0.113.33/32"), ban).unwrap();
     kernel
-}
-
-#[test]
-fn every_reason_to_drop_drops_and_is_counted() {
-    require_kernel!("every_reason_to_drop_drops_and_is_counted");
-    let kernel = loaded(&all_reasons());
-    let offenders = offenders();
-    for reason in Reason::ALL.iter().filter(|r| r.class() == Class::Drop) {
-        assert!(
-            offenders.iter().any(|(r, _)| r == reason),
-            "no frame for {reason:?}"
-        );
-    }
-    for (reason, frame) in offenders {
-        kernel.assert_drops(&frame, reason);
-    }
-}
-
-#[test]
-fn observe_drops_nothing() {
-    require_kernel!("observe_drops_nothing");
-    let kernel = loaded(&Rules {
-        enforce: false,
-        ..all_reasons()
-    });
-    for (reason, frame) in offenders() {
-        kernel.assert_passes(&frame, reason);
-    }
-    assert_eq!(kernel.counters().unwrap().packets_with_outcome(true), 0);
-    // What would have been dropped is counted for the source all the same.
-    let source = kernel.source(net("203.0.113.37/32")).unwrap().unwrap();
-    assert_eq!((source.packets, source.dropped_packets), (1, 1));
-}
-
-#[test]
-fn an_observed_reason_passes_and_the_others_drop() {
-    require_kernel!("an_observed_reason_passes_and_the_others_drop");
-    let observed = BTreeSet::from([
-        "blocklisted",
-        "rate_bytes",
-        "tcp_malformed",
-        "martian_source",
-    ]);
-    let kernel = loaded(&Rules {
-        observed: observed.clone(),
-        ..all_reasons()
-    });
-    for (reason, frame) in offenders() {
-        if observed.contains(reason.name()) {
-            kernel.assert_passes(&frame, reason);
-        } else {
-            kernel.assert_drops(&frame, reason);
-        }
-    }
-}
-
-#[test]
-fn a_mode_that_is_neither_drops_nothing() {
-    require_kernel!("a_mode_that_is_neither_drops_nothing");
-    for mode in [0, 3, u32::MAX] {
-        let mut kernel = loaded(&all_reasons());
-        kernel
-            .set_policy(&Policy {
-                mode,
-                ..policy(&all_reasons())
-            })
-            .unwrap();
-        for (reason, frame) in offenders() {
-            kernel.assert_passes(&frame, reason);
-        }
-    }
-}
-
-#[test]
-fn no_policy_passes_and_is_counted() {
-    require_kernel!("no_policy_passes_and_is_counted");
-    let kernel = Kernel::load().unwrap();
-    for (_, frame) in offenders() {
-        kernel.assert_passes(&frame, Reason::NoPolicy);
-    }
-    kernel.assert_passes(&Packet::other(ether_type::ARP).build(), Reason::NoPolicy);
-}
-
-#[test]
-fn policy_version_mismatch_passes_and_is_counted() {
-    require_kernel!("policy_version_mismatch_passes_and_is_counted");
-    let mut kernel = loaded(&all_reasons());
-    for version in [ABI_VERSION + 1, u32::MAX] {
-        let other = Policy {
-            version,
-            mode: MODE_ENFORCE,
-            ..policy(&all_reasons())
-        };
-        kernel.set_policy(&other).unwrap();
-        for (_, frame) in offenders() {
-            kernel.assert_passes(&frame, Reason::PolicyMismatch);
-        }
-    }
-    kernel.set_policy(&policy(&all_reasons())).unwrap();
-    kernel.assert_drops(&from("203.0.113.32").build(), Reason::Blocklisted);
-}
-
-#[test]
-fn every_policy_slot_can_be_active() {
-    require_kernel!("every_policy_slot_can_be_active");
-    let mut kernel = loaded(&all_reasons());
-    let frame = from("203.0.113.32").build();
-    for round in 0..40 {
-        let rules = Rules {
-            enforce: round % 2 == 0,
-            ..all_reasons()
-        };
-        kernel.set_policy(&policy(&rules)).unwrap();
-        if rules.enforce {
-            kernel.assert_drops(&frame, Reason::Blocklisted);
-        } else {
-            kernel.assert_passes(&frame, Reason::Blocklisted);
-        }
-    }
 }
 
 /// A new source always takes the place of an old one, unless its bucket changes all the time.
@@ -271,34 +50,6 @@ fn a_source_whose_bucket_is_held_passes_and_is_counted() {
     }
     kernel.datapath().hold_sources();
     kernel.assert_passes(&from("203.0.113.2").build(), Reason::Accepted);
-}
-
-#[test]
-fn interfaces_are_counted_apart() {
-    require_kernel!("interfaces_are_counted_apart");
-    let mut kernel = loaded(&all_reasons());
-    let frame = from("203.0.113.32").build();
-    for slot in [0u32, 1, 7, 14] {
-        let mut named = policy(&all_reasons());
-        // The others are interfaces that no frame of a test run comes from.
-        named.interfaces = std::array::from_fn(|n| 1000 + n as u32);
-        named.interfaces[slot as usize] = LOOPBACK;
-        kernel.set_policy(&named).unwrap();
-        let judged = kernel.judge(&frame).unwrap();
-        assert_eq!(
-            (judged.action, judged.reason()),
-            (Action::Drop, Reason::Blocklisted)
-        );
-        assert_eq!(judged.slot.interface, slot);
-    }
-    // The last slot is for those without a name, also when a policy writes one there.
-    let mut named = policy(&all_reasons());
-    named.interfaces = [0; 16];
-    kernel.set_policy(&named).unwrap();
-    assert_eq!(
-        kernel.judge(&frame).unwrap().slot.interface,
-        UNNAMED_INTERFACE
-    );
 }
 
 #[test]

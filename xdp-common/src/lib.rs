@@ -22,7 +22,11 @@
 )]
 
 pub mod abi;
+pub mod answer;
+pub mod fragments;
+pub mod known;
 pub mod lists;
+pub mod meters;
 pub mod packet;
 pub mod reason;
 pub mod sources;

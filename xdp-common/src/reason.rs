@@ -12,6 +12,8 @@ pub enum Class {
     Pass,
     /// The packet is to be dropped.
     Drop,
+    /// The packet is to be answered in the host's place.
+    Answer,
 }
 
 /// What happens to the packet.
@@ -21,6 +23,8 @@ pub enum Action {
     Pass,
     /// Dropped (`XDP_DROP`).
     Drop,
+    /// Answered out of the same interface (`XDP_TX`); the host doesn't see it.
+    Answer,
 }
 
 macro_rules! reasons {
@@ -97,6 +101,8 @@ reasons! {
     Icmpv6Truncated = 20, "icmpv6_truncated", Drop;
     /// A first fragment too short for its transport header (RFC 1858, RFC 7112).
     TinyFragment = 21, "tiny_fragment", Drop;
+    /// A later fragment that would be written over the transport header of the first (RFC 3128).
+    FragmentOverlap = 22, "fragment_overlap", Drop;
 
     /// The source is on a blocklist.
     Blocklisted = 32, "blocklisted", Drop;
@@ -114,6 +120,22 @@ reasons! {
     RateBytes = 38, "rate_bytes", Drop;
     /// The source opens more TCP connections per second than its limit.
     RateTcpNew = 39, "rate_tcp_new", Drop;
+    /// No local socket waits for the packet, and the class asks for one.
+    Unsolicited = 40, "unsolicited", Drop;
+    /// The source isn't known yet, and the budget that its class has for all newcomers is spent.
+    ClassBudget = 41, "class_budget", Drop;
+    /// The source sends more packets per second in the class than the class allows one source.
+    ClassPackets = 42, "class_packets", Drop;
+    /// The source sends more bytes per second in the class than the class allows one source.
+    ClassBytes = 43, "class_bytes", Drop;
+    /// The network that the source is in sends more packets per second than its limit.
+    AggregatePackets = 44, "aggregate_packets", Drop;
+    /// The network that the source is in sends more bytes per second than its limit.
+    AggregateBytes = 45, "aggregate_bytes", Drop;
+    /// A new TCP connection while its class is over its budget: answered with a SYN cookie, and the source shows with its next packet that it is there.
+    SynCookie = 46, "syn_cookie", Answer;
+    /// A later fragment of a packet whose first fragment was dropped.
+    FragmentDropped = 47, "fragment_dropped", Drop;
 }
 
 impl Reason {
@@ -150,14 +172,18 @@ impl Reason {
     pub const fn action(self, policy: &Policy) -> Action {
         match self.class() {
             Class::Pass => Action::Pass,
-            Class::Drop => {
-                let observed = policy.observe_mask & self.bit() != 0;
-                if policy.mode == MODE_ENFORCE && !observed {
-                    Action::Drop
-                } else {
-                    Action::Pass
-                }
-            }
+            Class::Drop => self.in_force(policy, Action::Drop),
+            Class::Answer => self.in_force(policy, Action::Answer),
+        }
+    }
+
+    #[inline(always)]
+    const fn in_force(self, policy: &Policy, action: Action) -> Action {
+        let observed = policy.observe_mask & self.bit() != 0;
+        if policy.mode == MODE_ENFORCE && !observed {
+            action
+        } else {
+            Action::Pass
         }
     }
 }
@@ -200,6 +226,7 @@ mod tests {
             let expected = match reason.class() {
                 Class::Pass => Action::Pass,
                 Class::Drop => Action::Drop,
+                Class::Answer => Action::Answer,
             };
             assert_eq!(reason.action(&enforce), expected, "{reason:?}");
         }

@@ -11,10 +11,13 @@ use std::fs;
 use std::path::Path;
 
 use xdp_common::abi::{
-    ABI_VERSION, Ban, BanPolicy, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, FLAG_BANS,
-    FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
-    FLAG_SANITY_TCP_FLAGS, Fault, Hit, HitWriter, Limit, Limits, ListLine, MAX_INTERFACES,
-    MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SourceKey, SourceLine, constant, hits, map,
+    ABI_VERSION, Ban, BanPolicy, CLASS_BANKS, CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF,
+    CLASS_SOLICITED, CLASS_SYN_COOKIES, Class, ClassCounter, ClassState, Counter, EVENT_BAN, Event,
+    FAMILY_IPV4, FAMILY_IPV6, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
+    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault, Hit,
+    HitWriter, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, Limit, Limits, ListLine, MAX_CLASSES,
+    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SourceKey, SourceLine,
+    class_table, constant, hits, map,
 };
 use xdp_common::lists::{self, head};
 use xdp_common::reason::Reason;
@@ -77,7 +80,7 @@ fn structs(text: &mut String) {
         )+};
     }
     structs!(Policy Limits Limit BanPolicy SourceKey ListLine SourceLine Hit HitWriter Ban Counter
-        Event);
+        Event Class ClassState ClassCounter);
 }
 
 fn numbers(text: &mut String) {
@@ -88,12 +91,27 @@ fn numbers(text: &mut String) {
         )+};
     }
     constants!(MODE_ENFORCE MODE_OBSERVE FLAG_OVERRIDES FLAG_BANS FLAG_SANITY_TCP_FLAGS
-        FLAG_SANITY_LAND FLAG_SANITY_MARTIAN FLAG_COARSE_CLOCK MAX_INTERFACES POLICY_SLOTS FAMILY_IPV4 FAMILY_IPV6
+        FLAG_SANITY_LAND FLAG_SANITY_MARTIAN FLAG_COARSE_CLOCK FLAG_CLASSES FLAG_AGGREGATES
+        MAX_CLASSES CLASS_BANKS CLASS_SOLICITED CLASS_PROOF CLASS_SYN_COOKIES CLASS_KNOWN_FIRST CLASS_OBSERVE
+        LEVEL_NORMAL LEVEL_ELEVATED LEVEL_ATTACK MAX_INTERFACES POLICY_SLOTS FAMILY_IPV4 FAMILY_IPV6
         EVENT_BAN STRIKE_COUNT_BITS);
     for (name, value) in table_constants() {
         writeln!(text, "  {name} = {value}").unwrap();
     }
     writeln!(text, "  Limit::FP_BITS = {}", Limit::FP_BITS).unwrap();
+    for (name, value) in [
+        ("tcp_new", class_table::tcp_new(0)),
+        ("udp", class_table::udp(0)),
+        ("reflection", class_table::reflection(0)),
+        ("icmp", class_table::icmp(0)),
+        ("icmpv6", class_table::icmpv6(0)),
+        ("protocol", class_table::protocol(0)),
+        ("tcp_flags", class_table::tcp_flags(0)),
+        ("FRAGMENT", class_table::FRAGMENT),
+        ("BYTES", class_table::BYTES),
+    ] {
+        writeln!(text, "  class_table::{name} = {value}").unwrap();
+    }
     writeln!(text, "  Reason::SLOTS = {}", Reason::SLOTS).unwrap();
     writeln!(text, "  Fault::SLOTS = {}", Fault::SLOTS).unwrap();
     text.push_str("\nreasons\n");
@@ -157,6 +175,14 @@ fn names(text: &mut String) {
         map::LIMITS_V6,
         map::SOURCES,
         map::BANS,
+        map::CLASS_TABLE,
+        map::CLASSES,
+        map::CLASS_STATES,
+        map::CLASS_COUNTERS,
+        map::KNOWN,
+        map::METERS,
+        map::FRAGMENTS,
+        map::LISTENERS,
         map::EVENTS,
     ] {
         assert!(name.len() <= 15, "{name} is too long for the kernel");
@@ -166,6 +192,8 @@ fn names(text: &mut String) {
         constant::SOURCE_BUCKETS,
         constant::SOURCE_SEEDS,
         constant::PERIOD_SHIFT,
+        constant::KNOWN_MASK,
+        constant::METER_MASK,
     ] {
         writeln!(text, "  constant {name}").unwrap();
     }

@@ -6,15 +6,29 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod answer;
+#[cfg(target_arch = "bpf")]
+mod class;
+#[cfg(target_arch = "bpf")]
+mod known;
+#[cfg(target_arch = "bpf")]
 mod lists;
 #[cfg(target_arch = "bpf")]
 mod map_pointer;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod meters;
+#[cfg(target_arch = "bpf")]
+mod offence;
+#[cfg(target_arch = "bpf")]
 mod program;
 #[cfg(target_arch = "bpf")]
 mod record;
+#[cfg(target_arch = "bpf")]
+mod scratch;
+#[cfg(target_arch = "bpf")]
+mod sockets;
 #[cfg(target_arch = "bpf")]
 mod sources;
 #[cfg(target_arch = "bpf")]

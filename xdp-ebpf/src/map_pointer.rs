@@ -4,7 +4,7 @@ use aya_ebpf::maps::PerCpuArray;
 use core::arch::asm;
 use core::marker::PhantomData;
 
-use xdp_common::abi::{Ban, Counter, SourceLine};
+use xdp_common::abi::{Ban, ClassState, Counter, SourceLine, WordLine, class_table};
 use xdp_common::lists::{LINE_WORDS, Line};
 use xdp_common::sources::head::VERSION_BYTE;
 use xdp_common::verdict::{BanState, Word};
@@ -112,6 +112,50 @@ impl BanState for Slot<'_, Ban> {
     fn hit(&self, bytes: u64) {
         words!(self, Ban, packets).add(1);
         words!(self, Ban, bytes).add(bytes);
+    }
+}
+
+impl<'a> Slot<'a, ClassState> {
+    #[inline(always)]
+    pub(crate) fn class_tat(&self) -> MapWord<'a> {
+        words!(self, ClassState, tat)
+    }
+
+    #[inline(always)]
+    pub(crate) fn class_pressure(&self) -> MapWord<'a> {
+        words!(self, ClassState, pressure_until_ns)
+    }
+
+    #[inline(always)]
+    pub(crate) fn class_level(&self) -> u64 {
+        words!(self, ClassState, level).load()
+    }
+}
+
+impl<'a> Slot<'a, WordLine> {
+    /// A word by its number, taken modulo 8.
+    #[inline(always)]
+    pub(crate) fn word_of_line(&self, index: usize) -> MapWord<'a> {
+        // SAFETY: inside the line by the mask.
+        MapWord::new(unsafe { self.pointer.cast::<u64>().add(within(index, LINE_WORDS)) })
+    }
+}
+
+impl<'a> Slot<'a, u64> {
+    /// The value itself.
+    #[inline(always)]
+    pub(crate) fn alone(&self) -> MapWord<'a> {
+        MapWord::new(self.pointer)
+    }
+}
+
+impl Slot<'_, [u64; class_table::LINE / 8]> {
+    /// A byte by its number, taken modulo the line.
+    #[inline(always)]
+    pub(crate) fn byte(&self, index: usize) -> u8 {
+        let index = within(index, class_table::LINE);
+        // SAFETY: inside the line by the mask; one load of one byte.
+        unsafe { self.pointer.cast::<u8>().add(index).read_volatile() }
     }
 }
 

@@ -5,12 +5,17 @@ use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Counter, Fault, Hit, HitWriter, Limits, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey,
-    SourceLine, hits,
+    Ban, CLASS_BANKS, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits,
+    MAX_CLASSES, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey, SourceLine, WordLine,
+    class_table, hits,
 };
+use xdp_common::fragments;
 use xdp_common::lists::LINE_WORDS;
+use xdp_common::packet::Packet;
 use xdp_common::reason::Reason;
-use xdp_common::sources::{BUCKET_LINES, Shape};
+use xdp_common::sources::{BUCKET_LINES, Place, Shape};
+
+use crate::sockets::LISTENER_SLOTS;
 
 /// Key: 0. Value: the active slot of [`POLICY`].
 /// Writer: controller. Reader: program, once per packet. Lifetime: the program's.
@@ -98,6 +103,74 @@ pub(crate) static SOURCES: Array<SourceLine> =
 #[map]
 pub(crate) static BANS: HashMap<SourceKey, Ban> = HashMap::with_max_entries(1024, 0);
 
+/// Key: bank * [`class_table::LINES`] + line. Value: numbers of classes, see [`class_table`]. 790 KiB.
+/// Writer: controller, through memory, only banks that no policy in use names. Reader: program, a byte
+/// or two a packet. Lifetime: the program's. Concurrency: see [`CLASS_BANKS`].
+#[map]
+pub(crate) static CLASS_TABLE: Array<[u64; class_table::LINE / 8]> =
+    Array::with_max_entries(CLASS_BANKS * class_table::LINES, BPF_F_MMAPABLE);
+
+/// Key: bank * [`MAX_CLASSES`] + number. Value: a class. 12 KiB. As [`CLASS_TABLE`].
+#[map]
+pub(crate) static CLASSES: Array<Class> =
+    Array::with_max_entries(CLASS_BANKS * MAX_CLASSES as u32, BPF_F_MMAPABLE);
+
+/// Key: number of a class. Value: what is going on in it. 2 KiB.
+/// Writer: program (budget, pressure), controller (level). Reader: both.
+/// Concurrency: the budget's time moves by compare-and-swap. Pressure is a plain store of a later time:
+/// of two CPUs at once the one that loses was within a millisecond of the other.
+#[map]
+pub(crate) static CLASS_STATES: Array<ClassState> =
+    Array::with_max_entries(MAX_CLASSES as u32, BPF_F_MMAPABLE);
+
+/// Key: number of a class. Value: what it decided. 2 KiB per CPU. Writer: program. Reader:
+/// controller. Concurrency: each CPU has its own words.
+#[map]
+pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
+    PerCpuArray::with_max_entries(MAX_CLASSES as u32, 0);
+
+/// Key: 0. Value: the packet that this CPU judges. Per CPU. Writer and reader: program.
+/// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a program keeps of its packet outside of its stack.
+pub(crate) struct Scratch {
+    pub(crate) packet: Packet,
+    pub(crate) place: Place,
+    pub(crate) key: SourceKey,
+    /// IP and TCP header, where a helper wants them.
+    pub(crate) ip: [u64; 5],
+    pub(crate) tcp: [u64; 8],
+    /// A `bpf_sock_tuple`.
+    pub(crate) tuple: [u32; 9],
+    /// The cookie that was made.
+    pub(crate) cookie: u32,
+}
+
+/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a source place, 128 KiB
+/// at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
+/// Full: never; a denser filter only says "perhaps" more often, and the source table is asked then.
+/// Concurrency: bits are set by atomic operations, in both filters.
+#[map]
+pub(crate) static KNOWN: Array<WordLine> = Array::with_max_entries(3, BPF_F_MMAPABLE);
+
+/// Key: line. Value: limits by hash, see [`xdp_common::meters`]. 1 MiB.
+/// Writer and reader: program. Full and concurrency: see there.
+#[map]
+pub(crate) static METERS: Array<WordLine> = Array::with_max_entries(1, 0);
+
+/// Key: hash. Value: what became of a first fragment, see [`xdp_common::fragments`]. 32 KiB.
+/// Writer and reader: program. Full: the older one is written over. Concurrency: single words.
+#[map]
+pub(crate) static FRAGMENTS: Array<u64> = Array::with_max_entries(fragments::WORDS, 0);
+
+/// Key: hash of address and port. Value: since when that listener makes cookies, and the rest of the
+/// hash. 8 KiB. Writer and reader: program. Full: as [`FRAGMENTS`]; a listener that was written over is
+/// handed its SYNs until it makes a cookie again.
+#[map]
+pub(crate) static LISTENERS: Array<u64> = Array::with_max_entries(LISTENER_SLOTS, 0);
+
 /// Events for the controller. 256 KiB. Full: the event is lost and counted as a fault.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
@@ -110,6 +183,12 @@ pub(crate) mod constant {
     /// Seeds of the hash.
     #[unsafe(no_mangle)]
     static SOURCE_SEEDS: [u64; 2] = [1, 1];
+    /// Bits of a filter of known sources, less one.
+    #[unsafe(no_mangle)]
+    static KNOWN_MASK: u32 = 511;
+    /// Lines of the meters, less one.
+    #[unsafe(no_mangle)]
+    static METER_MASK: u32 = 0;
     /// Timer ticks are shifted by this to periods of about a second.
     #[unsafe(no_mangle)]
     static PERIOD_SHIFT: u32 = 8;
@@ -127,6 +206,21 @@ pub(crate) mod constant {
             buckets: read!(SOURCE_BUCKETS),
             seeds: read!(SOURCE_SEEDS),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn source_seeds() -> [u64; 2] {
+        read!(SOURCE_SEEDS)
+    }
+
+    #[inline(always)]
+    pub(crate) fn known_mask() -> u32 {
+        read!(KNOWN_MASK)
+    }
+
+    #[inline(always)]
+    pub(crate) fn meter_mask() -> u32 {
+        read!(METER_MASK)
     }
 
     #[inline(always)]

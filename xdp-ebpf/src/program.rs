@@ -1,13 +1,20 @@
 //! The entry point.
 
+use core::ops::ControlFlow;
+
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
-use xdp_common::verdict::decide;
+use xdp_common::packet::{self, frame_len};
+use xdp_common::reason::Reason;
+use xdp_common::verdict::decide_parsed;
 
+use crate::maps::SCRATCH;
 use crate::record;
+use crate::scratch::{keep_packet, reason};
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -18,9 +25,40 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         // Array look-ups below their size cannot fail; the verifier asks for the branch.
         return XDP_PASS;
     };
-    let view = XdpView::new(&ctx);
-    let verdict = decide(&view, &tables, now);
+    let told = parse_packet(ctx.ctx);
+    let view = XdpView::of_len(&ctx, (told >> LENGTH_SHIFT) as usize);
+    let parsed = || match told & PARSED {
+        0 => ControlFlow::Break(reason(told as u8)),
+        _ => ControlFlow::Continue(tables.packet()),
+    };
+    let verdict = decide_parsed(parsed, &view, &tables, now);
     record::finish(&ctx, &tables, &view, verdict)
+}
+
+/// What [`parse_packet`] returns beside a reason: that there is none, and the frame's length.
+const PARSED: u64 = 1 << 8;
+const LENGTH_SHIFT: u32 = 32;
+
+/// Reads the packet into [`SCRATCH`], or says why it can't.
+///
+/// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
+/// their own, and each of its paths is walked on to the end. A global function is verified once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn parse_packet(ctx: *mut xdp_md) -> u64 {
+    let ctx = XdpContext::new(ctx);
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return Reason::NoPolicy.code().into();
+    };
+    let view = XdpView::new(&ctx);
+    let told = match packet::parse(&view) {
+        ControlFlow::Break(reason) => reason.code().into(),
+        ControlFlow::Continue(packet) => {
+            keep_packet(scratch, packet);
+            PARSED
+        }
+    };
+    told | u64::from(frame_len(&view)) << LENGTH_SHIFT
 }
 
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. The kernel has a

@@ -1,15 +1,16 @@
 //! The one exit: counts the packet under its reason and returns the XDP action.
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::{debug, error};
-use xdp_common::abi::{MAX_INTERFACES, Policy};
+use xdp_common::abi::Fault;
 use xdp_common::packet::frame_len;
 use xdp_common::reason::{Action, Reason};
 use xdp_common::verdict::Verdict;
 
-use crate::map_pointer::count;
-use crate::maps::COUNTERS;
+use crate::answer;
+use crate::map_pointer::{count, count_one};
+use crate::maps::{COUNTERS, FAULTS};
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -20,10 +21,10 @@ pub(crate) fn finish(
     view: &XdpView,
     verdict: Verdict,
 ) -> u32 {
-    let slot = interface_slot(ctx, tables.active_policy());
+    let slot = tables.interface_slot();
     let dropped = match verdict.action {
         Action::Pass => 0,
-        Action::Drop => 1,
+        Action::Drop | Action::Answer => 1,
     };
     let index = (slot * Reason::SLOTS + u32::from(verdict.reason.code())) * 2 + dropped;
     count(&COUNTERS, index, u64::from(frame_len(view)));
@@ -31,20 +32,12 @@ pub(crate) fn finish(
     match verdict.action {
         Action::Pass => XDP_PASS,
         Action::Drop => XDP_DROP,
-    }
-}
-
-/// The counter slot of the interface that the frame came in on; usually the first.
-#[inline(always)]
-fn interface_slot(ctx: &XdpContext, policy: &Policy) -> u32 {
-    let ifindex = ctx.ingress_ifindex() as u32;
-    let unnamed = MAX_INTERFACES as u32 - 1;
-    for (slot, named) in (0..unnamed).zip(policy.interfaces.iter()) {
-        if *named == ifindex {
-            return slot;
+        Action::Answer if answer::write(ctx, tables.active_policy()) => XDP_TX,
+        Action::Answer => {
+            count_one(&FAULTS, Fault::AnswerLost.code());
+            XDP_DROP
         }
     }
-    unnamed
 }
 
 /// Messages for somebody who debugs the program. The level is a load-time constant, 0 unless asked

@@ -4,6 +4,7 @@ use xdp_common::abi::SourceLine;
 use xdp_common::sources::{Found, Place, SourceMemory, at, cold, find_or_add, hot, own_cold};
 use xdp_common::verdict::{Offences, SourceState, Word};
 
+use crate::known;
 use crate::map_pointer::{MapWord, Slot, forget};
 use crate::maps::SOURCES;
 
@@ -34,11 +35,21 @@ impl SourceMemory for Sources {
 /// The source with a packet counted, added if it is new. Nothing when others kept changing its
 /// bucket.
 #[inline(always)]
-pub(crate) fn known(sources: &Sources, place: &Place, now: u64, bytes: u64) -> Option<Known> {
-    let told = source_way(place.first_line.into(), place.tag, place.low, now, bytes);
+pub(crate) fn known(
+    sources: &Sources,
+    place: &Place,
+    now: u64,
+    bytes: u64,
+    packets: u64,
+) -> Option<Known> {
+    let counted = packets << PACKETS_SHIFT | bytes;
+    let told = source_way(place.first_line.into(), place.tag, place.low, now, counted);
     let way = (told & !IS_NEW).checked_sub(1)?;
     at(sources, place, way as u32, told & IS_NEW != 0).map(Known)
 }
+
+/// A function has five arguments: packets stand above the bytes.
+const PACKETS_SHIFT: u32 = 32;
 
 /// Beside a way's number: its source was added just now.
 const IS_NEW: u64 = 1 << 8;
@@ -49,14 +60,18 @@ const IS_NEW: u64 = 1 << 8;
 /// paths, more than a million instructions together. A global function is verified once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn source_way(first_line: u64, tag: u64, low: u64, now: u64, bytes: u64) -> u64 {
+extern "C" fn source_way(first_line: u64, tag: u64, low: u64, now: u64, counted: u64) -> u64 {
+    let (packets, bytes) = (
+        counted >> PACKETS_SHIFT,
+        counted & ((1 << PACKETS_SHIFT) - 1),
+    );
     let place = Place {
         first_line: first_line as u32,
         first_cold: 0,
         tag,
         low,
     };
-    find_or_add(&Sources(now), &place, now, bytes).map_or(0, |found| {
+    find_or_add(&Sources(now), &place, now, bytes, packets).map_or(0, |found| {
         let is_new = if found.is_new() { IS_NEW } else { 0 };
         (u64::from(found.way()) + 1) | is_new
     })
@@ -112,6 +127,22 @@ impl Word for SourceWord {
 }
 
 impl Known {
+    /// The source in a way of its bucket.
+    #[inline(always)]
+    pub(crate) fn at(sources: &Sources, place: &Place, way: u32, is_new: bool) -> Option<Self> {
+        at(sources, place, way, is_new).map(Self)
+    }
+
+    #[inline(always)]
+    pub(crate) fn way(&self) -> u32 {
+        self.0.way()
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_new(&self) -> bool {
+        self.0.is_new()
+    }
+
     #[inline(always)]
     fn hot(&self, word: usize) -> SourceWord {
         SourceWord {
@@ -155,11 +186,11 @@ impl SourceState for Known {
     }
 
     #[inline(always)]
-    fn judged(&self, now: u64, within: bool) {
+    fn judged(&self, now: u64, earns: bool) {
         if self.0.is_new() {
             self.0.publish();
-        } else if within {
-            self.0.behaved(now);
+        } else if earns && self.0.behaved(now) {
+            known::add(self.0.tag());
         }
     }
 }

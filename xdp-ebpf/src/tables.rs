@@ -1,27 +1,36 @@
 //! The stages' state over the maps.
 
+use core::ops::ControlFlow;
+
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::maps::LpmTrie;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use xdp_common::abi::{
-    Ban, EVENT_BAN, Event, Fault, Limits, POLICY_SLOTS, Plain, Policy, SourceKey,
+    Ban, Class, ClassCounter, ClassState, EVENT_BAN, Event, FLAG_SYN_COOKIES, Fault, Limit, Limits,
+    MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
-use xdp_common::packet::Address;
+use xdp_common::fragments;
+use xdp_common::packet::{Address, Packet};
+use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
-use xdp_common::sources::{may_be_banned, touch};
-use xdp_common::verdict::{Tables, Word as _};
+use xdp_common::sources::{is_protected, may_be_banned, touch};
+use xdp_common::verdict::{Cookie, Offence, Proof, Standing, Tables, Word as _};
 
-use crate::lists;
-use crate::map_pointer::{Slot, count_one};
-use crate::maps::{ACTIVE, BANS, EVENTS, FAULTS, LIMITS_V4, LIMITS_V6, POLICY, constant};
+use crate::map_pointer::{Slot, count_one, modify};
+use crate::maps::{
+    ACTIVE, BANS, CLASS_COUNTERS, CLASS_STATES, EVENTS, FAULTS, FRAGMENTS, LIMITS_V4, LIMITS_V6,
+    POLICY, SCRATCH, Scratch, constant,
+};
 use crate::sources::{self, Known, Sources};
+use crate::{class, known, lists, meters, offence, scratch, sockets};
 
 /// The maps, with the policy looked up once.
 pub(crate) struct KernelTables<'a> {
     ctx: &'a XdpContext,
     policy: &'a Policy,
+    scratch: *mut Scratch,
 }
 
 impl<'a> KernelTables<'a> {
@@ -31,6 +40,7 @@ impl<'a> KernelTables<'a> {
         Some(Self {
             ctx,
             policy: POLICY.get(slot)?,
+            scratch: SCRATCH.get_ptr_mut(0)?,
         })
     }
 
@@ -40,7 +50,31 @@ impl<'a> KernelTables<'a> {
     }
 
     #[inline(always)]
-    fn sources(&self) -> Sources {
+    pub(crate) fn scratch(&self) -> *mut Scratch {
+        self.scratch
+    }
+
+    /// The packet that was kept.
+    #[inline(always)]
+    pub(crate) fn packet(&self) -> &'a Packet {
+        scratch::packet(self.scratch)
+    }
+
+    /// The counter slot of the interface that the frame came in on; usually the first.
+    #[inline(always)]
+    pub(crate) fn interface_slot(&self) -> u32 {
+        let ifindex = self.ctx.ingress_ifindex() as u32;
+        let unnamed = MAX_INTERFACES as u32 - 1;
+        for (slot, named) in (0..unnamed).zip(self.policy.interfaces.iter()) {
+            if *named == ifindex {
+                return slot;
+            }
+        }
+        unnamed
+    }
+
+    #[inline(always)]
+    pub(crate) fn sources(&self) -> Sources {
         Sources(self.policy.generation)
     }
 }
@@ -49,6 +83,10 @@ impl Tables for KernelTables<'_> {
     type Place = Place;
     type Ban<'a>
         = Slot<'a, Ban>
+    where
+        Self: 'a;
+    type Class<'a>
+        = Slot<'a, ClassState>
     where
         Self: 'a;
     type Source<'a>
@@ -73,9 +111,112 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn place(&self, source: &SourceKey) -> Place {
-        let place = constant::source_shape().place(source);
-        touch(&self.sources(), &place);
-        place
+        constant::source_shape().place(source)
+    }
+
+    #[inline(always)]
+    fn expect(&self, place: &Place) {
+        touch(&self.sources(), place);
+    }
+
+    #[inline(always)]
+    fn may_be_known(&self, place: &Place) -> bool {
+        known::may_be(place.tag)
+    }
+
+    #[inline(always)]
+    fn is_known(&self, place: &Place) -> bool {
+        is_protected(&self.sources(), place)
+    }
+
+    #[inline(always)]
+    fn class_at(&self, place: usize) -> u8 {
+        class::class_at(self.policy.class_bank, place)
+    }
+
+    #[inline(always)]
+    fn class(&self, number: u8) -> Option<&Class> {
+        class::class(self.policy.class_bank, number)
+    }
+
+    #[inline(always)]
+    fn class_state(&self, number: u8) -> Option<Slot<'_, ClassState>> {
+        CLASS_STATES.get_ptr_mut(number.into()).map(Slot::at)
+    }
+
+    #[inline(always)]
+    fn count_class(&self, number: u8, change: impl FnOnce(&mut ClassCounter) -> u64) -> u64 {
+        match CLASS_COUNTERS.get_ptr_mut(number.into()) {
+            Some(counter) => modify(counter, change),
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn check_class(
+        &self,
+        _packet: &Packet,
+        place: &Place,
+        may_be_known: bool,
+        now: u64,
+    ) -> ControlFlow<Reason, Standing> {
+        scratch::keep_place(self.scratch, place);
+        class::judged(self.ctx, may_be_known, now)
+    }
+
+    #[inline(always)]
+    fn stands_aside(&self, packet: &Packet) -> bool {
+        let aside = match packet.source {
+            Address::V4(_) => self.policy.aside_v4,
+            Address::V6(_) => self.policy.aside_v6,
+        };
+        aside != 0 && aside >> (self.interface_slot() & 31) & 1 != 0
+    }
+
+    #[inline(always)]
+    fn proof(&self, packet: &Packet) -> Proof {
+        sockets::proof(self.ctx, packet)
+    }
+
+    #[inline(always)]
+    fn cookie(&self, _packet: &Packet, now: u64) -> Cookie {
+        if self.policy.flags & FLAG_SYN_COOKIES == 0 {
+            return Cookie::Impossible;
+        }
+        sockets::cookie(self.ctx, now)
+    }
+
+    #[inline(always)]
+    fn hash(&self, key: &SourceKey) -> u64 {
+        let [kind, ..] = key.reserved;
+        constant::source_shape().place(key).tag ^ u64::from(kind)
+    }
+
+    #[inline(always)]
+    fn hash_of(&self, place: &Place) -> u64 {
+        place.tag
+    }
+
+    #[inline(always)]
+    fn meter(&self, hash: u64, limit: &Limit, units: u64, now: u64) -> bool {
+        meters::take(hash, limit, units, now)
+    }
+
+    #[inline(always)]
+    fn first_fragment(&self, packet: &Packet, now: u64) -> Option<bool> {
+        let hash = fragments::hash(packet, constant::source_seeds());
+        let word = FRAGMENTS
+            .get_ptr_mut(fragments::index(hash))
+            .map(Slot::at)?;
+        fragments::read(word.alone().load(), hash, now)
+    }
+
+    #[inline(always)]
+    fn note_first_fragment(&self, packet: &Packet, passed: bool, now: u64) {
+        let hash = fragments::hash(packet, constant::source_seeds());
+        if let Some(word) = FRAGMENTS.get_ptr_mut(fragments::index(hash)).map(Slot::at) {
+            word.alone().store(fragments::word(hash, passed, now));
+        }
     }
 
     #[inline(always)]
@@ -92,8 +233,15 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn source(&self, place: &Place, now: u64, bytes: u64) -> Option<Known> {
-        sources::known(&self.sources(), place, now, bytes)
+    fn source(&self, place: &Place, now: u64, bytes: u64, packets: u64) -> Option<Known> {
+        sources::known(&self.sources(), place, now, bytes, packets)
+    }
+
+    #[inline(always)]
+    fn offended(&self, known: &Known, key: &SourceKey, place: &Place, offence: &Offence, now: u64) {
+        scratch::keep_key(self.scratch, key);
+        scratch::keep_place(self.scratch, place);
+        offence::tell(self.ctx, known, offence, now);
     }
 
     #[inline(always)]
@@ -110,6 +258,7 @@ impl Tables for KernelTables<'_> {
         if let Some(head) = self.sources().line(place.first_line) {
             head.word(0).or(ban_bit(place.tag));
         }
+        known::add(place.tag);
         // In its place, not on the stack, which is short.
         let Some(mut place) = EVENTS.reserve::<Event>(0) else {
             self.fault(Fault::EventLost);

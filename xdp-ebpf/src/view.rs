@@ -26,6 +26,12 @@ impl<'a> XdpView<'a> {
             len: len as usize,
         }
     }
+
+    /// A frame whose length is known.
+    #[inline(always)]
+    pub(crate) fn of_len(ctx: &'a XdpContext, len: usize) -> Self {
+        Self { ctx, len }
+    }
 }
 
 impl PacketView for XdpView<'_> {

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::api::server;
 use crate::api::types::{Apply, Status};
 use crate::config::{self, Config, DatapathLog, LoadError};
-use crate::control::{Control, Handle, Overrides};
+use crate::control::{Control, Handle, Overrides, look_at_host};
 use crate::datapath::events::Events;
 use crate::datapath::kernel::KernelDatapath;
 use crate::datapath::{Capacity, DatapathError};
@@ -85,8 +85,15 @@ pub fn run(options: Options) -> Result<()> {
         .transpose()?;
     drop_privileges()?;
 
-    let control =
-        Control::start(Box::new(datapath), state, config, overrides, path).map_err(kind_of_any)?;
+    let control = Control::start(
+        Box::new(datapath),
+        state,
+        config,
+        overrides,
+        path,
+        look_at_host,
+    )
+    .map_err(kind_of_any)?;
     let (handle, ended) = control.spawn()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -365,8 +372,14 @@ mod tests {
             let config = Config::default();
             let datapath = Box::new(MemoryDatapath::new(capacity(&config)));
             let state = State::open(directory.path()).unwrap();
-            let control =
-                Control::start(datapath, state, config, Overrides::default(), String::new());
+            let control = Control::start(
+                datapath,
+                state,
+                config,
+                Overrides::default(),
+                String::new(),
+                |_| crate::control::Seen::default(),
+            );
             control.unwrap().spawn().unwrap()
         };
         let (handle, ended) = start();

@@ -3,6 +3,7 @@
 //! - [`domain`], [`config`], [`lists`]: what operators write, as types that can't be wrong;
 //! - [`datapath`]: the kernel's side in domain verbs, the only place that names the loader;
 //! - [`control`]: one task that owns the datapath; [`state`]: what outlives it on disk;
+//! - [`host`]: whose packets these are, and what was lost beside the program;
 //! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
 //! - [`daemon`]: all of it wired together.
 
@@ -15,5 +16,6 @@ pub mod datapath;
 pub mod domain;
 pub mod exporter;
 pub mod failure;
+pub mod host;
 pub mod lists;
 pub mod state;

@@ -14,6 +14,7 @@ use xdp_common::abi::Fault;
 use xdp_common::reason::Reason;
 use xdp_user::exporter::labels::{REFUSED, TABLES};
 use xdp_user::exporter::metrics::METRICS;
+use xdp_user::host::received::LinkLoss;
 
 const RULES: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -106,6 +107,14 @@ fn label_values_of_alerts_are_those_of_the_program() {
     let unjudged: BTreeSet<&str> = unjudged.map(Reason::name).into();
     assert_eq!(matched(&rules, "reason"), unjudged);
     assert_eq!(matched(&rules, "result"), BTreeSet::from([REFUSED]));
+    let causes = matched(&rules, "cause");
+    assert!(!causes.is_empty());
+    for cause in causes {
+        assert!(
+            LinkLoss::ALL.iter().any(|loss| loss.name() == cause),
+            "{cause}"
+        );
+    }
     for table in matched(&rules, "table") {
         assert!(TABLES.contains(&table), "{table}");
     }

@@ -47,6 +47,8 @@ pub enum Case {
     Banned,
     /// Passes: nobody has seen the source lately.
     New,
+    /// Dropped: the source is none that is known, and its class has no budget left.
+    Refused,
 }
 
 impl Case {
@@ -61,6 +63,7 @@ impl Case {
             Self::Over => "known, over limit",
             Self::Banned => "banned",
             Self::New => "always new",
+            Self::Refused => "newcomer, no budget",
         }
     }
 
@@ -72,6 +75,8 @@ impl Case {
             Self::Known | Self::New => (Reason::Accepted, Verdict::Accepted),
             Self::Over => (Reason::RatePackets, Verdict::OverLimit),
             Self::Banned => (Reason::Banned, Verdict::Banned),
+            // The references have no classes.
+            Self::Refused => (Reason::ClassBudget, Verdict::Accepted),
         }
     }
 
@@ -83,6 +88,7 @@ impl Case {
             Self::Known | Self::Over => Pool::Known,
             Self::Banned => Pool::Banned,
             Self::New => Pool::New,
+            Self::Refused => Pool::Strangers,
         }
     }
 }
@@ -95,6 +101,7 @@ pub(super) enum Pool {
     AllowedHosts,
     Known,
     Banned,
+    Strangers,
     New,
 }
 
@@ -136,6 +143,7 @@ impl Pool {
             Self::AllowedHosts => POOL,
             Self::Known => 2 * POOL,
             Self::Banned => 3 * POOL,
+            Self::Strangers => 5 * POOL,
             Self::BlockedPrefixes => match family {
                 // Among the prefixes' own numbers.
                 Family::Ipv4 => 0,
@@ -174,14 +182,20 @@ pub struct Scenario {
 impl Scenario {
     /// What each thread's driver is told. `position` is how many packets each has had before.
     pub(super) fn aims(&self, position: u64, random: bool) -> Vec<Aim> {
-        let whole = self.case.pool().aim(self.family, u64::from(self.sources));
+        let never_twice = self.sources == 0;
+        let pool = if never_twice {
+            Pool::New
+        } else {
+            self.case.pool()
+        };
+        let whole = pool.aim(self.family, u64::from(self.sources));
         let share = (whole.count / self.threads.max(1) as u64).max(1);
         (0..self.threads as u64)
             .map(|thread| Aim {
                 first: whole.first + thread * share,
                 count: share,
-                random: u32::from(random && self.case != Case::New),
-                state: if random && self.case != Case::New {
+                random: u32::from(random && !never_twice),
+                state: if random && !never_twice {
                     seed(position, thread)
                 } else {
                     position % share

@@ -114,12 +114,14 @@ impl Bench<'_> {
         // A source table that new ones fill is measured full.
         let sources = match self.scenario.case {
             Case::New => 2 * slots,
+            Case::Refused if self.scenario.sources == 0 => 2 * slots,
             Case::BlockedHost
             | Case::BlockedPrefix
             | Case::Allowed
             | Case::Known
             | Case::Over
-            | Case::Banned => self.scenario.sources,
+            | Case::Banned
+            | Case::Refused => self.scenario.sources,
         };
         let mut trials = Vec::new();
         for program in Program::ALL {

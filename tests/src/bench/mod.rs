@@ -17,6 +17,7 @@ mod plan;
 mod report;
 mod scorecard;
 pub(crate) mod stand;
+mod strangers;
 
 use anyhow::{Context, Result};
 
@@ -24,6 +25,7 @@ pub use crate::scorecard::Line;
 pub use cases::{Case, Family, Scenario};
 pub use figures::Figure;
 pub use report::{Machine, Report, Row};
+pub use strangers::{Strangers, strangers};
 
 use measure::Effort;
 use stand::Stand;

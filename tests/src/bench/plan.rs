@@ -35,6 +35,9 @@ const fn of_sources(sources: u32) -> [(Case, u32); 3] {
 }
 const NEW: (Case, u32) = (Case::New, 0);
 
+/// Packets that a flood loses, from few sources and from ever new ones.
+const REFUSED: [(Case, u32); 2] = [(Case::Refused, K1), (Case::Refused, 0)];
+
 /// Tables in order, each with what is measured on them.
 pub(super) fn plan(length: Length) -> Vec<(Size, Vec<Scenario>)> {
     let on =
@@ -44,6 +47,7 @@ pub(super) fn plan(length: Length) -> Vec<(Size, Vec<Scenario>)> {
         let all = [
             one(K1, &of_sources(K1)),
             one(K1, &[NEW]),
+            one(K1, &REFUSED[..1]),
             of_lists(K1),
             two_threads(K1, K1),
         ];
@@ -58,7 +62,10 @@ pub(super) fn plan(length: Length) -> Vec<(Size, Vec<Scenario>)> {
         on(
             0,
             SLOTS,
-            &[one(0, &[(Case::Known, K1), (Case::Known, K100), NEW])],
+            &[
+                one(0, &[(Case::Known, K1), (Case::Known, K100), NEW]),
+                one(0, &REFUSED),
+            ],
         ),
         on(
             K1,

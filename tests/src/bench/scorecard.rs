@@ -20,6 +20,7 @@ pub(super) fn scorecard(rows: &[Row]) -> Scorecard {
             let mut lines = Vec::new();
             lines.extend(lists(&table, family));
             lines.extend(sources(&table, family));
+            lines.push(floods(&table, family));
             lines.extend(threads(&table, family));
             lines
         })
@@ -76,6 +77,16 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
         )
     };
     promises.into_iter().map(line).collect()
+}
+
+/// A flood costs the same whether its sources repeat or not.
+fn floods(table: &Table, family: Family) -> Line {
+    let cost = |sources| table.cost(Program::Throttle, Case::Refused, family, 0, Some(sources));
+    at_most(
+        format!("refused_{}_new_against_1k", family.name()),
+        divided(cost(0), cost(K1)),
+        1.2,
+    )
 }
 
 /// Two threads get through nearly twice as many packets.

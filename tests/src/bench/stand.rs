@@ -5,17 +5,20 @@ use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues, Progra
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use serde::Serialize;
-use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy, map};
+use xdp_common::abi::{
+    CLASS_KNOWN_FIRST, Class, FLAG_CLASSES, FLAG_COARSE_CLOCK, Limit, MAX_INTERFACES, Plain as _,
+    Policy, map,
+};
 
 use super::abi::{Aim, Count, Rules};
 use super::cases::{Case, Family};
 use super::fill;
 use super::filter::Filter;
 use super::plan::Size;
-use crate::kernel::{Kernel, Sizes, policy};
+use crate::kernel::{Kernel, LOOPBACK, Sizes, policy};
 use crate::oracle;
 use xdp_user::control::clock;
-use xdp_user::datapath::Capacity;
+use xdp_user::datapath::{Capacity, ClassSet, Datapath as _};
 
 pub(crate) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdp-bench.bpf.o"));
@@ -61,6 +64,10 @@ impl Program {
 
     /// Whether the program can do the job at all.
     fn can(self, case: Case) -> bool {
+        if case == Case::Refused {
+            // Nobody else has budgets.
+            return matches!(self, Self::Bare | Self::Parse | Self::Throttle);
+        }
         match self {
             Self::Hash => case != Case::BlockedPrefix,
             Self::XdpFilter => case == Case::BlockedHost,
@@ -205,7 +212,13 @@ impl Stand {
             ..oracle::Rules::default()
         };
         self.kernel.apply(&rules)?;
-        self.kernel.set_policy(&as_controller(policy(&rules)))?;
+        self.kernel.datapath().set_classes(&classes(case))?;
+        let policy = as_controller(policy(&rules));
+        self.kernel.set_policy(&Policy {
+            flags: policy.flags | FLAG_CLASSES,
+            interfaces: interfaces(),
+            ..policy
+        })?;
         let rules = Rules {
             packet_ns: if over { 1_000_000_000 } else { 1_000 },
             byte_ns_fp: 6_554,
@@ -240,6 +253,28 @@ impl Stand {
         }
         Ok((wanted, all))
     }
+}
+
+/// Frames of a test run come in on the loopback interface; a controller names its interfaces.
+const fn interfaces() -> [u32; MAX_INTERFACES] {
+    let mut interfaces = [0; MAX_INTERFACES];
+    interfaces[0] = LOOPBACK;
+    interfaces
+}
+
+/// All packets in one class: without a budget, or with one of nothing.
+fn classes(case: Case) -> ClassSet {
+    let mut classes = ClassSet::default();
+    if case == Case::Refused {
+        classes.set_other(Class {
+            budget: Limit::counts(1, 0),
+            attack_budget: Limit::counts(1, 0),
+            pressure_ns: 3_000_000_000,
+            flags: CLASS_KNOWN_FIRST,
+            ..Class::ZERO
+        });
+    }
+    classes
 }
 
 /// With the clock that the controller would have the program read.

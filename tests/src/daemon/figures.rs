@@ -41,6 +41,14 @@ impl Daemon {
         count(&self.status()?.reasons, reason, "dropped")
     }
 
+    /// Packets answered for a reason, over all interfaces.
+    ///
+    /// # Errors
+    /// When the daemon doesn't answer.
+    pub fn answered(&self, reason: Reason) -> Result<u64> {
+        count(&self.status()?.reasons, reason, "answered")
+    }
+
     /// Packets passed for a reason, over all interfaces.
     ///
     /// # Errors
@@ -122,7 +130,7 @@ pub struct Refusal {
 /// When `action` is none of the reason's.
 pub fn count(counts: &[ReasonCount], reason: Reason, action: &str) -> Result<u64> {
     ensure!(
-        ["passed", "dropped"].contains(&action),
+        ["passed", "dropped", "answered"].contains(&action),
         "no action {action}"
     );
     Ok(counts

@@ -10,6 +10,7 @@ use xdp_common::reason::{Class, Reason};
 use super::Daemon;
 
 const DROPPED: &str = "dropped: ";
+const ANSWERED: &str = "answered: ";
 const OBSERVED: &str = "only observed: ";
 const PASSED: &str = "passed: ";
 
@@ -58,10 +59,10 @@ impl Outcomes {
             .map(|(outcome, packets)| (outcome.as_str(), *packets))
     }
 
-    /// Packets that were dropped.
+    /// Packets that were kept from the host: dropped, or answered in its place.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.sum(|outcome| outcome.starts_with(DROPPED))
+        self.sum(|outcome| outcome.starts_with(DROPPED) || outcome.starts_with(ANSWERED))
     }
 
     /// Packets that went on to the stack, for whatever reason.
@@ -102,7 +103,7 @@ impl Daemon {
 
 /// A reason to drop that let its packets pass only observed them.
 fn outcome(reason: &str, action: &str) -> String {
-    let drops = Reason::from_name(reason).is_some_and(|reason| reason.class() == Class::Drop);
+    let drops = Reason::from_name(reason).is_some_and(|reason| reason.class() != Class::Pass);
     match (drops, action) {
         (true, "passed") => format!("{OBSERVED}{reason}"),
         (true | false, action) => format!("{action}: {reason}"),

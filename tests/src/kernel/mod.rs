@@ -216,11 +216,12 @@ impl Kernel {
     }
 }
 
-/// Of `enum xdp_action` (include/uapi/linux/bpf.h) the program knows two.
+/// Of `enum xdp_action` (include/uapi/linux/bpf.h) the program knows three.
 fn action(returned: u32) -> Result<Action> {
     match returned {
         1 => Ok(Action::Drop),
         2 => Ok(Action::Pass),
+        3 => Ok(Action::Answer),
         other => Err(anyhow!("the program returned XDP action {other}")),
     }
 }

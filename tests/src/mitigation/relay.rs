@@ -14,15 +14,18 @@ use crate::bench::abi::Flood;
 use crate::bench::stand::{OBJECT, take};
 use crate::netns::Namespace;
 
-const PROGRAM: &str = "bench_relay";
+const RELAY: &str = "bench_relay";
+const PASS: &str = "bench_pass";
 
-/// The attached program. Dropped, it is gone.
+/// The attached programs. Dropped, they are gone.
 pub(super) struct Relay {
     _ebpf: Ebpf,
 }
 
 impl Relay {
-    /// Hands what comes into one port over to what is behind the other.
+    /// Hands what comes into one port over to what is behind the other. That one gets a program that
+    /// passes everything: a veth end without one is never woken for the answers of the host's program
+    /// (`veth_xdp_flush`, drivers/net/veth.c).
     pub(super) fn install(switch: &Namespace, from: &str, to: &str) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
             .load(OBJECT)
@@ -30,14 +33,16 @@ impl Relay {
         let mut target: Array<MapData, Flood> = take(&mut ebpf, "FLOOD")?;
         let interface = switch.interface_index(to)?;
         target.set(0, Flood { interface, sum: 0 }, 0)?;
-        let program: &mut Xdp = ebpf
-            .program_mut(PROGRAM)
-            .with_context(|| format!("the bench's object has no program {PROGRAM}"))?
-            .try_into()?;
-        program.load().context("loading the relay")?;
-        switch
-            .run(|| program.attach(from, XdpMode::Driver))?
-            .with_context(|| format!("attaching the relay to {from}"))?;
+        for (name, port) in [(RELAY, from), (PASS, to)] {
+            let program: &mut Xdp = ebpf
+                .program_mut(name)
+                .with_context(|| format!("the bench's object has no program {name}"))?
+                .try_into()?;
+            program.load().with_context(|| format!("loading {name}"))?;
+            switch
+                .run(|| program.attach(port, XdpMode::Driver))?
+                .with_context(|| format!("attaching {name} to {port}"))?;
+        }
         Ok(Self { _ebpf: ebpf })
     }
 }

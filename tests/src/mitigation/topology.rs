@@ -12,6 +12,7 @@ use super::attack::rewrite::Target;
 use super::relay::Relay;
 use crate::netns::Namespace;
 use crate::netns::link::{End, Mac, mac_text, veth_pair};
+use crate::netns::offload::Priority;
 
 /// The host's /24, all of which is its own.
 pub(crate) const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 0);
@@ -138,6 +139,12 @@ impl Topology {
         let to_host = self.switch.link_counters(HOST_SIDE)?;
         let from_attacker = self.attacker.link_counters(ATTACKER_PORT)?;
         Ok(to_host.tx_dropped + from_attacker.tx_dropped)
+    }
+
+    /// Has answers of the host processed on another CPU than the host's: they are its network's work.
+    pub(super) fn switch_on_cpu(&self, cpu: usize) -> Result<()> {
+        self.switch
+            .process_on_cpu(HOST_SIDE, cpu, Priority::BeforeUserSpace)
     }
 
     fn set_sysctls(&self) -> Result<()> {

@@ -24,6 +24,22 @@ pub mod map {
     pub const SOURCES: &str = "SOURCES";
     /// Bans.
     pub const BANS: &str = "BANS";
+    /// Which class a packet is in: lines of the class table, for each bank.
+    pub const CLASS_TABLE: &str = "CLASS_TABLE";
+    /// The classes, for each bank.
+    pub const CLASSES: &str = "CLASSES";
+    /// What is going on in each class.
+    pub const CLASS_STATES: &str = "CLASS_STATES";
+    /// What each class decided.
+    pub const CLASS_COUNTERS: &str = "CLASS_COUNTERS";
+    /// Two filters of sources that are known or banned, and which of them is in use.
+    pub const KNOWN: &str = "KNOWN";
+    /// Limits of networks and of sources in a class: GCRAs.
+    pub const METERS: &str = "METERS";
+    /// What became of first fragments.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Listeners whose cookies the kernel takes now.
+    pub const LISTENERS: &str = "LISTENERS";
     /// Events.
     pub const EVENTS: &str = "EVENTS";
 
@@ -39,6 +55,10 @@ pub mod constant {
     pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
     /// Seeds of its hash, `[u64; 2]`.
     pub const SOURCE_SEEDS: &str = "SOURCE_SEEDS";
+    /// Bits of a filter of [`super::map::KNOWN`], less one; `u32`.
+    pub const KNOWN_MASK: &str = "KNOWN_MASK";
+    /// Lines of [`super::map::METERS`], less one; `u32`.
+    pub const METER_MASK: &str = "METER_MASK";
     /// Timer ticks are shifted by this to periods of about a second, `u32`.
     pub const PERIOD_SHIFT: &str = "PERIOD_SHIFT";
 }
@@ -72,6 +92,8 @@ pub enum Fault {
     /// A hit of a list entry was written over before the controller read it: the entry's hits are
     /// too few. Counted by the controller.
     HitMissed = 4,
+    /// A SYN that was to be answered with a cookie had no room for the answer: dropped.
+    AnswerLost = 5,
 }
 
 impl Fault {
@@ -82,6 +104,7 @@ impl Fault {
         Self::EventLost,
         Self::LimiterContended,
         Self::HitMissed,
+        Self::AnswerLost,
     ];
 
     /// Size of the fault table.
@@ -101,6 +124,7 @@ impl Fault {
             Self::EventLost => "event_lost",
             Self::LimiterContended => "limiter_contended",
             Self::HitMissed => "hit_missed",
+            Self::AnswerLost => "answer_lost",
         }
     }
 }

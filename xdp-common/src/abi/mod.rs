@@ -6,22 +6,28 @@
 
 #[macro_use]
 mod plain;
+mod class;
 mod maps;
 mod policy;
 mod state;
 
+pub use class::{
+    CLASS_BANKS, CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES,
+    Class, ClassCounter, ClassState, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, MAX_CLASSES,
+    class_table,
+};
 pub use maps::{Fault, constant, hits, map};
 pub use plain::Plain;
 pub use policy::{
-    BanPolicy, FLAG_BANS, FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
-    FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS,
-    Policy,
+    BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK, FLAG_OVERRIDES,
+    FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SYN_COOKIES, Limit, Limits,
+    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy,
 };
 pub use state::{
     Ban, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, Hit, HitWriter, ListLine, Source,
-    SourceKey, SourceLine,
+    SourceKey, SourceLine, WordLine,
 };
 
 /// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the
 /// layout without a new version fails the golden layout test.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

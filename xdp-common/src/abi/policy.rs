@@ -24,6 +24,13 @@ pub const FLAG_SANITY_MARTIAN: u32 = 1 << 4;
 /// limit then lets through what it allows in one more tick.
 pub const FLAG_COARSE_CLOCK: u32 = 1 << 5;
 
+/// [`Policy::flags`]: look at service classes.
+pub const FLAG_CLASSES: u32 = 1 << 6;
+/// [`Policy::flags`]: the kernel takes SYN cookies (`net.ipv4.tcp_syncookies` isn't 0).
+pub const FLAG_SYN_COOKIES: u32 = 1 << 8;
+/// [`Policy::flags`]: look at networks ([`Policy::aggregate`]).
+pub const FLAG_AGGREGATES: u32 = 1 << 7;
+
 /// How many interfaces one program can serve with counters of their own. Slot
 /// `MAX_INTERFACES - 1` collects every interface that the policy doesn't name.
 pub const MAX_INTERFACES: usize = 16;
@@ -127,7 +134,7 @@ abi_struct! {
 
 abi_struct! {
     /// Everything that the program is told, replaced as a whole.
-    pub struct Policy: 256 {
+    pub struct Policy: 320 {
         /// [`ABI_VERSION`] of the controller that wrote it; 0 in a slot never written.
         version: u32,
         /// [`MODE_ENFORCE`] or [`MODE_OBSERVE`]; anything else drops nothing.
@@ -156,8 +163,30 @@ abi_struct! {
         generation: u64,
         /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend.
         suspended_ns: u64,
+        /// Which copy of the class table and the classes is in force, below
+        /// [`super::CLASS_BANKS`].
+        class_bank: u32,
+        /// Counter slots, a bit each, on whose interface classes stand aside for IPv4: the host
+        /// forwards there, so what no local socket waits for may be another host's.
+        aside_v4: u32,
+        /// The same for IPv6.
+        aside_v6: u32,
+        /// The largest segment (MSS) that a SYN cookie's answer asks for, IPv4.
+        mss_v4: u16,
+        /// The same for IPv6.
+        mss_v6: u16,
+        /// Mask of an IPv4 network, network order.
+        aggregate_mask_v4: [u8; 4],
         /// Zero.
-        reserved2: [u64; 4],
+        reserved3: [u8; 4],
+        /// Mask of an IPv6 network, network order.
+        aggregate_mask_v6: [u8; 16],
+        /// Packets of a network's sources together.
+        aggregate_packets: Limit,
+        /// Bytes of a network's sources together.
+        aggregate_bytes: Limit,
+        /// Zero.
+        reserved4: [u64; 3],
     }
 }
 

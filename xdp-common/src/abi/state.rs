@@ -22,6 +22,15 @@ abi_struct! {
 }
 
 abi_struct! {
+    /// A line of [`super::map::METERS`] or [`super::map::KNOWN`], a cache line: see [`crate::meters`]
+    /// and [`crate::known`].
+    pub struct WordLine: 64 {
+        /// What they mean depends on the map.
+        words: [u64; 8],
+    }
+}
+
+abi_struct! {
     /// Packets that a list entry decided: one, or a sample that stands for several. The controller
     /// knows which entry an address is in.
     pub struct Hit: 32 {

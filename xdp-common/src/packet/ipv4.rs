@@ -46,6 +46,13 @@ pub(super) fn parse<V: PacketView + ?Sized>(
         destination: Address::V4(header.dst_addr),
         protocol: header.proto,
         fragment,
+        fragment_id: if fragment == Fragment::Whole {
+            0
+        } else {
+            u16::from_be_bytes(header.id).into()
+        },
+        // At most 65,528.
+        fragment_offset: (word & OFFSET_MASK) << 3,
         offset: start.wrapping_add(header_len),
         end,
     })

@@ -54,6 +54,8 @@ pub(super) fn parse<V: PacketView + ?Sized>(
         destination: Address::V6(header.dst_addr),
         protocol: chain.protocol,
         fragment: chain.fragment,
+        fragment_id: chain.fragment_id,
+        fragment_offset: chain.fragment_offset,
         offset: chain.offset,
         end,
     })
@@ -62,6 +64,8 @@ pub(super) fn parse<V: PacketView + ?Sized>(
 struct Chain {
     protocol: u8,
     fragment: Fragment,
+    fragment_id: u32,
+    fragment_offset: u16,
     offset: usize,
 }
 
@@ -76,12 +80,15 @@ fn walk<V: PacketView + ?Sized>(
 ) -> ControlFlow<Reason, Chain> {
     let mut protocol = first;
     let mut fragment = Fragment::Whole;
+    let mut fragment_id = 0;
     let mut length = 0usize;
     for _ in 0..MAX_EXTENSION_HEADERS {
         if !is_extension(protocol) {
             return ControlFlow::Continue(Chain {
                 protocol,
                 fragment,
+                fragment_id,
+                fragment_offset: 0,
                 offset: start.wrapping_add(length),
             });
         }
@@ -104,16 +111,20 @@ fn walk<V: PacketView + ?Sized>(
         }
         if protocol == FRAGMENT {
             let word = u16::from_be_bytes([high, low]);
+            let id: [u8; 4] = read_or(view, offset.wrapping_add(4), Reason::Ipv6Truncated)?;
             if word & OFFSET_MASK != 0 {
                 return ControlFlow::Continue(Chain {
                     protocol: next,
                     fragment: Fragment::Later,
+                    fragment_id: u32::from_be_bytes(id),
+                    fragment_offset: word & OFFSET_MASK,
                     offset: start.wrapping_add(length),
                 });
             }
             // An atomic fragment (RFC 6946) is a whole packet.
             if word & MORE_FRAGMENTS != 0 {
                 fragment = Fragment::First;
+                fragment_id = u32::from_be_bytes(id);
             }
         }
         protocol = next;
@@ -124,6 +135,8 @@ fn walk<V: PacketView + ?Sized>(
     ControlFlow::Continue(Chain {
         protocol,
         fragment,
+        fragment_id,
+        fragment_offset: 0,
         offset: start.wrapping_add(length),
     })
 }

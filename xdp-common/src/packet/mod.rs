@@ -47,7 +47,11 @@ pub mod tcp_flags {
 }
 
 /// An IP address in network order.
+///
+/// Its number is a word, so that the bytes behind are aligned: a BPF program loads them as words and
+/// not one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Address {
     /// IPv4.
     V4([u8; 4]),
@@ -127,8 +131,28 @@ pub struct Packet {
     pub fragment: Fragment,
     /// Its transport header.
     pub transport: Transport,
+    /// What tells the fragments of one packet from those of another with the same addresses; 0 in a
+    /// packet that isn't fragmented.
+    pub fragment_id: u32,
+    /// Offset of the IP header in the frame.
+    pub network_offset: u16,
+    /// Offset of the transport header in the frame; of the payload in a later fragment.
+    pub transport_offset: u16,
     /// Length of the whole frame in bytes, without its checksum.
     pub frame_len: u32,
+}
+
+impl Packet {
+    /// Whether it is a segment that asks for a new TCP connection.
+    #[inline(always)]
+    pub fn opens_tcp_connection(&self) -> bool {
+        match self.transport {
+            Transport::Tcp { flags, .. } => {
+                flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+            }
+            Transport::Udp { .. } | Transport::Icmp { .. } | Transport::Opaque => false,
+        }
+    }
 }
 
 /// The network layer as an IP header gives it: what the transport parsers need.
@@ -138,6 +162,9 @@ struct Network {
     destination: Address,
     protocol: u8,
     fragment: Fragment,
+    fragment_id: u32,
+    /// Where a later fragment's payload stands in the whole packet's, in bytes.
+    fragment_offset: u16,
     /// Offset of the transport header from the start of the frame.
     offset: usize,
     /// Offset of the first byte behind the packet, by its own length field.
@@ -151,10 +178,10 @@ struct Network {
 #[inline(always)]
 pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
     let (ether_type, offset) = ethernet::parse(view)?;
-    let offset = view.forget(offset);
+    let start = view.forget(offset);
     let network = match ether_type {
-        ethernet::IPV4 => ipv4::parse(view, offset)?,
-        ethernet::IPV6 => ipv6::parse(view, offset)?,
+        ethernet::IPV4 => ipv4::parse(view, start)?,
+        ethernet::IPV6 => ipv6::parse(view, start)?,
         _ => return ControlFlow::Break(Reason::NotIp),
     };
     let network = Network {
@@ -168,8 +195,21 @@ pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
         protocol: network.protocol,
         fragment: network.fragment,
         transport,
+        fragment_id: network.fragment_id,
+        network_offset: short(start),
+        transport_offset: short(network.offset),
         frame_len: frame_len(view),
     })
+}
+
+/// Offsets of headers are far below 64 KiB.
+#[inline(always)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "at most 22, 40 and the bound on extensions"
+)]
+fn short(offset: usize) -> u16 {
+    offset as u16
 }
 
 /// The frame's length as it is counted: 32 bits are plenty for one frame.

@@ -15,6 +15,11 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     network: &Network,
 ) -> ControlFlow<Reason, Transport> {
     if network.fragment == Fragment::Later {
+        // RFC 3128: what would be written over the header that was judged. The first fragment holds
+        // all of it, else it is a tiny one.
+        if network.protocol == protocol::TCP && usize::from(network.fragment_offset) < TcpHdr::LEN {
+            return ControlFlow::Break(Reason::FragmentOverlap);
+        }
         return ControlFlow::Continue(Transport::Opaque);
     }
     match network.protocol {

@@ -57,6 +57,16 @@ pub fn find<M: SourceMemory>(memory: &M, place: &Place) -> Option<Found<M::Line>
     found(memory, head, place, way)
 }
 
+/// Whether the table has the source, and protects it.
+#[inline(always)]
+pub fn is_protected<M: SourceMemory>(memory: &M, place: &Place) -> bool {
+    let Some(head) = memory.line(place.first_line) else {
+        return false;
+    };
+    let protected = head.word(0).load() >> head::PROTECTED & head::ALL_WAYS;
+    protected != 0 && scan(head, place.tag).is_ok_and(|way| protected >> way & 1 != 0)
+}
+
 /// The source in a way of its bucket, as [`Found::way`] and [`Found::is_new`] told.
 #[inline(always)]
 pub fn at<M: SourceMemory>(
@@ -86,7 +96,7 @@ fn found<M: SourceMemory>(
     })
 }
 
-/// The source with a packet of `bytes` counted at `now`; added if it is new, and then to be published.
+/// The source with `packets` of `bytes` together counted at `now`; added if it is new, and then to be published.
 /// Nothing when others kept changing its bucket.
 #[inline(always)]
 pub fn find_or_add<M: SourceMemory>(
@@ -94,6 +104,7 @@ pub fn find_or_add<M: SourceMemory>(
     place: &Place,
     now: u64,
     bytes: u64,
+    packets: u64,
 ) -> Option<Found<M::Line>> {
     let head = memory.line(place.first_line)?;
     for _ in 0..TRIES {
@@ -105,7 +116,7 @@ pub fn find_or_add<M: SourceMemory>(
                     head.word(0).or(bit);
                 }
                 let known = found(memory, head, place, memory.forget(way))?;
-                known.hot(hot::PACKETS).add(1);
+                known.hot(hot::PACKETS).add(packets);
                 known.hot(hot::BYTES).add(bytes);
                 known.hot(hot::LAST_SEEN).store(now);
                 return Some(known);
@@ -121,7 +132,7 @@ pub fn find_or_add<M: SourceMemory>(
             continue;
         }
         let added = found(memory, head, place, memory.forget(way))?;
-        return Some(added.begin(place.low, now, bytes));
+        return Some(added.begin(place.low, now, bytes, packets));
     }
     None
 }
@@ -177,7 +188,7 @@ pub fn touch<M: SourceMemory>(memory: &M, place: &Place) {
 impl<L: SourceLine> Found<L> {
     /// Begins a new source in a way of a claimed bucket, with its first packet counted.
     #[inline(always)]
-    fn begin(self, low: u64, now: u64, bytes: u64) -> Self {
+    fn begin(self, low: u64, now: u64, bytes: u64, packets: u64) -> Self {
         // Nobody finds the way while it is neither the old source's nor the new one's.
         self.head
             .word_at((self.way as usize).wrapping_add(1))
@@ -185,7 +196,7 @@ impl<L: SourceLine> Found<L> {
         for word in [hot::TAT_PACKETS, hot::TAT_BYTES, hot::TAT_TCP_NEW] {
             self.hot(word).store(0);
         }
-        self.hot(hot::PACKETS).store(1);
+        self.hot(hot::PACKETS).store(packets);
         self.hot(hot::BYTES).store(bytes);
         self.hot(hot::FIRST_SEEN).store(now);
         self.hot(hot::LAST_SEEN).store(now);
@@ -214,6 +225,12 @@ impl<L: SourceLine> Found<L> {
         self.head.store_version(version as u8);
     }
 
+    /// The source's tag.
+    #[inline(always)]
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
     /// Which of its bucket's ways it has.
     #[inline(always)]
     pub fn way(&self) -> u32 {
@@ -226,22 +243,27 @@ impl<L: SourceLine> Found<L> {
         self.hot.word(word)
     }
 
-    /// Notes that the source has sent a packet within its limits, which may earn it protection.
+    /// Notes that the source has sent a packet within its limits, which may earn it protection:
+    /// whether it did.
     #[inline(always)]
-    pub fn behaved(&self, now: u64) {
+    pub fn behaved(&self, now: u64) -> bool {
         let bit = 1_u64 << self.way << head::PROTECTED;
         let before = self.head.word(0).load();
         if before & bit != 0
             || self.hot(hot::PACKETS).load() < EARNED_PACKETS
             || now.saturating_sub(self.hot(hot::FIRST_SEEN).load()) < EARNED_NS
         {
-            return;
+            return false;
         }
         let protected = before >> head::PROTECTED & head::ALL_WAYS;
-        if before & head::VERSION == 0 && ones(protected) < MAX_PROTECTED {
-            // Who loses a race tries again with the next packet.
-            let _won = self.head.word(0).compare_exchange(before, before | bit);
-        }
+        // Who loses a race tries again with the next packet.
+        before & head::VERSION == 0
+            && ones(protected) < MAX_PROTECTED
+            && self
+                .head
+                .word(0)
+                .compare_exchange(before, before | bit)
+                .is_ok()
     }
 
     /// The cold line, made the source's own if it was another's. Nothing when others were at that

@@ -40,7 +40,9 @@ mod bucket;
 use crate::abi::{FAMILY_IPV4, SourceKey};
 use crate::lists::halves;
 use crate::verdict::Word;
-pub use bucket::{Found, at, ban_bit, find, find_or_add, may_be_banned, own_cold, touch};
+pub use bucket::{
+    Found, at, ban_bit, find, find_or_add, is_protected, may_be_banned, own_cold, touch,
+};
 
 /// Sources of a bucket.
 pub const WAYS: u32 = 7;

@@ -11,11 +11,10 @@
 
 use core::ops::ControlFlow;
 
-use super::{Source, SourceState, Tables, Word, ban, bytes_of};
-use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy};
+use super::{Source, SourceState, Standing, Tables, Word, ban, bytes_of};
+use crate::abi::{FLAG_BANS, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey};
 use crate::lists::LIMITS;
-use crate::packet::tcp_flags::{ACK, SYN};
-use crate::packet::{Packet, Transport};
+use crate::packet::Packet;
 use crate::reason::Reason;
 
 /// How often a packet tries to move a word that other CPUs move too. Each failed try means that
@@ -32,29 +31,72 @@ pub(super) fn check_limits<T: Tables>(
     packet: &Packet,
     source: Source<'_, T::Place>,
     listed: u8,
+    standing: Standing,
     tables: &T,
     policy: &Policy,
     now: u64,
 ) -> ControlFlow<Reason> {
-    let bytes = bytes_of(packet);
-    let Some(known) = tables.source(source.place, now, bytes) else {
+    let weight = standing.weight();
+    let bytes = bytes_of(packet).wrapping_mul(weight);
+    let Some(known) = tables.source(source.place, now, bytes, weight) else {
         tables.fault(Fault::SourceTableFull);
         return ControlFlow::Break(Reason::SourceUntracked);
     };
     let limits = effective_limits(packet, listed, tables, policy);
-    let exceeded = exceeded(packet, &known, limits, tables, now);
-    known.judged(now, exceeded.is_none());
+    let exceeded = exceeded(packet, &known, limits, weight, tables, now);
+    known.judged(now, exceeded.is_none() && standing == Standing::Earning);
     let Some(reason) = exceeded else {
-        return ControlFlow::Continue(());
+        return match standing {
+            Standing::Refused(reason) => ControlFlow::Break(reason),
+            Standing::Earning | Standing::Unproven => ControlFlow::Continue(()),
+        };
     };
-    if let Some(offences) = known.offences() {
-        offences.dropped_packets.add(1);
-        offences.dropped_bytes.add(bytes);
-        if policy.flags & FLAG_BANS != 0 {
-            ban::strike(offences.strikes, source, reason, tables, &policy.ban, now);
-        }
-    }
+    let offence = Offence {
+        reason,
+        packets: weight,
+        bytes,
+    };
+    tables.offended(&known, source.key, source.place, &offence, now);
     ControlFlow::Break(reason)
+}
+
+/// What a source did.
+#[derive(Clone, Copy, Debug)]
+pub struct Offence {
+    /// The limit that it went over.
+    pub reason: Reason,
+    /// Packets that count as over it.
+    pub packets: u64,
+    /// Bytes of those packets.
+    pub bytes: u64,
+}
+
+/// Counts what a source did beyond its limits, and bans it for the last of too many strikes.
+#[inline(always)]
+pub fn offended<T: Tables>(
+    known: &T::Source<'_>,
+    key: &SourceKey,
+    place: &T::Place,
+    offence: &Offence,
+    tables: &T,
+    now: u64,
+) {
+    let (Some(offences), Some(policy)) = (known.offences(), tables.policy()) else {
+        return;
+    };
+    offences.dropped_packets.add(offence.packets);
+    offences.dropped_bytes.add(offence.bytes);
+    if policy.flags & FLAG_BANS != 0 {
+        let source = Source { key, place };
+        ban::strike(
+            offences.strikes,
+            source,
+            offence.reason,
+            tables,
+            &policy.ban,
+            now,
+        );
+    }
 }
 
 #[inline(always)]
@@ -77,21 +119,22 @@ fn exceeded<T: Tables, S: SourceState>(
     packet: &Packet,
     source: &S,
     limits: &Limits,
+    weight: u64,
     tables: &T,
     now: u64,
 ) -> Option<Reason> {
-    if opens_tcp_connection(packet)
-        && !conforms(source.tat_tcp_new(), &limits.tcp_new, 1, now, tables)
+    if packet.opens_tcp_connection()
+        && !conforms(source.tat_tcp_new(), &limits.tcp_new, weight, now, tables)
     {
         return Some(Reason::RateTcpNew);
     }
-    if !conforms(source.tat_packets(), &limits.packets, 1, now, tables) {
+    if !conforms(source.tat_packets(), &limits.packets, weight, now, tables) {
         return Some(Reason::RatePackets);
     }
     if !conforms(
         source.tat_bytes(),
         &limits.bytes,
-        bytes_of(packet),
+        bytes_of(packet).wrapping_mul(weight),
         now,
         tables,
     ) {
@@ -100,17 +143,15 @@ fn exceeded<T: Tables, S: SourceState>(
     None
 }
 
-#[inline(always)]
-fn opens_tcp_connection(packet: &Packet) -> bool {
-    match packet.transport {
-        Transport::Tcp { flags, .. } => flags & (SYN | ACK) == SYN,
-        Transport::Udp { .. } | Transport::Icmp { .. } | Transport::Opaque => false,
-    }
-}
-
 /// Takes room for `units` from a limit, if there is any.
 #[inline(always)]
-fn conforms<T: Tables, W: Word>(tat: W, limit: &Limit, units: u64, now: u64, tables: &T) -> bool {
+pub(super) fn conforms<T: Tables, W: Word>(
+    tat: W,
+    limit: &Limit,
+    units: u64,
+    now: u64,
+    tables: &T,
+) -> bool {
     if limit.is_off() {
         return true;
     }

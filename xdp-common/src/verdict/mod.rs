@@ -3,20 +3,24 @@
 //! [`decide`] is pure: no clock, no maps, no randomness. It asks a [`PacketView`] for bytes and
 //! [`Tables`] for state. The same lines run in the kernel, under `cargo test` and over captures.
 
+mod aggregate;
 mod ban;
+mod class;
 mod limit;
 mod lists;
 mod sanity;
 mod tables;
 
+use core::borrow::Borrow;
 use core::cell::Cell;
 use core::ops::ControlFlow;
 
-use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, Plain, Policy, SourceKey};
-use crate::packet::{self, Address, Packet, PacketView};
-use crate::reason::{Action, Reason};
+use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_CLASSES, Plain, Policy, SourceKey};
+use crate::packet::{self, Address, Fragment, Packet, PacketView};
+use crate::reason::{Action, Class, Reason};
 pub use ban::{STRIKE_COUNT_BITS, next_ban, strikes_left};
-pub use limit::{CAS_TRIES, STALE_NS};
+pub use class::{ClassWords, Cookie, Proof, SAMPLE, Standing, check as check_class, places};
+pub use limit::{CAS_TRIES, Offence, STALE_NS, offended};
 pub use tables::{BanState, Offences, SourceState, Tables, Word};
 
 /// Why, and what happens.
@@ -39,6 +43,17 @@ pub fn decide<V: PacketView + ?Sized, T: Tables>(
     tables: &T,
     clock: impl Fn(&Policy) -> u64,
 ) -> Verdict {
+    decide_parsed(|| packet::parse(view), view, tables, clock)
+}
+
+/// The same for who reads the packet in a way of its own, or keeps it in a place of its own.
+#[inline(always)]
+pub fn decide_parsed<P: Borrow<Packet>, V: PacketView + ?Sized, T: Tables>(
+    parse: impl FnOnce() -> ControlFlow<Reason, P>,
+    view: &V,
+    tables: &T,
+    clock: impl Fn(&Policy) -> u64,
+) -> Verdict {
     let Some(policy) = tables.policy() else {
         return Verdict {
             reason: Reason::NoPolicy,
@@ -56,9 +71,21 @@ pub fn decide<V: PacketView + ?Sized, T: Tables>(
             action: Action::Pass,
         };
     }
-    let reason = match stages(view, tables, policy, &Clock::new(|| clock(policy))) {
+    let clock = Clock::new(|| clock(policy));
+    let reason = match parse() {
         ControlFlow::Break(reason) => reason,
-        ControlFlow::Continue(()) => Reason::Accepted,
+        ControlFlow::Continue(packet) => {
+            let packet = packet.borrow();
+            let reason = match stages(packet, view, tables, policy, &clock) {
+                ControlFlow::Break(reason) => reason,
+                ControlFlow::Continue(()) => Reason::Accepted,
+            };
+            if packet.fragment == Fragment::First {
+                let passed = reason.class() == Class::Pass;
+                tables.note_first_fragment(packet, passed, clock.now());
+            }
+            reason
+        }
     };
     Verdict {
         reason,
@@ -70,24 +97,35 @@ pub fn decide<V: PacketView + ?Sized, T: Tables>(
 /// one look.
 #[inline(always)]
 fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
+    packet: &Packet,
     view: &V,
     tables: &T,
     policy: &Policy,
     clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
-    let packet = packet::parse(view)?;
     let listed = tables.listed(&packet.source, || clock.now());
-    lists::check_allow(&packet, listed, tables)?;
-    lists::check_block(&packet, listed, tables)?;
+    lists::check_allow(packet, listed, tables)?;
+    lists::check_block(packet, listed, tables)?;
     let key = source_key(&packet.source, policy);
     let place = tables.place(&key);
     let source = Source {
         key: &key,
         place: &place,
     };
-    ban::check_ban(&packet, source, tables, clock)?;
-    sanity::check_sanity(view, &packet, policy)?;
-    limit::check_limits(&packet, source, listed, tables, policy, clock.now())
+    let may_be_known = tables.may_be_known(&place);
+    if may_be_known {
+        ban::check_ban(packet, source, tables, clock)?;
+    }
+    sanity::check_sanity(view, packet, policy)?;
+    let now = clock.now();
+    let standing = if policy.flags & FLAG_CLASSES == 0 {
+        tables.expect(&place);
+        Standing::Earning
+    } else {
+        tables.check_class(packet, &place, may_be_known, now)?
+    };
+    aggregate::check_aggregate(packet, tables, policy, now)?;
+    limit::check_limits(packet, source, listed, standing, tables, policy, now)
 }
 
 /// A source by its key, with where its state is.

@@ -1,7 +1,12 @@
 //! What the stages ask of the state: BPF maps in the kernel, host memory elsewhere.
 
-use crate::abi::{Ban, Fault, Limits, Policy, SourceKey};
-use crate::packet::Address;
+use core::ops::ControlFlow;
+
+use super::class::{self, ClassWords, Cookie, Proof, Standing};
+use super::limit::{self, Offence};
+use crate::abi::{Ban, Class, ClassCounter, Fault, Limit, Limits, Policy, SourceKey};
+use crate::packet::{Address, Packet};
+use crate::reason::Reason;
 
 /// A 64-bit word that several CPUs read and write at once.
 pub trait Word: Copy {
@@ -40,9 +45,9 @@ pub trait SourceState {
     /// What the source has done beyond its limits, all zero if nothing yet. Nothing only where a
     /// verifier can't see that there always is something.
     fn offences(&self) -> Option<Offences<Self::Word>>;
-    /// The packet has been judged, to be within the source's limits or not. Good behaviour keeps a
-    /// source in a full table.
-    fn judged(&self, _now: u64, _within: bool) {}
+    /// The packet has been judged, and whether the source earns something by it: good behaviour
+    /// keeps a source in a full table, and makes it known.
+    fn judged(&self, _now: u64, _earns: bool) {}
 }
 
 /// The words of a source that has been over its limits.
@@ -64,6 +69,10 @@ pub trait Tables {
     type Ban<'a>: BanState
     where
         Self: 'a;
+    /// What is going on in a class.
+    type Class<'a>: ClassWords
+    where
+        Self: 'a;
     /// A known source.
     type Source<'a>: SourceState
     where
@@ -77,15 +86,83 @@ pub trait Tables {
     /// Counts a packet that an entry of a list ([`crate::lists::ALLOW`] or
     /// [`crate::lists::BLOCK`]) decides.
     fn hit(&self, list: u8, source: &Address, bytes: u64);
+    /// The number of the class that stands at a place of the class table
+    /// ([`crate::abi::class_table`]).
+    fn class_at(&self, place: usize) -> u8;
+    /// A class by its number; nothing where classes aren't looked at.
+    fn class(&self, number: u8) -> Option<&Class>;
+    /// What is going on in a class.
+    fn class_state(&self, number: u8) -> Option<Self::Class<'_>>;
+    /// Changes what is counted for a class, and gives what the change gives.
+    fn count_class(&self, number: u8, change: impl FnOnce(&mut ClassCounter) -> u64) -> u64;
+    /// Whether classes let this packet be, because it may be for another host.
+    fn stands_aside(&self, packet: &Packet) -> bool;
+    /// Whether a local socket waits for the packet.
+    fn proof(&self, packet: &Packet) -> Proof;
+    /// Makes a SYN cookie for the packet, to be sent if that is the verdict.
+    fn cookie(&self, packet: &Packet, now: u64) -> Cookie;
+    /// Judges a packet by its class; a verifier may want it in a function of its own.
+    #[inline(always)]
+    fn check_class(
+        &self,
+        packet: &Packet,
+        place: &Self::Place,
+        may_be_known: bool,
+        now: u64,
+    ) -> ControlFlow<Reason, Standing>
+    where
+        Self: Sized,
+    {
+        class::check(packet, place, may_be_known, self, now)
+    }
+    /// Whether the source may be one that is known or banned: false for nearly all that are neither,
+    /// at a small cost.
+    fn may_be_known(&self, place: &Self::Place) -> bool;
+    /// Whether the source has behaved for a while.
+    fn is_known(&self, place: &Self::Place) -> bool;
+    /// The source's state will be asked for.
+    fn expect(&self, _place: &Self::Place) {}
+    /// A number that stands for a source or a network: seeded, so that nobody chooses two with the
+    /// same.
+    fn hash(&self, key: &SourceKey) -> u64;
+    /// The same of a source by its place.
+    fn hash_of(&self, place: &Self::Place) -> u64;
+    /// Takes room for `units` from the limit that is kept for a hash.
+    fn meter(&self, hash: u64, limit: &Limit, units: u64, now: u64) -> bool;
+    /// What became of the first fragment of the packet that this is a later one of: whether it
+    /// passed, if that is known.
+    fn first_fragment(&self, packet: &Packet, now: u64) -> Option<bool>;
+    /// Notes what became of a first fragment.
+    fn note_first_fragment(&self, packet: &Packet, passed: bool, now: u64);
     /// Where a source's state is.
     fn place(&self, source: &SourceKey) -> Self::Place;
     /// The ban stored for a source.
     fn ban(&self, source: &SourceKey, place: &Self::Place) -> Option<Self::Ban<'_>>;
     /// The limits of the longest matching override.
     fn limits(&self, source: &Address) -> Option<&Limits>;
-    /// The state of a source, with a packet of `bytes` counted at `now`; a new one is added. Nothing
-    /// when the table can't take it.
-    fn source(&self, place: &Self::Place, now: u64, bytes: u64) -> Option<Self::Source<'_>>;
+    /// The state of a source, with `packets` of `bytes` together counted at `now`; a new one is
+    /// added. Nothing when the table can't take it.
+    fn source(
+        &self,
+        place: &Self::Place,
+        now: u64,
+        bytes: u64,
+        packets: u64,
+    ) -> Option<Self::Source<'_>>;
+    /// A source went over its limits. A verifier may want it in a function of its own.
+    #[inline(always)]
+    fn offended(
+        &self,
+        known: &Self::Source<'_>,
+        key: &SourceKey,
+        place: &Self::Place,
+        offence: &Offence,
+        now: u64,
+    ) where
+        Self: Sized,
+    {
+        limit::offended(known, key, place, offence, self, now);
+    }
     /// Stores a ban over an older one and tells the controller.
     fn start_ban(&self, key: &SourceKey, place: &Self::Place, ban: &Ban);
     /// Counts a fault of our own.

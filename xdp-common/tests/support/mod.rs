@@ -7,20 +7,21 @@
     reason = "helpers of tests: what fails there fails the test"
 )]
 
+pub mod flood;
 pub mod frames;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xdp_common::abi::{
-    ABI_VERSION, Ban, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault, Limits,
-    MODE_ENFORCE, Plain, Policy, Source, SourceKey,
+    ABI_VERSION, Ban, Class, ClassCounter, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
+    FLAG_SANITY_TCP_FLAGS, Fault, Limit, Limits, MODE_ENFORCE, Plain, Policy, Source, SourceKey,
 };
 use xdp_common::lists::{ALLOW, BLOCK, LIMITS};
-use xdp_common::packet::Address;
+use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::{
-    BanState, Offences, SourceState, Tables, Verdict, Word, decide, source_key,
+    BanState, Cookie, Offences, Proof, SourceState, Tables, Verdict, Word, decide, source_key,
 };
 
 /// A policy that enforces and checks everything, and limits nothing.
@@ -76,6 +77,7 @@ pub struct HostTables {
     sources: Vec<(SourceKey, Words)>,
     bans: Mutex<Vec<(SourceKey, Ban)>>,
     faults: Mutex<Vec<Fault>>,
+    pub flood: flood::HostFlood,
 }
 
 impl HostTables {
@@ -89,6 +91,7 @@ impl HostTables {
             sources: sources.iter().map(known).collect(),
             bans: Mutex::default(),
             faults: Mutex::default(),
+            flood: flood::HostFlood::default(),
         }
     }
 
@@ -135,6 +138,7 @@ impl HostTables {
 impl Tables for HostTables {
     type Place = SourceKey;
     type Ban<'a> = HostBan;
+    type Class<'a> = flood::HostClass<'a>;
     type Source<'a> = &'a Words;
 
     fn policy(&self) -> Option<&Policy> {
@@ -186,9 +190,66 @@ impl Tables for HostTables {
         longest(&self.overrides, source)
     }
 
-    fn source(&self, key: &SourceKey, now: u64, bytes: u64) -> Option<&Words> {
+    fn class_at(&self, place: usize) -> u8 {
+        self.flood.table.get(&place).copied().unwrap_or(0)
+    }
+
+    fn class(&self, number: u8) -> Option<&Class> {
+        self.flood.classes.get(usize::from(number))
+    }
+
+    fn class_state(&self, number: u8) -> Option<flood::HostClass<'_>> {
+        self.flood.state(number)
+    }
+
+    fn count_class(&self, number: u8, change: impl FnOnce(&mut ClassCounter) -> u64) -> u64 {
+        self.flood.count(number, change)
+    }
+
+    fn stands_aside(&self, _packet: &Packet) -> bool {
+        self.flood.aside
+    }
+
+    fn proof(&self, _packet: &Packet) -> Proof {
+        self.flood.asked.fetch_add(1, Ordering::SeqCst);
+        self.flood.proof
+    }
+
+    fn cookie(&self, _packet: &Packet, _now: u64) -> Cookie {
+        self.flood.cookie
+    }
+
+    fn may_be_known(&self, _place: &SourceKey) -> bool {
+        true
+    }
+
+    fn is_known(&self, place: &SourceKey) -> bool {
+        self.flood.known.contains(&flood::bytes(place))
+    }
+
+    fn hash(&self, key: &SourceKey) -> u64 {
+        flood::hash(key)
+    }
+
+    fn hash_of(&self, place: &SourceKey) -> u64 {
+        flood::hash(place)
+    }
+
+    fn meter(&self, hash: u64, limit: &Limit, units: u64, now: u64) -> bool {
+        self.flood.meter(hash, limit, units, now)
+    }
+
+    fn first_fragment(&self, packet: &Packet, now: u64) -> Option<bool> {
+        self.flood.first_fragment(packet, now)
+    }
+
+    fn note_first_fragment(&self, packet: &Packet, passed: bool, now: u64) {
+        self.flood.note_first_fragment(packet, passed, now);
+    }
+
+    fn source(&self, key: &SourceKey, now: u64, bytes: u64, packets: u64) -> Option<&Words> {
         let words = self.words_of(key)?;
-        words.word(4).add(1);
+        words.word(4).add(packets);
         words.word(5).add(bytes);
         words.word(9).store(now);
         Some(words)
@@ -227,7 +288,7 @@ impl BanState for HostBan {
 
 /// One word.
 #[derive(Clone, Copy)]
-pub struct HostWord<'a>(&'a AtomicU64);
+pub struct HostWord<'a>(pub &'a AtomicU64);
 
 impl Word for HostWord<'_> {
     fn load(self) -> u64 {

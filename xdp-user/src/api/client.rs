@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddEntries, Apply, ApplyReport, BanList, ChangeReport, EntryPage, EntryQuery, ErrorBody,
-    ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport, LimitList,
-    ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+    AddEntries, Apply, ApplyReport, BanList, ChangeReport, ClassList, EntryPage, EntryQuery,
+    ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport,
+    LimitList, ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
 };
 use crate::failure::FailureKind;
 
@@ -185,6 +185,11 @@ impl Client {
         let request = self.request(Method::PUT, "/v1/limits").json(limits);
         self.success(request).await?;
         self.limits().await
+    }
+
+    /// `GET /v1/classes`.
+    pub async fn classes(&self) -> Result<ClassList, ClientError> {
+        self.get("/v1/classes", &()).await
     }
 
     /// `GET /v1/sources`.

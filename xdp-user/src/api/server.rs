@@ -15,9 +15,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::types::{
-    AddEntries, Apply, ApplyReport, BanList, ChangeReport, EntryPage, EntryQuery, ErrorBody,
-    ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport, LimitList,
-    ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+    AddEntries, Apply, ApplyReport, BanList, ChangeReport, ClassList, EntryPage, EntryQuery,
+    ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport,
+    LimitList, ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
 };
 use crate::config::{ConfigError, LoadError};
 use crate::control::{Handle, Unavailable};
@@ -124,6 +124,7 @@ pub fn router(control: Handle) -> Router {
         .route("/v1/bans", get(bans))
         .route("/v1/bans/lift", post(lift))
         .route("/v1/limits", get(limits).put(set_limits))
+        .route("/v1/classes", get(classes))
         .route("/v1/sources", get(sources))
         .route("/v1/explain", get(explain))
         .route("/v1/apply", post(apply))
@@ -292,6 +293,10 @@ async fn set_limits(
     Json(request): Json<SetLimits>,
 ) -> Answer<LimitList> {
     Ok(Json(control.call(move |c| c.set_limits(request)).await?))
+}
+
+async fn classes(State(control): State<Handle>) -> Answer<ClassList> {
+    Ok(Json(control.call(|c| c.list_classes()).await?))
 }
 
 async fn sources(

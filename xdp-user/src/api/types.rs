@@ -3,13 +3,17 @@
 //! Times are RFC 3339 in UTC; spans, rates and prefixes are the strings that the command line and
 //! the configuration take; counts are plain numbers.
 
+mod classes;
 mod entries;
+mod host;
 mod sources;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use classes::*;
 pub use entries::*;
+pub use host::*;
 pub use sources::*;
 pub use status::*;
 

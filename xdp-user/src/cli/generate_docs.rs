@@ -74,6 +74,7 @@ fn reasons() -> String {
         let class = match reason.class() {
             Class::Pass => "pass",
             Class::Drop => "drop",
+            Class::Answer => "answer",
         };
         page += &format!(
             "| {} | `{}` | {class} | {} |\n",

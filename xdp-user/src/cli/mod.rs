@@ -6,12 +6,14 @@ mod ban;
 mod block;
 mod change;
 mod check;
+mod classes;
 mod completions;
 mod entries;
 pub mod exit;
 mod explain;
 mod format;
 mod generate_docs;
+mod host;
 mod limit;
 mod man;
 mod output;
@@ -38,13 +40,16 @@ Drop unwanted packets at the network interface, before the kernel spends memory 
 One process, `xdp-throttle run`, loads a small program into the kernel and attaches it to your
 network interfaces. That program looks at every packet that comes in and decides by its source
 address: pass the allowlist, drop the blocklist, drop what is over its source's limits, and ban
-for a while who keeps going over them. All other commands talk to that process over a socket.";
+for a while who keeps going over them. Service classes bound what strangers may send together, so
+that a flood whose sources never repeat ends there, too. All other commands talk to that process
+over a socket.";
 
 const FIRST_STEPS: &str = "\
 First steps:
   xdp-throttle check /etc/xdp-throttle/config.toml   find mistakes before they matter
   xdp-throttle run --iface eth0 --observe            count what would be dropped, drop nothing
   xdp-throttle status                                see what happens
+  xdp-throttle classes                               what strangers may send, and who is flooded
   xdp-throttle allow add 198.51.100.7                never lock yourself out
   xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
   xdp-throttle explain 203.0.113.9                   what would happen to a packet, and why
@@ -108,6 +113,7 @@ enum Command {
     Apply(apply::Args),
     Status(status::Args),
     Sources(sources::Args),
+    Classes(classes::Args),
     Explain(explain::Args),
     Block(block::Args),
     Allow(allow::Args),
@@ -161,6 +167,7 @@ impl Cli {
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),
             Command::Sources(args) => wait(async { args.run(&session()?).await }),
+            Command::Classes(args) => wait(async { args.run(&session()?).await }),
             Command::Explain(args) => wait(async { args.run(&session()?).await }),
             Command::Block(args) => wait(async { args.run(&session()?).await }),
             Command::Allow(args) => wait(async { args.run(&session()?).await }),
@@ -184,6 +191,6 @@ fn wait(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 
 use crate::api::types::{
-    BanList, BanView, ChangeReport, ConfigStatus, EntryPage, EntryView, Explanation,
-    InterfaceStatus, LimitFields, LimitList, LimitView, ListKind, ListStatus, NamedCount,
-    ReasonCount, Refusal, SourceList, SourceView, StageView, Status, TableStatus,
+    AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
+    ClassView, ConfigStatus, EntryPage, EntryView, Explanation, Family, HostStatus,
+    InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind, ListStatus,
+    MitigationStatus, NamedCount, ReasonCount, Refusal, SourceList, SourceView, StageView,
+    StateChange, StateChanges, Status, TableStatus,
 };
-use crate::domain::Mode;
+use crate::domain::{ClassState, Mode};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -40,11 +42,33 @@ fn interface(name: &str, index: u32, mode: Option<&str>) -> InterfaceStatus {
     }
 }
 
-pub(crate) fn status() -> Status {
-    let fault = |name: &str, count| NamedCount {
+fn named(name: &str, count: u64) -> NamedCount {
+    NamedCount {
         name: name.into(),
         count,
+    }
+}
+
+pub(crate) fn host() -> HostStatus {
+    let received = |name: &str, packets, lost: &[(&str, u64)]| InterfaceReceived {
+        name: name.into(),
+        packets,
+        bytes: packets * 900,
+        lost: lost.iter().map(|(name, n)| named(name, *n)).collect(),
     };
+    let eth0 = [("missed", 1200), ("crc", 3), ("no_handler", 0)];
+    HostStatus {
+        interfaces: vec![
+            received("eth0", 1_000_000, &eth0),
+            received("eth1", 0, &[("missed", 0)]),
+        ],
+        lost: vec![named("listen_overflow", 7), named("udp_no_port", 0)],
+        syn_cookies: vec![named("sent", 40), named("received", 2), named("failed", 0)],
+        time_squeezes: Some(1),
+    }
+}
+
+pub(crate) fn status() -> Status {
     Status {
         version: "0.1.0".into(),
         pid: 4711,
@@ -86,8 +110,103 @@ pub(crate) fn status() -> Status {
             entries: 1500,
         }],
         bans: 12,
-        faults: vec![fault("ban_table_full", 0), fault("event_lost", 7)],
+        mitigation: mitigation(),
+        faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
+        host: host(),
         warnings: vec!["eth1 is attached in generic mode".into()],
+    }
+}
+
+fn class_status(name: &str, state: ClassState, counts: ClassCounts) -> ClassStatus {
+    ClassStatus {
+        name: name.into(),
+        state,
+        since: at("2026-11-22T11:58:00Z"),
+        switched_on: Vec::new(),
+        counts,
+        state_changes: StateChanges::default(),
+    }
+}
+
+fn attacked() -> ClassStatus {
+    let counts = ClassCounts {
+        packets: 5_000_000,
+        bytes: 320_000_000,
+        newcomers: 20_000,
+        over: 4_900_000,
+        proven: 3,
+        unsolicited: 40,
+        refused: 1_234_567,
+        cookies: 3_600_000,
+    };
+    ClassStatus {
+        switched_on: vec!["SYN cookies".into(), "budget 100pps burst 100".into()],
+        state_changes: StateChanges {
+            normal: 0,
+            elevated: 1,
+            attack: 1,
+        },
+        ..class_status("tcp-new", ClassState::Attack, counts)
+    }
+}
+
+fn mitigation() -> MitigationStatus {
+    let change = |second: &str, from, to, over_per_second| StateChange {
+        at: at(&format!("2026-11-22T11:57:{second}Z")),
+        class: "tcp-new".into(),
+        from,
+        to,
+        over_per_second,
+    };
+    MitigationStatus {
+        enabled: true,
+        forwarding: "stand-aside".into(),
+        classes: vec![
+            attacked(),
+            class_status("udp", ClassState::Normal, ClassCounts::default()),
+        ],
+        asides: vec![AsideStatus {
+            interface: "eth1".into(),
+            family: Family::Ipv6,
+            reason: "eth1 forwards".into(),
+            in_force: true,
+        }],
+        changes: vec![
+            change("58", ClassState::Normal, ClassState::Elevated, 900),
+            change("59", ClassState::Elevated, ClassState::Attack, 91_000),
+        ],
+    }
+}
+
+pub(crate) fn classes() -> ClassList {
+    let class = |number, status, takes: &str, flags: &[&str]| ClassView {
+        status,
+        number,
+        built_in: number == 1,
+        enabled: true,
+        takes: vec![takes.into()],
+        limits: ClassLimits {
+            budget: "500pps".into(),
+            budget_burst: Some("2k".into()),
+            attack_budget: "100pps".into(),
+            attack_budget_burst: Some("100".into()),
+            packets: "off".into(),
+            packets_burst: None,
+            bytes: "5Mbps".into(),
+            bytes_burst: Some("1MB".into()),
+        },
+        flags: flags.iter().map(|flag| (*flag).into()).collect(),
+    };
+    let game = class_status("game", ClassState::Normal, ClassCounts::default());
+    ClassList {
+        enabled: true,
+        classes: vec![
+            class(1, attacked(), "tcp rest", &["syn_cookies", "known_first"]),
+            ClassView {
+                enabled: false,
+                ..class(18, game, "udp 27000-27100", &[])
+            },
+        ],
     }
 }
 

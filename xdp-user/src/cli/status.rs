@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use xdp_common::reason::{Class, Reason};
 
 use super::Session;
-use super::format;
+use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
+use super::{format, host};
 use crate::api::types::{InterfaceStatus, ListStatus, ReasonCount, Status, TableStatus};
 
 const EXAMPLES: &str = "\
@@ -15,8 +16,11 @@ Examples:
   xdp-throttle status --output json | jq '.reasons[] | select(.packets > 0)'
   watch -n1 xdp-throttle status
 
-Every packet is counted under exactly one reason. `observed` is what would have been dropped if
-that weren't switched to observe.";
+Every packet is counted under exactly one reason. `observed` is what would have been dropped or
+answered if that weren't switched to observe; `answered` is a SYN that got a cookie in the host's
+place. Service classes are shown that are pressed or have refused something; `classes` shows all.
+What was lost before and behind the program is counted by the link, its driver and the kernel, and
+is no part of its counts.";
 
 /// Show what the daemon protects, what it dropped and why, and how full its tables are
 #[derive(Debug, clap::Args)]
@@ -42,8 +46,10 @@ fn render(status: &Status, all: bool, now: Timestamp) -> String {
         render_warnings(&status.warnings),
         render_interfaces(&status.interfaces),
         render_reasons(&status.reasons, all),
+        render_mitigation(&status.mitigation, all, now),
         render_tables(&status.tables),
         render_lists(&status.lists),
+        host::render(&status.host, all),
         render_faults(status, all),
     ];
     let sections = sections.into_iter().filter(|section| !section.is_empty());
@@ -120,19 +126,19 @@ fn render_interfaces(interfaces: &[InterfaceStatus]) -> String {
         words("interface"),
         words("attached"),
         numbers("packets"),
-        numbers("dropped"),
+        numbers("refused"),
         numbers("share"),
     ]);
     for interface in interfaces {
         let packets = interface.reasons.iter().map(|count| count.packets).sum();
-        let dropped = interface.reasons.iter().filter(|count| is_dropped(count));
-        let dropped = dropped.map(|count| count.packets).sum();
+        let refused = interface.reasons.iter().filter(|count| is_refused(count));
+        let refused = refused.map(|count| count.packets).sum();
         table.row([
             interface.name.clone(),
             attachment(interface),
             format::count(packets),
-            format::count(dropped),
-            format::share(dropped, packets),
+            format::count(refused),
+            format::share(refused, packets),
         ]);
     }
     table.render()
@@ -149,8 +155,9 @@ fn attachment(interface: &InterfaceStatus) -> String {
     }
 }
 
-fn is_dropped(count: &ReasonCount) -> bool {
-    count.action == "dropped"
+/// Dropped, or answered in the host's place: the host didn't see it.
+fn is_refused(count: &ReasonCount) -> bool {
+    ["dropped", "answered"].contains(&count.action.as_str())
 }
 
 fn render_reasons(reasons: &[ReasonCount], all: bool) -> String {
@@ -190,10 +197,10 @@ fn render_reasons(reasons: &[ReasonCount], all: bool) -> String {
     table.render()
 }
 
-/// A reason to drop that passed was only observed.
+/// A reason to drop or to answer that passed was only observed.
 fn action(count: &ReasonCount) -> String {
-    let drops = |reason: Reason| reason.class() == Class::Drop;
-    if !is_dropped(count) && Reason::from_name(&count.reason).is_some_and(drops) {
+    let drops = |reason: Reason| reason.class() != Class::Pass;
+    if !is_refused(count) && Reason::from_name(&count.reason).is_some_and(drops) {
         "observed".to_owned()
     } else {
         count.action.clone()
@@ -295,7 +302,39 @@ mod tests {
         assert!(line(&text, "spamhaus-drop").contains("block"));
         assert!(line(&text, "event_lost").ends_with("  7"));
         assert!(!text.contains("ban_table_full"));
+        assert!(line(&text, "before and behind").ends_with("own count"));
+        assert!(line(&text, "eth0       1,000,000").ends_with("missed 1,200, crc 3"));
         assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+    }
+
+    #[test]
+    fn an_answered_packet_is_refused_and_one_that_passed_is_observed() {
+        let count = |action: &str, packets| ReasonCount {
+            reason: "syn_cookie".into(),
+            action: action.into(),
+            packets,
+            bytes: 0,
+        };
+        let text = render_reasons(&[count("answered", 7), count("passed", 3)], false);
+        assert!(line(&text, "syn_cookie").contains("answered"), "{text}");
+        assert!(text.contains("observed"), "{text}");
+        let mut interface = samples::status().interfaces.remove(0);
+        interface.reasons = vec![count("answered", 30), count("passed", 10)];
+        let text = render_interfaces(&[interface]);
+        assert!(line(&text, "eth0").ends_with("30  75.0%"), "{text}");
+    }
+
+    #[test]
+    fn classes_in_need_are_on_the_page_and_calm_ones_are_not() {
+        let text = render(&samples::status(), false, samples::now());
+        assert!(line(&text, "tcp-new").contains("attack"), "{text}");
+        assert!(!text.contains("\nudp "), "{text}");
+        assert!(
+            text.contains("eth1 ipv6: classes stand aside: eth1 forwards"),
+            "{text}"
+        );
+        let all = render(&samples::status(), true, samples::now());
+        assert!(line(&all, "udp ").contains("normal"), "{all}");
     }
 
     #[test]

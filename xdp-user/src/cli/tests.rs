@@ -22,6 +22,8 @@ fn every_verb_is_understood() {
         "status",
         "status --all",
         "sources --sort last-seen --limit 5 --match 203.0.113.0/24",
+        "classes",
+        "classes --settings --output json",
         "explain 203.0.113.9 --proto udp --dport 53 --length 1500",
         "explain 2001:db8::1 --flags syn,ack",
         "block add 203.0.113.9 2001:db8::/32 --list bad --for 1h --comment scans --force",

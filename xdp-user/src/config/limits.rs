@@ -38,12 +38,12 @@ const LARGEST_PACKET: u64 = 65_535;
 const LONGEST_BURST_SECONDS: u64 = 86_400;
 
 /// What a rate and its burst have to offer for the checks that all three limits share.
-trait Measured: Copy {
+pub(super) trait Measured: Copy {
     fn units(self) -> u64;
 }
 
 /// The burst of a rate where the file names none.
-trait Paced: Measured {
+pub(super) trait Paced: Measured {
     type Size: Measured;
     fn default_burst(self) -> Self::Size;
 }
@@ -106,15 +106,20 @@ impl Limits {
     /// Notes bursts that can't work, and bursts without a rate.
     fn check(&self, at: &str, sink: &mut Sink) {
         check_burst(self.packets, &format!("{at}.packets"), sink);
-        check_burst(self.bytes, &format!("{at}.bytes"), sink);
+        check_bytes(self.bytes, &format!("{at}.bytes"), sink);
         check_burst(self.tcp_new, &format!("{at}.tcp_new"), sink);
-        if let Some(limit) = self.bytes
-            && limit.burst.bytes() < LARGEST_PACKET
-        {
-            let message = format!("{} is less than one packet can have", limit.burst);
-            let help = "65535 bytes or more, or large packets would never pass";
-            sink.problem_at(&format!("{at}.bytes_burst"), message, help);
-        }
+    }
+}
+
+/// Notes a burst of bytes that can't work, or has no rate.
+pub(super) fn check_bytes(limit: Option<Limit<BitRate, ByteSize>>, key: &str, sink: &mut Sink) {
+    check_burst(limit, key, sink);
+    if let Some(limit) = limit
+        && limit.burst.bytes() < LARGEST_PACKET
+    {
+        let message = format!("{} is less than one packet can have", limit.burst);
+        let help = "65535 bytes or more, or large packets would never pass";
+        sink.problem_at(&format!("{key}_burst"), message, help);
     }
 }
 
@@ -148,7 +153,7 @@ impl Override {
     }
 }
 
-fn paired<Rate: Paced>(
+pub(super) fn paired<Rate: Paced>(
     rate: Option<Rate>,
     burst: Option<Rate::Size>,
 ) -> Option<Limit<Rate, Rate::Size>> {
@@ -158,7 +163,7 @@ fn paired<Rate: Paced>(
 }
 
 /// A given rate brings its own burst; a given burst alone goes with the inherited rate.
-fn merged<Rate: Paced>(
+pub(super) fn merged<Rate: Paced>(
     rate: Option<Option<Rate>>,
     burst: Option<Rate::Size>,
     inherited: Option<Limit<Rate, Rate::Size>>,
@@ -172,7 +177,7 @@ fn merged<Rate: Paced>(
     }
 }
 
-fn check_burst<Rate: Measured, Size: Measured>(
+pub(super) fn check_burst<Rate: Measured, Size: Measured>(
     limit: Option<Limit<Rate, Size>>,
     rate_key: &str,
     sink: &mut Sink,

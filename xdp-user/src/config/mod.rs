@@ -3,11 +3,15 @@
 //! Every mistake in a file is reported at once, each with line, column, key and what would be
 //! valid. The keys stand in one table, `schema`, from which [`reference`] is written as well.
 
+mod builtin;
+mod classes;
 mod limits;
+mod places;
 mod problem;
 pub mod reference;
 mod schema;
 mod setting;
+mod spaces;
 mod suggest;
 mod table;
 mod validate;
@@ -19,12 +23,15 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 use xdp_common::reason::Reason;
 
+pub use builtin::why;
+pub use classes::{Class, Takes};
 pub use limits::{Limit, Limits, Override};
+pub use places::Place;
 pub use problem::{ConfigError, Problem};
-pub use schema::{Capacity, Interface, Log, Metrics, Sanity, Source};
-pub use words::{DatapathLog, FileMode, FileModeError, LogFormat, LogLevel};
+pub use schema::{Capacity, Interface, Log, Metrics, Mitigation, Sanity, Source};
+pub use words::{DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, TcpFlags};
 
-use crate::domain::{Mode, Prefix, Span};
+use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, Span};
 use table::Sink;
 
 /// The largest file that is read. Long lists belong into `xdp-throttle block import`.
@@ -48,6 +55,11 @@ pub struct Config {
     pub overrides: Vec<Override>,
     pub ban: Ban,
     pub sanity: Sanity,
+    pub mitigation: Mitigation,
+    /// The built-in ones in the order of their numbers, then the file's; at most
+    /// [`xdp_common::abi::MAX_CLASSES`].
+    pub classes: Vec<Class>,
+    pub aggregate: Aggregate,
     /// Sorted, no prefix twice.
     pub allow: Vec<Prefix>,
     /// Sorted, no prefix twice.
@@ -76,6 +88,15 @@ pub struct Ban {
     pub growth_shift: u32,
     /// One step of growth is forgiven for each such time after a ban.
     pub level_decay: Span,
+}
+
+/// Limits of all sources of a network together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aggregate {
+    pub ipv4_prefix: u8,
+    pub ipv6_prefix: u8,
+    pub packets: Option<Limit<PacketRate, Burst>>,
+    pub bytes: Option<Limit<BitRate, ByteSize>>,
 }
 
 /// The control socket.

@@ -1,7 +1,10 @@
 //! The reference page and the example file, written from the schema.
 
+use super::builtin::why;
 use super::schema::SECTIONS;
 use super::setting::{Default, Effect, Key, Section};
+use super::{Config, Limit};
+use crate::domain::{Burst, PacketRate};
 
 /// Every key, as a page of Markdown.
 pub fn markdown() -> String {
@@ -54,10 +57,32 @@ fn key_markdown(key: &Key) -> String {
     )
 }
 
+/// The built-in classes, as a table of Markdown.
+pub fn classes() -> String {
+    let mut table = String::from(
+        "| class | takes | budget | under attack | flags | why |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for class in &Config::default().classes {
+        let limit = |limit: Option<Limit<PacketRate, Burst>>| {
+            limit.map_or_else(String::new, |l| format!("{} burst {}", l.rate, l.burst))
+        };
+        table += &format!(
+            "| `{}` | {} | {} | {} | {} | {} |\n",
+            class.name,
+            class.takes_in_words().join(", "),
+            limit(class.budget),
+            limit(class.attack_budget),
+            class.flags().join(", "),
+            why(class.name.as_str()).unwrap_or_default(),
+        );
+    }
+    table
+}
+
 /// The example file: every key, commented out, with its default.
 ///
 /// Without the `#` at the start of the lines that hold keys, it means the same as an empty file,
-/// apart from its examples of `[[interface]]` and `[[override]]`.
+/// apart from its examples of `[[interface]]`, `[[override]]` and `[[class]]`.
 pub fn example() -> String {
     let mut file = String::from(
         "# Example configuration of xdp-throttle. Every key is here, commented out, with its\n\
@@ -112,7 +137,6 @@ fn commented(doc: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     const EXAMPLE_FILE: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -131,6 +155,42 @@ mod tests {
             "packaging/config.example.toml differs from the schema; run this test with \
              XDP_THROTTLE_BLESS=1 to write it again"
         );
+    }
+
+    const MITIGATION_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mitigation.md");
+
+    /// With XDP_THROTTLE_BLESS set, writes the table instead.
+    #[test]
+    fn the_page_about_mitigation_has_the_built_in_classes() {
+        const FROM: &str = "<!-- built-in classes -->\n";
+        const TO: &str = "<!-- end of built-in classes -->\n";
+        let page = std::fs::read_to_string(MITIGATION_PAGE).unwrap();
+        let (head, rest) = page.split_once(FROM).unwrap();
+        let (_, tail) = rest.split_once(TO).unwrap();
+        let fresh = format!("{head}{FROM}\n{}\n{TO}{tail}", classes());
+        if std::env::var_os("XDP_THROTTLE_BLESS").is_some() {
+            std::fs::write(MITIGATION_PAGE, &fresh).unwrap();
+        }
+        let page = std::fs::read_to_string(MITIGATION_PAGE).unwrap();
+        assert!(
+            page == fresh,
+            "docs/mitigation.md differs from the built-in classes; run this test with \
+             XDP_THROTTLE_BLESS=1 to write the table again"
+        );
+    }
+
+    /// What the page says of knobs is what they are.
+    #[test]
+    fn the_page_about_mitigation_names_every_knob_with_its_default() {
+        let page = std::fs::read_to_string(MITIGATION_PAGE).unwrap();
+        let section = SECTIONS.iter().find(|s| s.name == "mitigation").unwrap();
+        for key in section.keys {
+            let Default::Is(default) = key.default else {
+                panic!("{} has no default", key.name);
+            };
+            let row = format!("| `{}` | `{default}` |", key.name);
+            assert!(page.contains(&row), "no {row}");
+        }
     }
 
     #[test]
@@ -155,9 +215,12 @@ mod tests {
         let loaded = Config::parse(&enabled.join("\n"), "example").unwrap();
         assert_eq!(loaded.config.interfaces.len(), 1);
         assert_eq!(loaded.config.overrides.len(), 1);
+        let default = Config::default();
+        assert_eq!(loaded.config.classes.len(), default.classes.len() + 1);
         let without_examples = Config {
             interfaces: Vec::new(),
             overrides: Vec::new(),
+            classes: default.classes,
             ..loaded.config
         };
         assert_eq!(without_examples, Config::default());

@@ -5,16 +5,19 @@
 
 use std::net::SocketAddr;
 
+use super::places::{Numbers, Place};
 use super::setting::{
     Boolean, Default, Effect, Factor, Integer, Key, List, Optional, OrOff, Section, Setting,
     SpanWithin, Text,
 };
 use super::table::{Sink, Table};
 use super::words::{
-    AbsolutePath, DatapathLog, DropReason, FileMode, LogFormat, LogLevel, SocketPath,
+    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, SocketPath,
+    TcpFlags,
 };
 use crate::domain::{
-    AttachMode, BitRate, Burst, ByteSize, ConnectionRate, IfName, Mode, PacketRate, Prefix, Span,
+    AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
+    Prefix, Span,
 };
 
 /// Every section, in the order of the reference.
@@ -26,6 +29,9 @@ pub(super) const SECTIONS: &[&Section] = &[
     &OverrideKeys::SECTION,
     &BanKeys::SECTION,
     &Sanity::SECTION,
+    &Mitigation::SECTION,
+    &ClassKeys::SECTION,
+    &AggregateKeys::SECTION,
     &AllowKeys::SECTION,
     &BlockKeys::SECTION,
     &Capacity::SECTION,
@@ -38,7 +44,8 @@ pub(super) const SECTIONS: &[&Section] = &[
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
 const HOUR: u64 = 3600 * SECOND;
-const YEAR: u64 = 365 * 24 * HOUR;
+const DAY: u64 = 24 * HOUR;
+const YEAR: u64 = 365 * DAY;
 
 macro_rules! section {
     (
@@ -179,6 +186,96 @@ section! {
         land: bool as Boolean = Default::Is("true"), Live;
         /// Drop packets from loopback, multicast and unspecified addresses. Private addresses are not among them.
         martian_source: bool as Boolean = Default::Is("true"), Live;
+    }
+}
+
+section! {
+    /// Service classes: every packet is in one, by what it is for, and each class has a budget for all sources together that aren't known yet. That stops floods whose sources never repeat, which no limit per source sees. What it means and what it costs: docs/mitigation.md.
+    pub struct Mitigation, "mitigation", repeated: false {
+        /// Whether classes decide anything. Without them no packet is looked at by its class.
+        enabled: bool as Boolean = Default::Is("true"), Live;
+        /// What classes do on interfaces where this host forwards packets for others. `stand-aside`: nothing there, for what no local socket waits for may be another host's. `ignore`: as everywhere, for a host that forwards but whose own services are what counts.
+        forwarding: Forwarding as Text<Forwarding> = Default::Is("\"stand-aside\""), Live;
+        /// How long a class counts as pressed after a newcomer found its budget spent. New sources earn nothing in that time, so a flood can't make itself known.
+        hold: Span as SpanWithin<MILLISECOND, HOUR> = Default::Is("\"3s\""), Live;
+        /// A class is under attack when newcomers exceed its budget by this many times the budget's rate.
+        attack_factor: u64 as Integer<u64, 1, 1_000_000> = Default::Is("4"), Live;
+        /// How long they have to before that counts.
+        attack_after: Span as SpanWithin<MILLISECOND, HOUR> = Default::Is("\"1s\""), Live;
+        /// An attack is over when they haven't for this long.
+        attack_hold: Span as SpanWithin<MILLISECOND, DAY> = Default::Is("\"30s\""), Live;
+        /// A class is back to normal when no newcomer has been over its budget for this long.
+        calm_after: Span as SpanWithin<MILLISECOND, DAY> = Default::Is("\"10s\""), Live;
+    }
+}
+
+section! {
+    /// A service class; any number of these, at most 32 with the built-in ones. The name of a built-in class changes that one key by key: what is left out stays. Another name makes a class, which takes its ports from the built-in ones. `xdp-throttle classes` shows them all. A packet is in one class: new TCP connections by destination port; UDP by source port where a class has it among its `reflection_ports`, else by destination port; other TCP by flags; ICMP by type; later fragments; all else by protocol number.
+    pub(super) struct ClassKeys, "class", repeated: true {
+        /// The name: a built-in class's, or another.
+        name: ClassName as Text<ClassName> = Default::Required { example: "\"game\"" }, Live;
+        /// A class that isn't enabled keeps its packets and decides nothing.
+        enabled: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "`true`", example: "true" }, Live;
+        /// Destination ports of new TCP connections.
+        tcp_ports: Option<Vec<Place>> as Optional<List<Numbers<65_535, true>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[25565]" }, Live;
+        /// Destination ports of UDP.
+        udp_ports: Option<Vec<Place>> as Optional<List<Numbers<65_535, true>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[\"27000-27100\"]" }, Live;
+        /// Source ports of UDP. They outrank destination ports.
+        reflection_ports: Option<Vec<Place>> as Optional<List<Numbers<65_535, false>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[30120]" }, Live;
+        /// ICMP types.
+        icmp_types: Option<Vec<Place>> as Optional<List<Numbers<255, true>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[13]" }, Live;
+        /// ICMPv6 types.
+        icmpv6_types: Option<Vec<Place>> as Optional<List<Numbers<255, true>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[\"138-139\"]" }, Live;
+        /// Protocols by number, beside TCP, UDP, ICMP and ICMPv6.
+        protocols: Option<Vec<Place>> as Optional<List<Numbers<255, true>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[132]" }, Live;
+        /// TCP segments that open no connection.
+        tcp_flags: Option<Vec<TcpFlags>> as Optional<List<Text<TcpFlags>>> = Default::Absent { meaning: "the built-in class's, else none", example: "[]" }, Live;
+        /// Fragments but the first, which have no ports.
+        fragments: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "the built-in class's, else `false`", example: "false" }, Live;
+        /// Packets of all newcomers together.
+        budget: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "the built-in class's, else `\"off\"`", example: "\"2kpps\"" }, Live;
+        /// Packets of them that may come at once after a pause.
+        budget_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "\"10k\"" }, Live;
+        /// The budget while the class is under attack: less than in normal times, since hardly anything in it is honest then.
+        attack_budget: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "the built-in class's where the budget is, too; else the budget", example: "\"500pps\"" }, Live;
+        /// Packets that may come at once then.
+        attack_budget_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "500" }, Live;
+        /// Packets from one source in this class, beside its `[limits]`; at most 900 kpps.
+        packets: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "`\"off\"`", example: "\"500pps\"" }, Live;
+        /// Packets that may come at once after a pause.
+        packets_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "1000" }, Live;
+        /// Bits from one source in this class, beside its `[limits]`.
+        bytes: Option<Option<BitRate>> as Optional<OrOff<Text<BitRate>>> = Default::Absent { meaning: "`\"off\"`", example: "\"5Mbps\"" }, Live;
+        /// Bytes that may come at once after a pause; at least 65535, the largest packet.
+        bytes_burst: Option<ByteSize> as Optional<Text<ByteSize>> = Default::Absent { meaning: "one second at the rate, at least 65535", example: "\"1MB\"" }, Live;
+        /// For what nobody sends unasked: only packets that no local socket waits for count against the budget.
+        solicited: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "the built-in class's, else `false`", example: "false" }, Live;
+        /// Over the budget, a packet that a connected local socket waits for passes all the same.
+        proof: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "the built-in class's, else `false`", example: "true" }, Live;
+        /// Over the budget, new TCP connections are answered with SYN cookies.
+        syn_cookies: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "the built-in class's, else `false`", example: "true" }, Live;
+        /// Known sources don't count against the budget.
+        known_first: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "the built-in class's, else `true`", example: "true" }, Live;
+        /// What the class decides is only counted.
+        observe: Option<bool> as Optional<Boolean> = Default::Absent { meaning: "`false`", example: "false" }, Live;
+    }
+}
+
+section! {
+    /// Limits for all sources of a network together, for floods from many addresses of a few networks. Off unless set: many people behind one provider's NAT share a network.
+    pub(super) struct AggregateKeys, "aggregate", repeated: false {
+        /// Leading bits of an IPv4 address that make a network.
+        ipv4_prefix: u8 as Integer<u8, 8, 32> = Default::Is("24"), Live;
+        /// Leading bits of an IPv6 address that make a network. A provider gives a site a /48 to a /56.
+        ipv6_prefix: u8 as Integer<u8, 16, 128> = Default::Is("48"), Live;
+        /// Packets from one network; at most 900 kpps.
+        packets: Option<PacketRate> as OrOff<Text<PacketRate>> = Default::Is("\"off\""), Live;
+        /// Packets that may come at once after a pause.
+        packets_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "\"100k\"" }, Live;
+        /// Bits from one network.
+        bytes: Option<BitRate> as OrOff<Text<BitRate>> = Default::Is("\"off\""), Live;
+        /// Bytes that may come at once after a pause; at least 65535, the largest packet.
+        bytes_burst: Option<ByteSize> as Optional<Text<ByteSize>> = Default::Absent { meaning: "one second at the rate, at least 65535", example: "\"125MB\"" }, Live;
     }
 }
 

@@ -301,7 +301,7 @@ impl<S: Setting> Setting for List<S> {
 }
 
 /// A number that isn't negative; `None` for anything else.
-fn whole_number(value: &DeValue<'_>) -> Option<u64> {
+pub(super) fn whole_number(value: &DeValue<'_>) -> Option<u64> {
     let number = value.as_integer()?;
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }

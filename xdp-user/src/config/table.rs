@@ -75,7 +75,7 @@ impl Sink {
         self.offsets.contains_key(key)
     }
 
-    fn offset_of(&self, key: &str) -> usize {
+    pub(super) fn offset_of(&self, key: &str) -> usize {
         let section = key.rsplit_once('.').map_or("", |(section, _)| section);
         let offset = self.offsets.get(key).or_else(|| self.offsets.get(section));
         offset.copied().unwrap_or(0)

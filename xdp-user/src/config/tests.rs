@@ -1,5 +1,7 @@
 //! What the config file accepts, refuses and says.
 
+mod classes;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -373,6 +375,8 @@ fn nearly_config() -> impl Strategy<Value = String> {
         Just("[[override]]".to_owned()),
         Just("prefixes = [\"192.0.2.0/24\", 5]".to_owned()),
         "(packets|bytes|mode|name|strikes|growth) = (\"[0-9a-zA-Z./]{0,8}\"|[0-9]{1,20}|true)",
+        Just("[[class]]".to_owned()),
+        "(name|tcp_ports|icmp_types|budget|tcp_flags) = (\"[a-z0-9-]{0,6}\"|\\[[0-9, \"a-z-]{0,12}\\])",
         "\\PC{0,20}",
     ];
     proptest::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))

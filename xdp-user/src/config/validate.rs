@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::DeTable;
 
-use super::limits::{Limits, Override};
+use super::classes::classes;
+use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
-    AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, General, Interface, LimitKeys, Log,
-    Metrics, OverrideKeys, Sanity, Source, StateKeys,
+    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, General, Interface,
+    LimitKeys, Log, Metrics, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
 };
 use super::table::{Sink, Table};
 use super::words::DropReason;
-use super::{Ban, Config, Control, MAX_INTERFACES, State};
+use super::{Aggregate, Ban, Config, Control, MAX_INTERFACES, State};
 use crate::domain::{IfName, Prefix};
 use xdp_common::reason::Reason;
 
@@ -27,6 +28,10 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
     let overrides = overrides(&root, limits.as_ref(), sink);
     let ban = BanKeys::read(&root.section("ban", sink), sink).map(|keys| ban(&keys, sink));
     let sanity = Sanity::read(&root.section("sanity", sink), sink);
+    let mitigation = Mitigation::read(&root.section("mitigation", sink), sink);
+    let classes = classes(&root, sink);
+    let aggregate = AggregateKeys::read(&root.section("aggregate", sink), sink)
+        .map(|keys| aggregate(&keys, source.as_ref(), sink));
     let allow = AllowKeys::read(&root.section("allow", sink), sink);
     let allow = allow.map(|keys| distinct(&keys.prefixes, "allow.prefixes", sink));
     let block = BlockKeys::read(&root.section("block", sink), sink);
@@ -59,6 +64,9 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         overrides,
         ban: ban?,
         sanity: sanity?,
+        mitigation: mitigation?,
+        classes,
+        aggregate: aggregate?,
         allow: allow?.into_iter().collect(),
         block: block?.into_iter().collect(),
         capacity: capacity?,
@@ -141,6 +149,32 @@ fn ban(keys: &BanKeys, sink: &mut Sink) -> Ban {
         growth_shift: keys.growth.trailing_zeros(),
         level_decay: keys.level_decay,
     }
+}
+
+fn aggregate(keys: &AggregateKeys, source: Option<&Source>, sink: &mut Sink) -> Aggregate {
+    let aggregate = Aggregate {
+        ipv4_prefix: keys.ipv4_prefix,
+        ipv6_prefix: keys.ipv6_prefix,
+        packets: paired(keys.packets, keys.packets_burst),
+        bytes: paired(keys.bytes, keys.bytes_burst),
+    };
+    check_burst(aggregate.packets, "aggregate.packets", sink);
+    check_bytes(aggregate.bytes, "aggregate.bytes", sink);
+    let in_use = aggregate.packets.is_some() || aggregate.bytes.is_some();
+    let Some(source) = source.filter(|_| in_use) else {
+        return aggregate;
+    };
+    for (key, network, source) in [
+        ("ipv4_prefix", keys.ipv4_prefix, source.ipv4_prefix),
+        ("ipv6_prefix", keys.ipv6_prefix, source.ipv6_prefix),
+    ] {
+        if network >= source {
+            let message = format!("/{network} is no wider than a source, /{source}");
+            let help = "fewer bits than in [source], or limit sources in [limits]";
+            sink.warning_at(&format!("aggregate.{key}"), message, help);
+        }
+    }
+    aggregate
 }
 
 fn control(keys: ControlKeys, sink: &mut Sink) -> Control {

@@ -9,8 +9,8 @@ use xdp_common::reason::{Class, Reason};
 
 use super::setting::Worded;
 use crate::domain::{
-    AttachMode, BitRate, Burst, ByteSize, ConnectionRate, IfName, Mode, PacketRate, Prefix,
-    QuantityError, Span, UnknownChoice,
+    AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
+    Prefix, QuantityError, Span, UnknownChoice,
 };
 
 macro_rules! worded {
@@ -26,6 +26,7 @@ worded! {
     PacketRate, "packets per second", ["\"500pps\"", "\"20kpps\""];
     BitRate, "bits per second", ["\"64kbps\"", "\"200Mbps\""];
     ConnectionRate, "new connections per second", ["\"100cps\"", "\"100/s\""];
+    ClassName, "class name", ["\"game\""];
     Span, "span of time", ["\"100ms\"", "\"1h\""];
     IfName, "interface name", ["\"eth0\""];
     Prefix, "address or prefix", ["\"192.0.2.1\"", "\"2001:db8::/32\""];
@@ -78,7 +79,7 @@ pub(super) struct DropReason(pub(super) Reason);
 
 impl DropReason {
     fn all() -> impl Iterator<Item = Reason> {
-        let drops = |reason: &Reason| reason.class() == Class::Drop;
+        let drops = |reason: &Reason| reason.class() != Class::Pass;
         Reason::ALL.iter().copied().filter(drops)
     }
 }
@@ -177,6 +178,28 @@ choice! {
         Warn = "warn",
         Info = "info",
         Debug = "debug",
+    }
+}
+
+choice! {
+    /// What classes do on interfaces where the host forwards packets for others.
+    Forwarding {
+        /// They decide nothing there: what no local socket waits for may be another host's.
+        StandAside = "stand-aside",
+        /// They decide as everywhere.
+        Ignore = "ignore",
+    }
+}
+
+choice! {
+    /// TCP segments that open no connection, by their flags.
+    TcpFlags {
+        /// SYN and ACK, without RST.
+        SynAck = "syn-ack",
+        /// RST, without a SYN that stands alone.
+        Rst = "rst",
+        /// All others.
+        Other = "other",
     }
 }
 

@@ -18,7 +18,16 @@ use crate::domain::Prefix;
 use frame::Hypothetical;
 
 /// Stages as they stand in the program, with the reasons that fall in each.
-const STAGES: [&str; 6] = ["parse", "allow", "block", "ban", "sanity", "limits"];
+const STAGES: [&str; 8] = [
+    "parse",
+    "allow",
+    "block",
+    "ban",
+    "sanity",
+    "class",
+    "aggregate",
+    "limits",
+];
 
 impl Control {
     /// Judges a hypothetical packet without touching what the program holds.
@@ -38,6 +47,9 @@ impl Control {
             sources: 2,
             bans: 2,
         });
+        if let Some(classes) = self.classes.stored() {
+            copy.set_classes(classes)?;
+        }
         copy.set_policy(&policy)?;
         let allow = self.copy_entry(ListKind::Allow, &host, &mut copy)?;
         let block = self.copy_entry(ListKind::Block, &host, &mut copy)?;
@@ -53,6 +65,13 @@ impl Control {
         if let Some(ban) = &ban {
             copy.put_ban(&key, ban)?;
         }
+        let is_known = self.datapath.is_known(&key);
+        if is_known {
+            copy.make_known(&key);
+        }
+        for (class, reading) in self.datapath.classes()?.iter().enumerate() {
+            copy.put_class_reading(class, reading);
+        }
         let verdict = copy.judge(&packet.frame, now.boot_ns);
 
         let ban_in_force = ban.filter(|ban| ban.until_ns > now.boot_ns);
@@ -61,6 +80,7 @@ impl Control {
             allow,
             block,
             ban: ban_in_force.map(|ban| ban_view(source, &ban, now)),
+            class: self.class_finding(&packet.frame, is_known),
             limits: limit_levels(&self.effective(&host, &policy), known.as_ref(), now),
             known: view.clone(),
         };
@@ -73,6 +93,7 @@ impl Control {
             action: match verdict.action {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
+                Action::Answer => "answer",
             }
             .to_owned(),
             mode: self.config.mode,
@@ -125,11 +146,15 @@ impl Control {
     fn current_policy(&self) -> Result<Policy> {
         let limits = self.default_limits()?;
         let overrides = self.stored_overrides();
+        let [aside_v4, aside_v6] = self.aside_masks();
         Ok(policy::build(
             &self.config,
             policy::Live {
                 limits: Some(&limits),
                 overrides: &overrides,
+                aside_v4,
+                aside_v6,
+                surroundings: self.surroundings,
                 ..policy::Live::default()
             },
         ))
@@ -149,6 +174,7 @@ struct Findings {
     allow: Option<String>,
     block: Option<String>,
     ban: Option<BanView>,
+    class: String,
     limits: String,
     known: Option<SourceView>,
 }
@@ -175,6 +201,7 @@ fn stages(verdict: &Verdict, findings: &Findings) -> Vec<StageView> {
                 ),
                 None => "not banned".to_owned(),
             },
+            "class" => findings.class.clone(),
             "limits" => {
                 let strikes = findings.known.as_ref().map_or(0, |known| known.strikes);
                 format!("{}; {strikes} strikes", findings.limits)
@@ -205,6 +232,11 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         Reason::RatePackets | Reason::RateBytes | Reason::RateTcpNew | Reason::SourceUntracked => {
             Some("limits")
         }
+        Reason::Unsolicited | Reason::ClassBudget | Reason::SynCookie | Reason::FragmentDropped => {
+            Some("class")
+        }
+        Reason::ClassPackets | Reason::ClassBytes => Some("class"),
+        Reason::AggregatePackets | Reason::AggregateBytes => Some("aggregate"),
         Reason::NotIp
         | Reason::EthernetTruncated
         | Reason::VlanTooDeep
@@ -219,7 +251,8 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         | Reason::UdpMalformed
         | Reason::IcmpTruncated
         | Reason::Icmpv6Truncated
-        | Reason::TinyFragment => Some("parse"),
+        | Reason::TinyFragment
+        | Reason::FragmentOverlap => Some("parse"),
     }
 }
 

@@ -1,10 +1,11 @@
 //! One task owns the datapath and the state, and is their only writer.
 //!
-//! Callers send it closures through a [`Handle`]; it answers them one after the other and, once a
-//! second, sweeps what has ended. Desired state is the configuration, the entries and the limits;
+//! Callers send it closures through a [`Handle`]; it answers them one after the other. Once a second it
+//! sweeps what has ended, and several times a second it looks at what service classes counted. Desired state is the configuration, the entries and the limits;
 //! what the kernel holds follows from it, so a restart is the same work as a change.
 
 mod bans;
+mod classes;
 pub mod clock;
 pub mod entries;
 mod explain;
@@ -15,6 +16,7 @@ pub mod policy;
 mod reload;
 mod sources;
 mod status;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,13 +35,19 @@ use crate::config::Config;
 use crate::datapath::{Attached, Datapath};
 use crate::domain::{AttachMode, IfName, Prefix};
 use crate::state::State;
+pub use classes::Aside;
+use classes::Classes;
 use clock::Moment;
 use entries::Entries;
 use names::ListNames;
+pub use surroundings::{Look, Seen, look_at_host};
 
 /// Commands that may wait; more are refused with an error, so that memory stays bounded.
 const QUEUE: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
+/// How often classes are looked at: a flood is noticed within this, and it costs two system calls for
+/// each class.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What was given on the command line and outranks the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,8 +96,12 @@ pub struct Control {
     runtime_limits: BTreeMap<Option<Prefix>, LimitFields>,
     stored_limits: BTreeMap<Prefix, crate::config::Limits>,
     interfaces: Vec<Interface>,
+    classes: Classes,
+    look: Look,
+    surroundings: policy::Surroundings,
     generation: u64,
     suspended_ns: u64,
+    host: crate::host::figures::Reader,
     warnings: Vec<String>,
     last_complaint: String,
 }
@@ -159,6 +171,7 @@ impl Control {
         config: Config,
         overrides: Overrides,
         path: String,
+        look: Look,
     ) -> Result<Self> {
         let now = Timestamp::now();
         let mut control = Self {
@@ -182,14 +195,21 @@ impl Control {
             runtime_limits: BTreeMap::new(),
             stored_limits: BTreeMap::new(),
             interfaces: Vec::new(),
+            classes: Classes::new(Self::now()),
+            look,
+            surroundings: policy::Surroundings::default(),
             generation: 0,
             suspended_ns: 0,
+            host: crate::host::figures::Reader::default(),
             warnings: Vec::new(),
             last_complaint: String::new(),
         };
         control.restore_entries()?;
         control.restore_limits()?;
         control.restore_bans()?;
+        control.restore_class_states()?;
+        control.store_classes()?;
+        control.look_around()?;
         control.publish_policy()?;
         control.attach_configured()?;
         control.publish_policy()?;
@@ -215,11 +235,19 @@ impl Control {
 
     fn serve(mut self, receiver: &Receiver<Message>) {
         let mut next_tick = Instant::now() + TICK;
+        let mut next_look = Instant::now() + LOOK;
         loop {
-            match receiver.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+            let next = next_tick.min(next_look);
+            match receiver.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Message::Command(command)) => command(&mut self),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Shutdown) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= next_look {
+                if let Err(error) = self.look_at_classes(Self::now()) {
+                    self.complain(format!("{error:#}"));
+                }
+                next_look = Instant::now() + LOOK;
             }
             if Instant::now() >= next_tick {
                 self.tick();
@@ -235,6 +263,7 @@ impl Control {
             self.watch_suspend(),
             self.datapath.tend().map_err(anyhow::Error::from),
             self.watch_interfaces(),
+            self.look_around(),
             self.sweep_entries(),
             self.sweep_bans(),
             self.retry_unsettled(),
@@ -300,12 +329,16 @@ impl Control {
         }
         let limits = self.default_limits()?;
         let clock = clock::coarse();
+        let [aside_v4, aside_v6] = self.aside_masks();
         let policy = policy::build(
             &self.config,
             policy::Live {
                 limits: Some(&limits),
                 overrides: &self.stored_overrides(),
                 interfaces,
+                aside_v4,
+                aside_v6,
+                surroundings: self.surroundings,
                 generation: self.generation + 1,
                 clock,
             },

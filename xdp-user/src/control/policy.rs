@@ -1,13 +1,35 @@
 //! From the configuration to what the program is told.
 
 use xdp_common::abi::{
-    ABI_VERSION, BanPolicy, FLAG_BANS, FLAG_COARSE_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND,
-    FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE,
-    MODE_OBSERVE, Plain, Policy,
+    ABI_VERSION, BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
+    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SYN_COOKIES,
+    Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain, Policy,
 };
 
+use super::classes;
 use crate::config::{self, Config};
-use crate::domain::Mode;
+use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate};
+
+/// What of the host a policy depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Whether the kernel takes SYN cookies.
+    pub syn_cookies: bool,
+    /// The largest packet that every interface takes.
+    pub mtu: u32,
+}
+
+impl Surroundings {
+    /// The largest segment (RFC 9293, section 3.7.1) behind an IP header of this length.
+    fn mss(self, ip_header: u32) -> u16 {
+        const TCP_HEADER: u32 = 20;
+        let mss = self.mtu.saturating_sub(ip_header + TCP_HEADER);
+        u16::try_from(mss.max(SMALLEST_MSS)).unwrap_or(u16::MAX)
+    }
+}
+
+/// What a peer takes whose segments nothing is known of (RFC 9293, section 3.7.1).
+const SMALLEST_MSS: u32 = 536;
 
 /// What a policy holds beside the configuration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +40,12 @@ pub struct Live<'a> {
     pub overrides: &'a [Limits],
     /// Index of the interface in each counter slot, 0 where none.
     pub interfaces: [u32; MAX_INTERFACES],
+    /// Counter slots on whose interface classes stand aside for IPv4, a bit each.
+    pub aside_v4: u32,
+    /// The same for IPv6.
+    pub aside_v6: u32,
+    /// What of the host it depends on.
+    pub surroundings: Surroundings,
     /// Counts policies.
     pub generation: u64,
     /// The kernel's coarse clock.
@@ -38,31 +66,58 @@ pub struct CoarseClock {
 const TICKS: u64 = 16;
 
 impl CoarseClock {
-    /// Whether every limit spans many of its ticks.
+    /// Whether every limit of sources spans many of its ticks.
     pub fn is_fine_for(&self, limits: &Limits, overrides: &[Limits]) -> bool {
         let of = |limits: &Limits| [limits.packets, limits.bytes, limits.tcp_new];
-        let mut all = overrides.iter().flat_map(of).chain(of(limits));
+        let all = overrides.iter().flat_map(of).chain(of(limits));
+        self.is_fine_for_all(all)
+    }
+
+    fn is_fine_for_all(&self, limits: impl IntoIterator<Item = Limit>) -> bool {
         self.tick_ns > 0
-            && all.all(|limit| {
+            && limits.into_iter().all(|limit| {
                 limit.is_off() || limit.tolerance_ns >= self.tick_ns.saturating_mul(TICKS)
             })
     }
 }
 
+/// The limits of classes and networks. They are held to the same rule as those of sources: while the
+/// clock stands still a burst is all that passes, so a limit with a burst of less than a tick would
+/// pass less than its rate. The built-in budgets span a second and more.
+fn shared_limits(config: &Config) -> Vec<Limit> {
+    let mut all = vec![
+        packets(config.aggregate.packets),
+        bytes(config.aggregate.bytes),
+    ];
+    if config.mitigation.enabled {
+        let classes = config.classes.iter().filter(|class| class.enabled);
+        all.extend(classes.flat_map(classes::limits));
+    }
+    all
+}
+
 /// The policy of a configuration.
 pub fn build(config: &Config, live: Live<'_>) -> Policy {
     let limits = limits(live.limits.unwrap_or(&config.limits));
+    let aggregate = &config.aggregate;
     let mut flags = 0;
     for (on, flag) in [
         (!live.overrides.is_empty(), FLAG_OVERRIDES),
         (
-            live.clock.is_fine_for(&limits, live.overrides),
+            live.clock.is_fine_for(&limits, live.overrides)
+                && live.clock.is_fine_for_all(shared_limits(config)),
             FLAG_COARSE_CLOCK,
         ),
         (config.ban.enabled, FLAG_BANS),
         (config.sanity.tcp_flags, FLAG_SANITY_TCP_FLAGS),
         (config.sanity.land, FLAG_SANITY_LAND),
         (config.sanity.martian_source, FLAG_SANITY_MARTIAN),
+        (config.mitigation.enabled, FLAG_CLASSES),
+        (live.surroundings.syn_cookies, FLAG_SYN_COOKIES),
+        (
+            aggregate.packets.is_some() || aggregate.bytes.is_some(),
+            FLAG_AGGREGATES,
+        ),
     ] {
         if on {
             flags |= flag;
@@ -81,36 +136,58 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
         flags,
         source_len_v4: config.source.ipv4_prefix,
         source_len_v6: config.source.ipv6_prefix,
-        source_mask_v4: u32::MAX
-            .checked_shl(32 - u32::from(config.source.ipv4_prefix).min(32))
-            .unwrap_or(0)
-            .to_be_bytes(),
-        source_mask_v6: u128::MAX
-            .checked_shl(128 - u32::from(config.source.ipv6_prefix).min(128))
-            .unwrap_or(0)
-            .to_be_bytes(),
+        source_mask_v4: mask_v4(config.source.ipv4_prefix),
+        source_mask_v6: mask_v6(config.source.ipv6_prefix),
         limits,
         ban: ban(&config.ban),
         interfaces: live.interfaces,
         generation: live.generation,
         suspended_ns: live.clock.suspended_ns,
+        aside_v4: live.aside_v4,
+        aside_v6: live.aside_v6,
+        mss_v4: live.surroundings.mss(20),
+        mss_v6: live.surroundings.mss(40),
+        aggregate_mask_v4: mask_v4(aggregate.ipv4_prefix),
+        aggregate_mask_v6: mask_v6(aggregate.ipv6_prefix),
+        aggregate_packets: packets(aggregate.packets),
+        aggregate_bytes: bytes(aggregate.bytes),
         ..Policy::ZERO
     }
+}
+
+fn mask_v4(len: u8) -> [u8; 4] {
+    let zeros = 32 - u32::from(len).min(32);
+    u32::MAX.checked_shl(zeros).unwrap_or(0).to_be_bytes()
+}
+
+fn mask_v6(len: u8) -> [u8; 16] {
+    let zeros = 128 - u32::from(len).min(128);
+    u128::MAX.checked_shl(zeros).unwrap_or(0).to_be_bytes()
 }
 
 /// Limits as the program takes them.
 pub fn limits(limits: &config::Limits) -> Limits {
     Limits {
-        packets: limits.packets.map_or(Limit::OFF, |l| {
-            Limit::counts(l.rate.packets_per_second(), l.burst.get())
-        }),
-        bytes: limits.bytes.map_or(Limit::OFF, |l| {
-            Limit::bytes(l.rate.bytes_per_second(), l.burst.bytes())
-        }),
+        packets: packets(limits.packets),
+        bytes: bytes(limits.bytes),
         tcp_new: limits.tcp_new.map_or(Limit::OFF, |l| {
             Limit::counts(l.rate.connections_per_second(), l.burst.get())
         }),
     }
+}
+
+/// A limit in packets.
+pub(super) fn packets(limit: Option<config::Limit<PacketRate, Burst>>) -> Limit {
+    limit.map_or(Limit::OFF, |l| {
+        Limit::counts(l.rate.packets_per_second(), l.burst.get())
+    })
+}
+
+/// A limit in bytes.
+pub(super) fn bytes(limit: Option<config::Limit<BitRate, ByteSize>>) -> Limit {
+    limit.map_or(Limit::OFF, |l| {
+        Limit::bytes(l.rate.bytes_per_second(), l.burst.bytes())
+    })
 }
 
 fn ban(ban: &config::Ban) -> BanPolicy {
@@ -167,15 +244,32 @@ mod tests {
         let all = policy("");
         assert_eq!(
             all.flags,
-            FLAG_BANS | FLAG_SANITY_TCP_FLAGS | FLAG_SANITY_LAND | FLAG_SANITY_MARTIAN
+            FLAG_BANS
+                | FLAG_SANITY_TCP_FLAGS
+                | FLAG_SANITY_LAND
+                | FLAG_SANITY_MARTIAN
+                | FLAG_CLASSES
         );
         let none = policy(
-            "mode = \"observe\"\n[ban]\nenabled = false\n[sanity]\ntcp_flags = false\nland = false\nmartian_source = false\n[limits]\npackets = \"off\"\n",
+            "mode = \"observe\"\n[ban]\nenabled = false\n[sanity]\ntcp_flags = false\nland = false\nmartian_source = false\n[mitigation]\nenabled = false\n[limits]\npackets = \"off\"\n",
         );
         assert_eq!(none.flags, 0);
         assert_eq!(none.mode, MODE_OBSERVE);
         assert!(none.limits.packets.is_off());
         assert!(!none.limits.bytes.is_off());
+    }
+
+    #[test]
+    fn networks_have_masks_and_limits() {
+        let off = policy("");
+        assert_eq!(off.aggregate_mask_v4, [255, 255, 255, 0]);
+        assert_eq!(off.aggregate_mask_v6[..6], [255; 6]);
+        assert_eq!(off.aggregate_mask_v6[6..], [0; 10]);
+        assert!(off.aggregate_packets.is_off() && off.aggregate_bytes.is_off());
+        let on = policy("[aggregate]\nipv4_prefix = 16\nbytes = \"8Mbps\"\n");
+        assert_eq!(on.flags & FLAG_AGGREGATES, FLAG_AGGREGATES);
+        assert_eq!(on.aggregate_mask_v4, [255, 255, 0, 0]);
+        assert_eq!(on.aggregate_bytes, Limit::bytes(1_000_000, 1_000_000));
     }
 
     #[test]
@@ -209,5 +303,11 @@ mod tests {
         };
         assert!(coarse(build_with("", &[wide])));
         assert!(!coarse(policy("")), "without a known tick");
+        let text = "[[class]]\nname = \"dns\"\nbudget = \"1kpps\"\nbudget_burst = 10\n";
+        assert!(!coarse(build_with(text, &[])), "a budget, too");
+        let without = format!("{text}[mitigation]\nenabled = false\n");
+        assert!(coarse(build_with(&without, &[])), "that nobody looks at");
+        let text = "[aggregate]\npackets = \"1kpps\"\npackets_burst = 10\n";
+        assert!(!coarse(build_with(text, &[])), "and a network's limit");
     }
 }

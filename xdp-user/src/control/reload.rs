@@ -118,6 +118,7 @@ impl Control {
         self.change_config_entries(ListKind::Block, &before.block, &block)?;
         self.change_config_entries(ListKind::Allow, &both, &allow)?;
         self.store_limits()?;
+        self.store_classes()?;
         self.publish_policy()
     }
 
@@ -173,6 +174,9 @@ impl Control {
             ("[[override]]", next.overrides != old.overrides),
             ("[ban]", next.ban != old.ban),
             ("[sanity]", next.sanity != old.sanity),
+            ("[mitigation]", next.mitigation != old.mitigation),
+            ("[[class]]", next.classes != old.classes),
+            ("[aggregate]", next.aggregate != old.aggregate),
             ("[allow]", next.allow != old.allow),
             ("[block]", next.block != old.block),
         ] {

@@ -56,6 +56,7 @@ impl Control {
             protected_sources: self.datapath.protected_sources(),
             lists: self.list_status()?,
             bans: count(in_force),
+            mitigation: self.mitigation_status(now)?,
             faults: Fault::ALL
                 .iter()
                 .map(|fault| NamedCount {
@@ -63,6 +64,9 @@ impl Control {
                     count: counters.fault(*fault),
                 })
                 .collect(),
+            host: self
+                .host
+                .read(self.interfaces.iter().map(|interface| &interface.name)),
             warnings: self.current_warnings(&counters),
         })
     }
@@ -213,6 +217,7 @@ fn reason_counts(
         let actions: &[(Action, &str)] = match reason.class() {
             Class::Pass => &[(Action::Pass, "passed")],
             Class::Drop => &[(Action::Drop, "dropped"), (Action::Pass, "passed")],
+            Class::Answer => &[(Action::Answer, "answered"), (Action::Pass, "passed")],
         };
         for (action, name) in actions {
             let counter = get(*reason, *action);

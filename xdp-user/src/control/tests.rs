@@ -1,6 +1,7 @@
 //! The controller over the datapath in memory.
 
 mod bans;
+mod classes;
 mod explain;
 mod frames;
 mod kernel;
@@ -62,7 +63,14 @@ fn start(text: &str, directory: &Path, overrides: Overrides) -> Result<(Control,
     let state = State::open(directory)?;
     let path = directory.join("config.toml").display().to_string();
     let datapath = Box::new(kernel.clone());
-    let control = Control::start(datapath, state, overrides.over(config), overrides, path)?;
+    let control = Control::start(
+        datapath,
+        state,
+        overrides.over(config),
+        overrides,
+        path,
+        |_| crate::control::Seen::default(),
+    )?;
     Ok((control, kernel))
 }
 

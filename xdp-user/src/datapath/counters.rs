@@ -31,7 +31,7 @@ impl Counters {
     pub fn index(slot: usize, reason: Reason, action: Action) -> usize {
         let dropped = match action {
             Action::Pass => 0,
-            Action::Drop => 1,
+            Action::Drop | Action::Answer => 1,
         };
         (slot * Reason::SLOTS as usize + usize::from(reason.code())) * 2 + dropped
     }

@@ -1,6 +1,7 @@
 //! The datapath in the kernel.
 
 mod attach;
+mod classes;
 mod features;
 mod hits;
 mod load;
@@ -20,14 +21,16 @@ use xdp_common::abi::{Ban, Counter, Fault, Limits, POLICY_SLOTS, Policy, Source,
 
 use xdp_common::reason::{Action, Reason};
 
+use super::known_filter::KnownFilter;
 use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
-    Attached, Capacity, Counters, Datapath, DatapathError, Entry, Memory, Refused, Result, batch,
-    cost,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Memory,
+    Refused, Result, batch, cost,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use classes::Classes;
 use hits::Hits;
 use load::take;
 use mapped::{KernelLists, Mapped};
@@ -49,10 +52,12 @@ pub struct KernelDatapath {
     active: Array<Map, u32>,
     counters: PerCpuArray<Map, Counter>,
     faults: PerCpuArray<Map, u64>,
+    classes: Classes,
     lists: Lists<KernelLists>,
     limits: Tries<Limits>,
     hits: Hits,
     sources: SourceTable<Mapped>,
+    known: KnownFilter<Mapped>,
     lengths: Lengths,
     bans: Table<Ban>,
     /// How often [`Datapath::tend`] was called.
@@ -134,6 +139,10 @@ impl Datapath for KernelDatapath {
             .get(&0, 0)
             .map_err(|e| failed("read the active policy", e))?;
         let next = (active + 1) % POLICY_SLOTS;
+        let policy = &Policy {
+            class_bank: self.classes.bank(),
+            ..*policy
+        };
         self.policy
             .set(next, policy, 0)
             .map_err(|e| failed("write a policy", e))?;
@@ -147,6 +156,19 @@ impl Datapath for KernelDatapath {
             self.sources.clear();
             self.protected = 0;
         }
+        Ok(())
+    }
+
+    fn set_classes(&mut self, classes: &ClassSet) -> Result<()> {
+        self.classes.write(classes)
+    }
+
+    fn classes(&self) -> Result<Vec<ClassReading>> {
+        self.classes.read()
+    }
+
+    fn set_class_level(&mut self, class: usize, level: u64) -> Result<()> {
+        self.classes.set_level(class, level);
         Ok(())
     }
 
@@ -209,6 +231,7 @@ impl Datapath for KernelDatapath {
             .insert(source, ban, 0)
             .map_err(|e| full_or_failed("bans", "store a ban", e))?;
         self.sources.mark_ban(source);
+        self.known.add(self.sources.tag(source));
         Ok(())
     }
 
@@ -231,6 +254,10 @@ impl Datapath for KernelDatapath {
 
     fn sources(&self) -> Result<Vec<(SourceKey, Source)>> {
         Ok(self.sources.all(self.lengths))
+    }
+
+    fn is_known(&self, source: &SourceKey) -> bool {
+        self.sources.is_protected(source)
     }
 
     fn counters(&self) -> Result<Counters> {
@@ -300,6 +327,14 @@ impl Datapath for KernelDatapath {
             self.sources
                 .sweep_ban_marks(|| batch::read_all::<SourceKey, Ban>(bulk, capacity))
                 .map_err(|e| failed("read the bans", e))?;
+            let known = || {
+                let mut tags = self.sources.protected_tags();
+                let bans = batch::read_all::<SourceKey, Ban>(bulk, capacity)?;
+                tags.extend(bans.iter().map(|(key, _)| self.sources.tag(key)));
+                Ok(tags)
+            };
+            let renewed: std::io::Result<()> = self.known.renew(known);
+            renewed.map_err(|e| failed("read the bans", e))?;
         }
         Ok(())
     }

@@ -8,121 +8,25 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use xdp_common::abi::{
-    Ban, Counter, Fault, Limits, MAX_INTERFACES, Plain, Policy, Source, SourceKey,
+    Ban, Class, ClassCounter, Counter, Fault, Limit, Limits, MAX_INTERFACES, Plain, Policy, Source,
+    SourceKey,
 };
 use xdp_common::lists::ALLOW;
-use xdp_common::packet::{self, Address};
-use xdp_common::verdict::{
-    BanState, Offences, SourceState, Tables, Verdict, Word, decide, source_key,
-};
+use xdp_common::packet::{self, Address, Packet};
+use xdp_common::verdict::{Cookie, Proof, Tables, Verdict, Word, decide, source_key};
 
 use super::lists::{InProcess, Lists, NewEntry};
-use super::{Attached, Capacity, Counters, Datapath, DatapathError, Entry, Refused, Result};
+use super::{
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Refused,
+    Result,
+};
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use cells::{BanCell, MemoryWord, SourceCell};
+use flood::{ClassCells, Flood};
 
-/// A word of one source.
-#[derive(Clone, Copy)]
-pub struct MemoryWord<'a>(&'a Cell<u64>);
-
-impl Word for MemoryWord<'_> {
-    fn load(self) -> u64 {
-        self.0.get()
-    }
-
-    fn store(self, value: u64) {
-        self.0.set(value);
-    }
-
-    fn add(self, n: u64) {
-        self.0.set(self.0.get().wrapping_add(n));
-    }
-
-    fn or(self, bits: u64) {
-        self.0.set(self.0.get() | bits);
-    }
-
-    fn compare_exchange(self, current: u64, new: u64) -> std::result::Result<(), u64> {
-        if self.0.get() != current {
-            return Err(self.0.get());
-        }
-        self.0.set(new);
-        Ok(())
-    }
-}
-
-/// A ban that counts its hits.
-#[derive(Clone, Copy)]
-pub struct BanCell<'a>(&'a Cell<Ban>);
-
-impl BanState for BanCell<'_> {
-    fn get(&self) -> Ban {
-        self.0.get()
-    }
-
-    fn until_ns(&self) -> u64 {
-        self.0.get().until_ns
-    }
-
-    fn hit(&self, bytes: u64) {
-        let ban = self.0.get();
-        self.0.set(Ban {
-            packets: ban.packets + 1,
-            bytes: ban.bytes + bytes,
-            ..ban
-        });
-    }
-}
-
-macro_rules! source_cell {
-    ($($field:ident)+; $($other:ident)+) => {
-        /// The words of one source.
-        #[derive(Debug, Default)]
-        pub struct SourceCell {
-            first_seen_ns: Cell<u64>,
-            $($field: Cell<u64>,)+
-            $($other: Cell<u64>,)+
-        }
-
-        impl From<Source> for SourceCell {
-            fn from(source: Source) -> Self {
-                Self {
-                    first_seen_ns: Cell::new(source.first_seen_ns),
-                    $($field: Cell::new(source.$field),)+
-                    $($other: Cell::new(source.$other),)+
-                }
-            }
-        }
-
-        impl SourceCell {
-            fn get(&self) -> Source {
-                Source {
-                    first_seen_ns: self.first_seen_ns.get(),
-                    $($field: self.$field.get(),)+
-                    $($other: self.$other.get(),)+
-                }
-            }
-        }
-
-        impl<'a> SourceState for &'a SourceCell {
-            type Word = MemoryWord<'a>;
-            $(
-                fn $field(&self) -> MemoryWord<'a> {
-                    MemoryWord(&self.$field)
-                }
-            )+
-
-            fn offences(&self) -> Option<Offences<MemoryWord<'a>>> {
-                Some(Offences {
-                    strikes: MemoryWord(&self.strikes),
-                    dropped_packets: MemoryWord(&self.dropped_packets),
-                    dropped_bytes: MemoryWord(&self.dropped_bytes),
-                })
-            }
-        }
-    };
-}
-source_cell!(tat_packets tat_bytes tat_tcp_new; packets bytes last_seen_ns strikes dropped_packets dropped_bytes);
+mod cells;
+mod flood;
 
 /// [`SourceKey`] as a map key.
 type KeyBytes = ([u8; 16], u8, u8);
@@ -144,6 +48,7 @@ fn key_of(bytes: &KeyBytes) -> SourceKey {
 pub struct MemoryDatapath {
     capacity: Capacity,
     policy: Policy,
+    flood: Flood,
     lists: Lists<InProcess>,
     hits: RefCell<Vec<(u8, Address, u64)>>,
     sources: HashMap<KeyBytes, SourceCell>,
@@ -161,6 +66,7 @@ impl MemoryDatapath {
         Self {
             capacity,
             policy: Policy::ZERO,
+            flood: Flood::default(),
             lists: Lists::new(InProcess, capacity),
             hits: RefCell::default(),
             sources: HashMap::new(),
@@ -176,6 +82,18 @@ impl MemoryDatapath {
     /// Stores what is known of a source.
     pub fn put_source(&mut self, key: &SourceKey, source: Source) {
         self.sources.insert(key_bytes(key), source.into());
+    }
+
+    /// Takes over what goes on in a class elsewhere.
+    pub fn put_class_reading(&mut self, class: usize, reading: &ClassReading) {
+        self.flood.set_reading(class, reading);
+    }
+
+    /// Makes a stored source one that has behaved for a while.
+    pub fn make_known(&mut self, key: &SourceKey) {
+        if let Some(source) = self.sources.get(&key_bytes(key)) {
+            source.earned.set(true);
+        }
     }
 
     /// Judges a frame at a time and counts it, as the program does for an interface that the
@@ -242,6 +160,7 @@ impl MemoryDatapath {
 impl Tables for MemoryDatapath {
     type Place = SourceKey;
     type Ban<'a> = BanCell<'a>;
+    type Class<'a> = ClassCells<'a>;
     type Source<'a> = &'a SourceCell;
 
     fn policy(&self) -> Option<&Policy> {
@@ -268,9 +187,71 @@ impl Tables for MemoryDatapath {
         self.lists.limits((*source).into())
     }
 
-    fn source(&self, place: &SourceKey, now: u64, bytes: u64) -> Option<&SourceCell> {
+    fn class_at(&self, place: usize) -> u8 {
+        self.flood.class_at(place)
+    }
+
+    fn class(&self, number: u8) -> Option<&Class> {
+        self.flood.class(number)
+    }
+
+    fn class_state(&self, number: u8) -> Option<ClassCells<'_>> {
+        self.flood.state(number)
+    }
+
+    fn count_class(&self, number: u8, change: impl FnOnce(&mut ClassCounter) -> u64) -> u64 {
+        self.flood.count(number, change)
+    }
+
+    /// As for an interface that the policy doesn't name.
+    fn stands_aside(&self, packet: &Packet) -> bool {
+        let aside = match packet.source {
+            Address::V4(_) => self.policy.aside_v4,
+            Address::V6(_) => self.policy.aside_v6,
+        };
+        aside >> (MAX_INTERFACES - 1) & 1 != 0
+    }
+
+    /// Nobody is asked: the packet is hypothetical, or another host's.
+    fn proof(&self, _packet: &Packet) -> Proof {
+        Proof::Unknown
+    }
+
+    fn cookie(&self, _packet: &Packet, _now: u64) -> Cookie {
+        Cookie::Ready
+    }
+
+    fn may_be_known(&self, _place: &SourceKey) -> bool {
+        true
+    }
+
+    fn is_known(&self, place: &SourceKey) -> bool {
+        Datapath::is_known(self, place)
+    }
+
+    fn hash(&self, key: &SourceKey) -> u64 {
+        flood::hash(key)
+    }
+
+    fn hash_of(&self, place: &SourceKey) -> u64 {
+        flood::hash(place)
+    }
+
+    fn meter(&self, hash: u64, limit: &Limit, units: u64, now: u64) -> bool {
+        self.flood.meter(hash, limit, units, now)
+    }
+
+    fn first_fragment(&self, packet: &Packet, now: u64) -> Option<bool> {
+        self.flood.first_fragment(packet, now)
+    }
+
+    fn note_first_fragment(&self, packet: &Packet, passed: bool, now: u64) {
+        self.flood.note_first_fragment(packet, passed, now);
+    }
+
+    fn source(&self, place: &SourceKey, now: u64, bytes: u64, packets: u64) -> Option<&SourceCell> {
         let source = self.sources.get(&key_bytes(place))?;
-        MemoryWord(&source.packets).add(1);
+        MemoryWord(&source.packets).add(packets);
         MemoryWord(&source.bytes).add(bytes);
         source.last_seen_ns.set(now);
         Some(source)
@@ -293,6 +274,21 @@ impl Tables for MemoryDatapath {
 impl Datapath for MemoryDatapath {
     fn set_policy(&mut self, policy: &Policy) -> Result<()> {
         self.policy = *policy;
+        self.flood.put_in_force();
+        Ok(())
+    }
+
+    fn set_classes(&mut self, classes: &ClassSet) -> Result<()> {
+        self.flood.set_next(classes);
+        Ok(())
+    }
+
+    fn classes(&self) -> Result<Vec<ClassReading>> {
+        Ok(self.flood.readings())
+    }
+
+    fn set_class_level(&mut self, class: usize, level: u64) -> Result<()> {
+        self.flood.set_level(class, level);
         Ok(())
     }
 
@@ -389,6 +385,11 @@ impl Datapath for MemoryDatapath {
         self.next_index += 1;
         self.attached.insert(interface.clone(), attached);
         Ok(attached)
+    }
+
+    fn is_known(&self, source: &SourceKey) -> bool {
+        let source = self.sources.get(&key_bytes(source));
+        source.is_some_and(|source| source.earned.get())
     }
 
     fn is_attached(&self, interface: &IfName) -> bool {

@@ -6,6 +6,7 @@
 //! kernel. Both pass the same contract test.
 
 mod batch;
+pub mod classes;
 #[doc(hidden)]
 pub mod contract;
 pub mod cost;
@@ -13,6 +14,7 @@ mod counters;
 pub mod events;
 pub mod kernel;
 pub mod keys;
+mod known_filter;
 mod lists;
 pub mod memory;
 mod objects;
@@ -25,6 +27,7 @@ use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+pub use classes::{ClassReading, ClassSet};
 pub use cost::Memory;
 pub use counters::Counters;
 pub use lists::NewEntry;
@@ -144,6 +147,14 @@ pub trait Datapath: Send {
     /// Puts a policy in force; a packet sees the old one or the new one.
     fn set_policy(&mut self, policy: &Policy) -> Result<()>;
 
+    /// Writes a set of classes beside the one in use. It takes effect with the next
+    /// [`Datapath::set_policy`], whose policy is made to name it.
+    fn set_classes(&mut self, classes: &ClassSet) -> Result<()>;
+    /// What is going on in each class, by number.
+    fn classes(&self) -> Result<Vec<ClassReading>>;
+    /// Sets the level of a class, one of `LEVEL_*`.
+    fn set_class_level(&mut self, class: usize, level: u64) -> Result<()>;
+
     /// Stores a list entry or changes its end and list; its hits go on counting.
     fn put_entry(
         &mut self,
@@ -205,6 +216,9 @@ pub trait Datapath: Send {
     fn source(&self, source: &SourceKey) -> Result<Option<Source>>;
     /// All known sources.
     fn sources(&self) -> Result<Vec<(SourceKey, Source)>>;
+
+    /// Whether a source has behaved for a while, so that it doesn't count against budgets.
+    fn is_known(&self, source: &SourceKey) -> bool;
 
     /// Packets and bytes so far, and our own faults.
     fn counters(&self) -> Result<Counters>;

@@ -79,7 +79,7 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
     pub(crate) fn put(&self, key: &SourceKey, source: &Source) -> bool {
         let memory = Words(self.memory.as_ref());
         let place = self.shape.place(key);
-        let Some(found) = find_or_add(&memory, &place, source.first_seen_ns, 0) else {
+        let Some(found) = find_or_add(&memory, &place, source.first_seen_ns, 0, 1) else {
             return false;
         };
         if found.is_new() {
@@ -163,6 +163,32 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
         (known, protected)
     }
 
+    /// Whether the table protects a source.
+    pub(crate) fn is_protected(&self, key: &SourceKey) -> bool {
+        let memory = Words(self.memory.as_ref());
+        xdp_common::sources::is_protected(&memory, &self.shape.place(key))
+    }
+
+    /// Tags of the protected sources.
+    pub(crate) fn protected_tags(&self) -> Vec<u64> {
+        let memory = Words(self.memory.as_ref());
+        let mut tags = Vec::new();
+        for bucket in 0..self.shape.buckets {
+            let Some(line) = memory.line(bucket * BUCKET_LINES) else {
+                continue;
+            };
+            let marks = line.word(0).load() >> head::PROTECTED;
+            let ways = (0..WAYS).filter(|way| marks >> way & 1 != 0);
+            tags.extend(ways.map(|way| line.word(1 + way as usize).load()));
+        }
+        tags
+    }
+
+    /// The tag of a source.
+    pub(crate) fn tag(&self, key: &SourceKey) -> u64 {
+        self.shape.place(key).tag
+    }
+
     /// Marks a source as one that may be banned, behind the ban itself.
     pub(crate) fn mark_ban(&self, key: &SourceKey) {
         let place = self.shape.place(key);
@@ -221,7 +247,7 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
         line.is_none_or(|line| (0..WAYS as usize).all(|way| line.word(1 + way).load() == 0))
     }
 
-    /// A bucket at one moment: its version is even, and the same before and after.
+    /// A bucket at one moment: its version is even, and the same before and after, and so are its tags.
     fn copy(&self, bucket: u32) -> Copied {
         let memory = Words(self.memory.as_ref());
         let first = bucket * BUCKET_LINES;
@@ -238,8 +264,15 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
                     }
                 }
             }
+            // The version has eight bits, so it may have gone round for a reader that was held up: the
+            // tags tell then.
             let is_stable = before & head::VERSION == 0 && before >> 56 == version() >> 56;
-            if is_stable {
+            let same_tags = || {
+                let head = memory.line(first);
+                let tag = |way| head.map_or(0, |line| line.word(1 + way as usize).load());
+                (0..WAYS).all(|way| tag(way) == copy.word(0, 1 + way as usize))
+            };
+            if is_stable && same_tags() {
                 return copy;
             }
             std::thread::yield_now();

@@ -3,6 +3,7 @@
 //! Every type here has a text form: `FromStr` and `Display` round-trip, and serde reads and
 //! writes the same text. Config, command line and control socket share it.
 
+mod class;
 mod mode;
 mod name;
 mod prefix;
@@ -10,6 +11,7 @@ mod quantity;
 mod rate;
 mod span;
 
+pub use class::{ClassName, ClassNameError, ClassState};
 pub use mode::{AttachMode, Mode, UnknownChoice};
 pub use name::{IfName, IfNameError, ListName, ListNameError};
 pub use prefix::{AddrBytes, Prefix, PrefixError};

@@ -3,8 +3,10 @@
 use xdp_common::abi::Fault;
 use xdp_common::reason::{Class, Reason};
 
-use crate::api::types::ListKind;
-use crate::domain::Mode;
+use crate::api::types::{ClassCounts, Family, ListKind};
+use crate::domain::{ClassState, Mode};
+use crate::host::lost::{HostLoss, SynCookieEvent};
+use crate::host::received::LinkLoss;
 
 /// A label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,22 @@ pub enum Label {
     Kind,
     /// List of entries.
     List,
+    /// Service class.
+    Class,
+    /// What a class made of a packet.
+    Outcome,
+    /// How hard pressed a class is.
+    State,
+    /// Address family.
+    Family,
     /// How a reload ended.
     Result,
     /// Fault of our own.
     Fault,
+    /// Where the host itself lost a packet.
+    Cause,
+    /// What the kernel did with SYN cookies.
+    Event,
     /// Version of the daemon.
     Version,
     /// Version of the kernel border.
@@ -37,6 +51,8 @@ pub enum Label {
 pub const PASSED: &str = "passed";
 /// A packet was dropped.
 pub const DROPPED: &str = "dropped";
+/// Label value of an action: answered in the host's place.
+pub const ANSWERED: &str = "answered";
 /// A reload took effect.
 pub const OK: &str = "ok";
 /// A reload was refused.
@@ -46,9 +62,23 @@ pub const TABLES: [&str; 5] = ["allow", "block", "overrides", "sources", "bans"]
 /// The two kinds of lists.
 pub const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Block];
 
+/// One of the counts of a class.
+type Counted = fn(&ClassCounts) -> u64;
+
+/// What a class makes of packets, with where it is counted.
+pub const OUTCOMES: [(&str, Counted); 7] = [
+    ("all", |counts| counts.packets),
+    ("newcomer", |counts| counts.newcomers),
+    ("over", |counts| counts.over),
+    ("proven", |counts| counts.proven),
+    ("unsolicited", |counts| counts.unsolicited),
+    ("refused", |counts| counts.refused),
+    ("cookie", |counts| counts.cookies),
+];
+
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Interface,
         Self::Reason,
         Self::Action,
@@ -56,8 +86,14 @@ impl Label {
         Self::Table,
         Self::Kind,
         Self::List,
+        Self::Class,
+        Self::Outcome,
+        Self::State,
+        Self::Family,
         Self::Result,
         Self::Fault,
+        Self::Cause,
+        Self::Event,
         Self::Version,
         Self::Abi,
     ];
@@ -72,8 +108,14 @@ impl Label {
             Self::Table => "table",
             Self::Kind => "kind",
             Self::List => "list",
+            Self::Class => "class",
+            Self::Outcome => "outcome",
+            Self::State => "state",
+            Self::Family => "family",
             Self::Result => "result",
             Self::Fault => "fault",
+            Self::Cause => "cause",
+            Self::Event => "event",
             Self::Version => "version",
             Self::Abi => "abi",
         }
@@ -85,15 +127,24 @@ impl Label {
             Self::Interface => "Protected interface, at most 15 of them.",
             Self::Reason => "Why a packet passed or was dropped, see below.",
             Self::Action => {
-                "What was done with the packet. A packet with a drop reason that `passed` was only \
-                 observed."
+                "What was done with the packet. One that `passed` for a reason to drop or to answer \
+                 was only observed."
             }
             Self::Mode => "Whether verdicts are carried out.",
             Self::Table => "Kernel table.",
             Self::Kind => "What a list does.",
             Self::List => "List of entries, as many as the operator named.",
+            Self::Class => "Service class, at most 32: the built-in ones and the operator's.",
+            Self::Outcome => {
+                "What the class made of a packet. `all` is every packet in it; a packet that was \
+                 `over` the budget is counted again under what became of it."
+            }
+            Self::State => "How hard pressed a service class is.",
+            Self::Family => "Address family.",
             Self::Result => "How a reload of the configuration ended.",
             Self::Fault => "Fault of our own, see below.",
+            Self::Cause => "Where link, driver or kernel lost a packet, see below.",
+            Self::Event => "What the kernel did with SYN cookies of its own, see below.",
             Self::Version => "Version of the daemon.",
             Self::Abi => "Version of the types that daemon and kernel program share.",
         }
@@ -102,14 +153,22 @@ impl Label {
     /// Every value that it can have; `None` where they aren't a closed set.
     pub fn values(self) -> Option<Vec<&'static str>> {
         match self {
-            Self::Interface | Self::List | Self::Version | Self::Abi => None,
+            Self::Interface | Self::List | Self::Class | Self::Version | Self::Abi => None,
             Self::Reason => Some(Reason::ALL.iter().map(|reason| reason.name()).collect()),
-            Self::Action => Some(vec![PASSED, DROPPED]),
+            Self::Action => Some(vec![PASSED, DROPPED, ANSWERED]),
             Self::Mode => Some(Mode::ALL.map(Mode::name).to_vec()),
             Self::Table => Some(TABLES.to_vec()),
             Self::Kind => Some(KINDS.map(ListKind::name).to_vec()),
+            Self::Outcome => Some(OUTCOMES.map(|(name, _)| name).to_vec()),
+            Self::State => Some(ClassState::ALL.map(ClassState::name).to_vec()),
+            Self::Family => Some(Family::ALL.map(Family::name).to_vec()),
             Self::Result => Some(vec![OK, REFUSED]),
             Self::Fault => Some(Fault::ALL.iter().map(|fault| fault.name()).collect()),
+            Self::Cause => {
+                let link = LinkLoss::ALL.into_iter().map(LinkLoss::name);
+                Some(link.chain(HostLoss::ALL.map(HostLoss::name)).collect())
+            }
+            Self::Event => Some(SynCookieEvent::ALL.map(SynCookieEvent::name).to_vec()),
         }
     }
 }
@@ -119,6 +178,7 @@ pub const fn actions(reason: Reason) -> &'static [&'static str] {
     match reason.class() {
         Class::Pass => &[PASSED],
         Class::Drop => &[DROPPED, PASSED],
+        Class::Answer => &[ANSWERED, PASSED],
     }
 }
 
@@ -137,6 +197,9 @@ pub const fn fault_description(fault: Fault) -> &'static str {
         }
         Fault::HitMissed => {
             "A list entry's hit was written over before it was read; the entry's hits are too few."
+        }
+        Fault::AnswerLost => {
+            "A SYN without TCP options was to be answered with a cookie and its frame had no room for the answer; it was dropped."
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Scrape, read};
 /// How a metric moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only up, from 0 when the kernel program is loaded or the daemon starts.
+    /// Only up, from 0 when the kernel program is loaded or the daemon starts; the host's own since boot.
     Counter,
     /// Up and down.
     Gauge,
@@ -126,6 +126,41 @@ pub const METRICS: &[Metric] = &[
         read: read::list_entries,
     },
     Metric {
+        name: "xdp_throttle_class_packets_total",
+        kind: Kind::Counter,
+        labels: &[Label::Class, Label::Outcome],
+        help: "Packets of a service class, by what it made of them; the outcomes overlap.",
+        read: read::class_packets,
+    },
+    Metric {
+        name: "xdp_throttle_class_bytes_total",
+        kind: Kind::Counter,
+        labels: &[Label::Class],
+        help: "Bytes of all packets of a service class.",
+        read: read::class_bytes,
+    },
+    Metric {
+        name: "xdp_throttle_class_state",
+        kind: Kind::Gauge,
+        labels: &[Label::Class],
+        help: "How hard pressed a service class is: 0 normal, 1 elevated, 2 under attack.",
+        read: read::class_state,
+    },
+    Metric {
+        name: "xdp_throttle_class_state_changes_total",
+        kind: Kind::Counter,
+        labels: &[Label::Class, Label::State],
+        help: "How often a service class came into a state.",
+        read: read::class_state_changes,
+    },
+    Metric {
+        name: "xdp_throttle_mitigation_aside",
+        kind: Kind::Gauge,
+        labels: &[Label::Interface, Label::Family],
+        help: "1 while service classes stand aside on the interface, because its packets may be for another host.",
+        read: read::mitigation_aside,
+    },
+    Metric {
         name: "xdp_throttle_reloads_total",
         kind: Kind::Counter,
         labels: &[Label::Result],
@@ -145,6 +180,41 @@ pub const METRICS: &[Metric] = &[
         labels: &[Label::Fault],
         help: "Faults of our own in the kernel program.",
         read: read::faults,
+    },
+    Metric {
+        name: "xdp_throttle_interface_receive_packets_total",
+        kind: Kind::Counter,
+        labels: &[Label::Interface],
+        help: "Packets that the interface received by its own count; whether those are in it that the program dropped differs by driver.",
+        read: read::interface_receive_packets,
+    },
+    Metric {
+        name: "xdp_throttle_interface_receive_lost_total",
+        kind: Kind::Counter,
+        labels: &[Label::Interface, Label::Cause],
+        help: "Packets that link or driver lost, before or behind the program. Some causes are part of others: don't sum them.",
+        read: read::interface_receive_lost,
+    },
+    Metric {
+        name: "xdp_throttle_host_lost_total",
+        kind: Kind::Counter,
+        labels: &[Label::Cause],
+        help: "Packets and connections that the kernel lost behind the program. Some causes are part of others: don't sum them.",
+        read: read::host_lost,
+    },
+    Metric {
+        name: "xdp_throttle_host_time_squeezes_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Times that a CPU of this machine ended its turn at receiving with packets left.",
+        read: read::host_time_squeezes,
+    },
+    Metric {
+        name: "xdp_throttle_host_syn_cookies_total",
+        kind: Kind::Counter,
+        labels: &[Label::Event],
+        help: "What the kernel did with SYN cookies of its own, not the program's.",
+        read: read::host_syn_cookies,
     },
     Metric {
         name: "xdp_throttle_build_info",

@@ -1,17 +1,19 @@
 //! From the daemon's state to the series of each metric.
 //!
 //! Series come from the closed sets, not from what the state happens to hold, so that each is
-//! there from the start, at 0.
+//! there from the start, at 0. Only what the host counts itself is told as far as it does.
 
 use jiff::Timestamp;
 use xdp_common::abi::{ABI_VERSION, Fault};
 use xdp_common::reason::Reason;
 
 use super::Scrape;
-use super::labels::{OK, REFUSED, TABLES, actions};
+use super::labels::{OK, OUTCOMES, REFUSED, TABLES, actions};
 use super::metrics::Sample;
-use crate::api::types::{InterfaceStatus, ReasonCount, Status, TableStatus};
-use crate::domain::{AttachMode, Mode};
+use crate::api::types::{
+    ClassStatus, Family, InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus,
+};
+use crate::domain::{AttachMode, ClassState, Mode};
 
 pub(super) fn packets(scrape: &Scrape<'_>) -> Vec<Sample> {
     by_reason(scrape.status, |count| count.packets)
@@ -106,6 +108,52 @@ pub(super) fn list_entries(scrape: &Scrape<'_>) -> Vec<Sample> {
         .collect()
 }
 
+pub(super) fn class_packets(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let classes = scrape.status.mitigation.classes.iter();
+    let outcomes = |class: &ClassStatus| {
+        OUTCOMES.map(|(outcome, count)| sample(&[&class.name, outcome], count(&class.counts)))
+    };
+    classes.flat_map(outcomes).collect()
+}
+
+pub(super) fn class_bytes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_class(scrape.status, |class| class.counts.bytes)
+}
+
+pub(super) fn class_state(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_class(scrape.status, |class| class.state.level())
+}
+
+fn by_class(status: &Status, number: fn(&ClassStatus) -> u64) -> Vec<Sample> {
+    let classes = status.mitigation.classes.iter();
+    classes
+        .map(|class| sample(&[&class.name], number(class)))
+        .collect()
+}
+
+pub(super) fn class_state_changes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let classes = scrape.status.mitigation.classes.iter();
+    let states = |class: &ClassStatus| {
+        let changes = &class.state_changes;
+        ClassState::ALL.map(|state| sample(&[&class.name, state.name()], changes.of(state)))
+    };
+    classes.flat_map(states).collect()
+}
+
+pub(super) fn mitigation_aside(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let asides = &scrape.status.mitigation.asides;
+    let interfaces = scrape.status.interfaces.iter();
+    let families = |interface: &InterfaceStatus| {
+        Family::ALL.map(|family| {
+            let aside = asides.iter().any(|aside| {
+                aside.in_force && aside.interface == interface.name && aside.family == family
+            });
+            sample(&[&interface.name, family.name()], u64::from(aside))
+        })
+    };
+    interfaces.flat_map(families).collect()
+}
+
 pub(super) fn reloads(scrape: &Scrape<'_>) -> Vec<Sample> {
     let config = &scrape.status.config;
     vec![
@@ -131,6 +179,41 @@ fn fault_count(status: &Status, fault: Fault) -> u64 {
         .iter()
         .find(|count| count.name == fault.name());
     found.map_or(0, |count| count.count)
+}
+
+pub(super) fn interface_receive_packets(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let interfaces = scrape.status.host.interfaces.iter();
+    interfaces
+        .map(|interface| sample(&[&interface.name], interface.packets))
+        .collect()
+}
+
+pub(super) fn interface_receive_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let interfaces = scrape.status.host.interfaces.iter();
+    interfaces
+        .flat_map(|interface| {
+            let lost = interface.lost.iter();
+            lost.map(|lost| sample(&[&interface.name, &lost.name], lost.count))
+        })
+        .collect()
+}
+
+pub(super) fn host_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_name(&scrape.status.host.lost)
+}
+
+pub(super) fn host_time_squeezes(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let squeezes = scrape.status.host.time_squeezes.into_iter();
+    squeezes.map(|number| sample(&[], number)).collect()
+}
+
+pub(super) fn host_syn_cookies(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_name(&scrape.status.host.syn_cookies)
+}
+
+fn by_name(counts: &[NamedCount]) -> Vec<Sample> {
+    let counts = counts.iter();
+    counts.map(|one| sample(&[&one.name], one.count)).collect()
 }
 
 pub(super) fn build_info(scrape: &Scrape<'_>) -> Vec<Sample> {

@@ -8,9 +8,12 @@ use xdp_common::abi::Fault;
 use super::Scrape;
 use super::labels::TABLES;
 use crate::api::types::{
-    ConfigStatus, InterfaceStatus, ListKind, ListStatus, NamedCount, Status, TableStatus,
+    ClassCounts, ClassStatus, ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus,
+    ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges, Status, TableStatus,
 };
-use crate::domain::Mode;
+use crate::domain::{ClassState, Mode};
+use crate::host::lost::{HostLoss, SynCookieEvent};
+use crate::host::received::LinkLoss;
 
 mod http;
 mod text;
@@ -43,6 +46,7 @@ fn fresh() -> Status {
             entries: 0,
         }],
         bans: 0,
+        mitigation: mitigation(),
         faults: Fault::ALL
             .iter()
             .map(|fault| NamedCount {
@@ -50,7 +54,28 @@ fn fresh() -> Status {
                 count: 0,
             })
             .collect(),
+        host: host(),
         warnings: Vec::new(),
+    }
+}
+
+/// A kernel that counts everything.
+fn host() -> HostStatus {
+    let zero = |name: &str| NamedCount {
+        name: name.to_owned(),
+        count: 0,
+    };
+    let interface = |name: &str| InterfaceReceived {
+        name: name.to_owned(),
+        packets: 0,
+        bytes: 0,
+        lost: LinkLoss::ALL.map(|loss| zero(loss.name())).to_vec(),
+    };
+    HostStatus {
+        interfaces: ["eth0", "eth1"].map(interface).to_vec(),
+        lost: HostLoss::ALL.map(|loss| zero(loss.name())).to_vec(),
+        syn_cookies: SynCookieEvent::ALL.map(|event| zero(event.name())).to_vec(),
+        time_squeezes: Some(0),
     }
 }
 
@@ -61,6 +86,24 @@ fn interface(name: &str) -> InterfaceStatus {
         attached: true,
         mode: Some("native".to_owned()),
         reasons: Vec::new(),
+    }
+}
+
+fn mitigation() -> MitigationStatus {
+    let class = |name: &str| ClassStatus {
+        name: name.to_owned(),
+        state: ClassState::Normal,
+        since: Timestamp::from_second(1_700_000_001).unwrap(),
+        switched_on: Vec::new(),
+        counts: ClassCounts::default(),
+        state_changes: StateChanges::default(),
+    };
+    MitigationStatus {
+        enabled: true,
+        forwarding: "stand-aside".to_owned(),
+        classes: ["tcp-new", "game"].map(class).to_vec(),
+        asides: Vec::new(),
+        changes: Vec::new(),
     }
 }
 

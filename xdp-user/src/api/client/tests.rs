@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::types::{LimitFields, SourceSort};
+use crate::cli::samples;
 
 struct Served {
     client: Client,
@@ -52,6 +53,14 @@ async fn queries_and_answers_cross_as_the_types_say() {
         matching: Some("2001:db8::/32".parse().unwrap()),
     };
     assert_eq!(served.client.sources(&query).await.unwrap().total, 7);
+}
+
+#[tokio::test]
+async fn classes_cross_with_their_settings_and_their_state() {
+    let list = || async { Json(serde_json::to_value(samples::classes()).unwrap()) };
+    let served = Served::with(Router::new().route("/v1/classes", get(list)));
+    let read = served.client.classes().await.unwrap();
+    assert_eq!(read.classes, samples::classes().classes);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ListKind;
+use super::{HostStatus, ListKind, MitigationStatus};
 use crate::domain::{ListName, Mode};
 
 /// `GET /v1/status`.
@@ -39,8 +39,13 @@ pub struct Status {
     pub lists: Vec<ListStatus>,
     /// Bans in force.
     pub bans: u64,
+    /// Service classes and what goes on in them.
+    pub mitigation: MitigationStatus,
     /// Our own faults, by name; every fault is there.
     pub faults: Vec<NamedCount>,
+    /// What was lost before and behind the program.
+    #[serde(default)]
+    pub host: HostStatus,
     /// What works less well than it could, each as a sentence.
     pub warnings: Vec<String>,
 }
@@ -80,7 +85,8 @@ pub struct InterfaceStatus {
 pub struct ReasonCount {
     /// The reason's name.
     pub reason: String,
-    /// What was done: `passed` or `dropped`. A drop reason that passed was only observed.
+    /// What was done: `passed`, `dropped` or `answered`. A packet that passed for a reason to drop or
+    /// to answer was only observed.
     pub action: String,
     /// Packets.
     pub packets: u64,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use xdp_common::abi::{Ban, Plain, Source};
+use xdp_common::abi::{Ban, Plain, Source, class_table};
 
 use super::*;
 use crate::api::types::{ExplainQuery, Explanation};
@@ -243,6 +243,7 @@ fn explain_says_what_happens_and_touches_nothing() {
             let action = match verdict.action {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
+                Action::Answer => "answer",
             };
             assert_eq!(
                 (explanation.reason.as_str(), explanation.action.as_str()),
@@ -266,6 +267,51 @@ fn explain_says_what_happens_and_touches_nothing() {
     ] {
         assert!(seen.contains_key(reason), "never {reason}: {seen:?}");
     }
+}
+
+#[test]
+fn explain_says_what_a_class_under_attack_makes_of_a_newcomer() {
+    let mut world = World::new("");
+    let explain = |world: &mut World| {
+        let query = ExplainQuery {
+            address: "192.0.2.1".parse().unwrap(),
+            protocol: Some("udp".into()),
+            port: Some(5300),
+            flags: None,
+            length: None,
+        };
+        world.control.explain(&query).unwrap()
+    };
+    let class = |explanation: &Explanation| {
+        let mut stages = explanation.stages.iter();
+        stages
+            .find(|stage| stage.stage == "class")
+            .unwrap()
+            .finding
+            .clone()
+    };
+    let quiet = explain(&mut world);
+    assert_eq!(quiet.reason, "accepted");
+    assert!(
+        class(&quiet).starts_with("udp is normal, a newcomer"),
+        "{}",
+        class(&quiet)
+    );
+    let now = Moment::now();
+    let number = usize::from(world.kernel.class_set().class_at(class_table::udp(5300)));
+    world.kernel.count_class(number, |reading| {
+        reading.tat_ns = now.boot_ns + 3_600_000_000_000
+    });
+    // The budget's time is further ahead than any tolerance: left over, so it starts anew.
+    assert_eq!(explain(&mut world).reason, "accepted");
+    world.kernel.count_class(number, |reading| {
+        reading.tat_ns = now.boot_ns + 16_500_000_000;
+    });
+    let flooded = explain(&mut world);
+    assert_eq!(
+        (flooded.reason.as_str(), flooded.action.as_str()),
+        ("class_budget", "drop")
+    );
 }
 
 #[test]
@@ -301,7 +347,7 @@ fn explain_names_list_ban_limit_and_level() {
     let free = explain("192.0.2.1");
     assert_eq!(free.source, prefix("192.0.2.1"));
     assert_eq!(free.limits.limits.packets.as_deref(), Some("1pps"));
-    assert_eq!(free.stages.len(), 6);
+    assert_eq!(free.stages.len(), 8);
     for (address, what) in [
         ("192.0.2.1", "protocol"),
         ("192.0.2.1", "flags"),

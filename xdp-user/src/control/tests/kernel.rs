@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
+use xdp_common::abi::{Ban, Limits, MAX_CLASSES, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{
-    Attached, Capacity, Counters, Datapath, DatapathError, Entry, Result as DatapathResult,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry,
+    Result as DatapathResult,
 };
 use crate::domain::{AttachMode, IfName, Prefix};
 
@@ -19,6 +20,13 @@ pub(super) struct TestKernel {
     memory: Arc<Mutex<MemoryDatapath>>,
     refuses: Arc<Mutex<Refuses>>,
     carried_out: Arc<Mutex<Vec<String>>>,
+    classes: Arc<Mutex<TestClasses>>,
+}
+
+/// The classes that the controller wrote last, and what the test says that they counted.
+struct TestClasses {
+    set: ClassSet,
+    counted: [ClassReading; MAX_CLASSES],
 }
 
 impl TestKernel {
@@ -27,6 +35,10 @@ impl TestKernel {
             memory: Arc::new(Mutex::new(MemoryDatapath::new(capacity))),
             refuses: Arc::new(Mutex::new(Box::new(|_| false))),
             carried_out: Arc::default(),
+            classes: Arc::new(Mutex::new(TestClasses {
+                set: ClassSet::default(),
+                counted: [ClassReading::default(); MAX_CLASSES],
+            })),
         }
     }
 
@@ -46,6 +58,19 @@ impl TestKernel {
     /// Changes carried out since the last call.
     pub(super) fn take_changes(&self) -> Vec<String> {
         std::mem::take(&mut self.carried_out.lock().unwrap())
+    }
+
+    pub(super) fn class_set(&self) -> ClassSet {
+        self.classes.lock().unwrap().set.clone()
+    }
+
+    /// What a class counted from now on.
+    pub(super) fn count_class(&self, number: usize, count: impl FnOnce(&mut ClassReading)) {
+        count(&mut self.classes.lock().unwrap().counted[number]);
+    }
+
+    pub(super) fn class_level(&self, number: usize) -> u64 {
+        self.memory().classes().unwrap()[number].level
     }
 
     pub(super) fn entry(&self, kind: ListKind, prefix: &str) -> Option<Entry> {
@@ -72,6 +97,33 @@ impl TestKernel {
 impl Datapath for TestKernel {
     fn set_policy(&mut self, policy: &Policy) -> DatapathResult<()> {
         self.change("set_policy", |memory| memory.set_policy(policy))
+    }
+
+    fn set_classes(&mut self, classes: &ClassSet) -> DatapathResult<()> {
+        self.change("set_classes", |memory| memory.set_classes(classes))?;
+        self.classes.lock().unwrap().set = classes.clone();
+        Ok(())
+    }
+
+    fn classes(&self) -> DatapathResult<Vec<ClassReading>> {
+        let counted = self.classes.lock().unwrap().counted;
+        let mut readings = self.memory().classes()?;
+        for (reading, counted) in readings.iter_mut().zip(&counted) {
+            reading.add(&counted.counter);
+            reading.pressure_until_ns = reading.pressure_until_ns.max(counted.pressure_until_ns);
+            reading.tat_ns = reading.tat_ns.max(counted.tat_ns);
+        }
+        Ok(readings)
+    }
+
+    fn is_known(&self, source: &SourceKey) -> bool {
+        Datapath::is_known(&*self.memory(), source)
+    }
+
+    fn set_class_level(&mut self, class: usize, level: u64) -> DatapathResult<()> {
+        self.change(&format!("set_class_level {class} {level}"), |memory| {
+            memory.set_class_level(class, level)
+        })
     }
 
     fn put_entry(

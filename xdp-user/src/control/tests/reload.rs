@@ -186,7 +186,14 @@ fn at_start_an_interface_that_cannot_be_attached_is_an_error() {
     kernel.refuse(|call| call == "attach wan0");
     let state = State::open(directory.path()).unwrap();
     let datapath = Box::new(kernel);
-    let started = Control::start(datapath, state, config, Overrides::default(), String::new());
+    let started = Control::start(
+        datapath,
+        state,
+        config,
+        Overrides::default(),
+        String::new(),
+        |_| crate::control::Seen::default(),
+    );
     assert!(words(started.map(|_control| ())).contains("could not attach to wan0"));
 }
 

@@ -7,13 +7,16 @@ use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use nix::libc;
 use nix::time::{ClockId, clock_getres};
-use xdp_common::abi::{SourceLine, constant, hits, map};
+use xdp_common::abi::{SourceLine, WordLine, constant, hits, map};
+use xdp_common::known;
 use xdp_common::sources::Shape;
 
 use super::super::cost::EVENT_BYTES;
+use super::super::known_filter::KnownFilter;
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
 use super::super::{Capacity, DatapathError, OBJECT, Result};
+use super::classes::Classes;
 use super::hits::Hits;
 use super::mapped::{KernelLists, Mapped};
 use super::tries::Tries;
@@ -40,6 +43,9 @@ impl KernelDatapath {
             .saturating_mul(hits::RING);
         let lines = shape.lines();
         let period_shift = period_shift();
+        let known_mask = known::mask_for(capacity.sources);
+        let known_lines = known::all_lines(known_mask);
+        let meter_mask = METER_LINES - 1;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(map::LIMITS_V4, capacity.overrides)
             .map_max_entries(map::LIMITS_V6, capacity.overrides)
@@ -47,6 +53,10 @@ impl KernelDatapath {
             .map_max_entries(map::HITS, rings)
             .map_max_entries(map::BANS, capacity.bans)
             .map_max_entries(map::EVENTS, event_bytes)
+            .map_max_entries(map::KNOWN, known_lines)
+            .map_max_entries(map::METERS, METER_LINES)
+            .override_global(constant::KNOWN_MASK, &known_mask, true)
+            .override_global(constant::METER_MASK, &meter_mask, true)
             .override_global(constant::SOURCE_BUCKETS, &shape.buckets, true)
             .override_global(constant::SOURCE_SEEDS, &shape.seeds[..], true)
             .override_global(constant::PERIOD_SHIFT, &period_shift, true)
@@ -56,6 +66,7 @@ impl KernelDatapath {
         let program = attach::program(&mut ebpf)?;
         program.load().map_err(load_refused)?;
         let sources = Mapped::new::<SourceLine>(map_data(&ebpf, map::SOURCES)?, lines)?;
+        let known = Mapped::new::<WordLine>(map_data(&ebpf, map::KNOWN)?, known_lines)?;
         let hits = Mapped::new::<xdp_common::abi::Hit>(map_data(&ebpf, map::HITS)?, rings)?;
         Ok(Self {
             capacity,
@@ -63,10 +74,12 @@ impl KernelDatapath {
             active: take(&mut ebpf, map::ACTIVE)?,
             counters: take(&mut ebpf, map::COUNTERS)?,
             faults: take(&mut ebpf, map::FAULTS)?,
+            classes: Classes::take(&mut ebpf)?,
             lists: Lists::new(KernelLists(take(&mut ebpf, map::LISTS)?), capacity),
             limits: Tries::take(&mut ebpf, map::LIMITS_V4, map::LIMITS_V6, "overrides")?,
             hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
             sources: SourceTable::new(sources, shape),
+            known: KnownFilter::new(known, known_mask),
             lengths: Lengths(32, 64),
             bans: Table::take(&mut ebpf, map::BANS)?,
             events: Some(take(&mut ebpf, map::EVENTS)?),
@@ -78,6 +91,9 @@ impl KernelDatapath {
     }
 }
 
+/// Lines of the meters: 1 MiB, for 131,072 limits. A power of two.
+const METER_LINES: u32 = 1 << 14;
+
 /// Timer ticks are shifted by this to periods of about a second: the kernel's coarse clocks have
 /// the length of a tick as their resolution.
 fn period_shift() -> u32 {
@@ -86,7 +102,7 @@ fn period_shift() -> u32 {
     (1_000_000_000 / tick_ns).max(1).ilog2()
 }
 
-fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {
+pub(super) fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {
     ebpf.map(name).and_then(data).ok_or_else(|| missing(name))
 }
 

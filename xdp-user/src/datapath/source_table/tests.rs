@@ -38,7 +38,7 @@ fn v6(n: u64) -> SourceKey {
 /// A packet within the limits.
 fn packet(table: &SourceTable<Vec<AtomicU64>>, key: &SourceKey, now: u64) -> bool {
     let memory = Words(&table.memory);
-    let found = find_or_add(&memory, &table.shape.place(key), now, 100);
+    let found = find_or_add(&memory, &table.shape.place(key), now, 100, 1);
     found.is_some_and(|found| {
         if found.is_new() {
             found.publish();

@@ -7,7 +7,7 @@ use xdp_common::abi::ABI_VERSION;
 use xdp_common::reason::{Class, Reason};
 
 use super::*;
-use crate::api::types::ReasonCount;
+use crate::api::types::{AsideStatus, Family, ReasonCount};
 use crate::domain::Prefix;
 use crate::exporter::labels::{Label, actions};
 use crate::exporter::metrics::{METRICS, Metric};
@@ -40,9 +40,22 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_sources_protected", 1),
         ("xdp_throttle_bans", 1),
         ("xdp_throttle_list_entries", 1),
+        ("xdp_throttle_class_packets_total", 2 * 7),
+        ("xdp_throttle_class_bytes_total", 2),
+        ("xdp_throttle_class_state", 2),
+        ("xdp_throttle_class_state_changes_total", 2 * 3),
+        ("xdp_throttle_mitigation_aside", 2 * 2),
         ("xdp_throttle_reloads_total", 2),
         ("xdp_throttle_events_lost_total", 1),
-        ("xdp_throttle_faults_total", 5),
+        ("xdp_throttle_faults_total", 6),
+        ("xdp_throttle_interface_receive_packets_total", 2),
+        (
+            "xdp_throttle_interface_receive_lost_total",
+            2 * LinkLoss::ALL.len(),
+        ),
+        ("xdp_throttle_host_lost_total", HostLoss::ALL.len()),
+        ("xdp_throttle_host_time_squeezes_total", 1),
+        ("xdp_throttle_host_syn_cookies_total", 4),
         ("xdp_throttle_build_info", 1),
         ("xdp_throttle_start_time_seconds", 1),
         ("xdp_throttle_config_loaded_timestamp_seconds", 1),
@@ -85,6 +98,7 @@ fn a_pass_reason_never_drops_and_a_drop_reason_does_both() {
         let expected: &[&str] = match reason.class() {
             Class::Pass => &["passed"],
             Class::Drop => &["dropped", "passed"],
+            Class::Answer => &["answered", "passed"],
         };
         assert_eq!(actions(*reason), expected, "{reason:?}");
     }
@@ -113,6 +127,39 @@ fn counts_land_in_the_series_of_their_interface_reason_and_action() {
     assert_eq!(value(packets, "eth1", "banned", "passed"), 2.0);
     assert_eq!(value(bytes, "eth1", "accepted", "passed"), 16_500.0);
     assert_eq!(value(packets, "eth0", "banned", "dropped"), 0.0);
+}
+
+#[test]
+fn losses_of_the_host_are_told_by_their_cause_and_left_out_where_they_are_not_counted() {
+    let mut status = fresh();
+    let host = &mut status.host;
+    host.interfaces[0].packets = 9;
+    host.interfaces[0].lost[0].count = 5;
+    host.lost[3].count = 7;
+    host.syn_cookies[1].count = 8;
+    host.time_squeezes = Some(6);
+    let read = Exposition::of(&status);
+    let eth0 = ("interface", "eth0");
+    let received = "xdp_throttle_interface_receive_packets_total";
+    let lost = "xdp_throttle_interface_receive_lost_total";
+    let cookies = "xdp_throttle_host_syn_cookies_total";
+    assert_eq!(read.value(received, &[eth0]), 9.0);
+    assert_eq!(read.value(lost, &[eth0, ("cause", "missed")]), 5.0);
+    let overflow = [("cause", "listen_overflow")];
+    assert_eq!(read.value("xdp_throttle_host_lost_total", &overflow), 7.0);
+    assert_eq!(read.value(cookies, &[("event", "sent")]), 8.0);
+    assert_eq!(
+        read.value("xdp_throttle_host_time_squeezes_total", &[]),
+        6.0
+    );
+
+    let uncounted = Status {
+        host: HostStatus::default(),
+        ..status
+    };
+    let read = Exposition::of(&uncounted);
+    assert!(!read.kinds.keys().any(|name| name.contains("_host_")));
+    assert_eq!(read.value("xdp_throttle_bans", &[]), 0.0);
 }
 
 #[test]
@@ -192,6 +239,62 @@ fn the_gauges_say_what_the_state_says() {
 }
 
 #[test]
+fn classes_tell_what_they_made_of_packets_and_how_they_are() {
+    let mut status = fresh();
+    let mitigation = &mut status.mitigation;
+    let class = &mut mitigation.classes[0];
+    class.state = ClassState::Attack;
+    class.state_changes.attack = 3;
+    class.counts = ClassCounts {
+        packets: 100,
+        bytes: 6400,
+        newcomers: 1,
+        over: 2,
+        proven: 3,
+        unsolicited: 4,
+        refused: 5,
+        cookies: 6,
+    };
+    let aside = |interface: &str, in_force| AsideStatus {
+        interface: interface.to_owned(),
+        family: Family::Ipv6,
+        reason: "it forwards".to_owned(),
+        in_force,
+    };
+    mitigation.asides = vec![aside("eth0", true), aside("eth1", false)];
+    let read = Exposition::of(&status);
+    let packets = "xdp_throttle_class_packets_total";
+    for (outcome, value) in [
+        ("all", 100.0),
+        ("newcomer", 1.0),
+        ("over", 2.0),
+        ("proven", 3.0),
+        ("unsolicited", 4.0),
+        ("refused", 5.0),
+        ("cookie", 6.0),
+    ] {
+        let labels = [("class", "tcp-new"), ("outcome", outcome)];
+        assert_eq!(read.value(packets, &labels), value, "{outcome}");
+        let other = [("class", "game"), ("outcome", outcome)];
+        assert_eq!(read.value(packets, &other), 0.0);
+    }
+    let class = [("class", "tcp-new")];
+    assert_eq!(read.value("xdp_throttle_class_bytes_total", &class), 6400.0);
+    assert_eq!(read.value("xdp_throttle_class_state", &class), 2.0);
+    let changes = [("class", "tcp-new"), ("state", "attack")];
+    let name = "xdp_throttle_class_state_changes_total";
+    assert_eq!(read.value(name, &changes), 3.0);
+    for (interface, family, value) in [
+        ("eth0", "ipv6", 1.0),
+        ("eth0", "ipv4", 0.0),
+        ("eth1", "ipv6", 0.0),
+    ] {
+        let labels = [("interface", interface), ("family", family)];
+        assert_eq!(read.value("xdp_throttle_mitigation_aside", &labels), value);
+    }
+}
+
+#[test]
 fn every_series_has_the_labels_of_the_table_with_values_of_their_sets() {
     let read = Exposition::of(&fresh());
     for (name, labels, _) in &read.series {
@@ -215,7 +318,7 @@ fn no_label_can_hold_an_address() {
         .filter(|label| label.values().is_none())
         .map(Label::name)
         .collect();
-    assert_eq!(open, ["interface", "list", "version", "abi"]);
+    assert_eq!(open, ["interface", "list", "class", "version", "abi"]);
     for (name, labels, _) in Exposition::of(&fresh()).series {
         for value in labels.values() {
             assert!(value.parse::<IpAddr>().is_err(), "{name} {value}");
@@ -264,6 +367,10 @@ fn the_reference_names_every_metric_label_reason_and_fault() {
     }
     for fault in Fault::ALL {
         assert!(page.contains(&format!("\n| `{}` |", fault.name())));
+    }
+    let causes = Label::Cause.values().unwrap();
+    for name in causes.iter().chain(&Label::Event.values().unwrap()) {
+        assert!(page.contains(&format!("\n| `{name}` |")), "{name}");
     }
     assert!(!page.contains("\n\n\n"), "two empty lines");
 }

@@ -1,0 +1,343 @@
+//! Stage 6, 7 and 9: the packet's class, whether anybody waits for it, and what all newcomers of the
+//! class may send together.
+//!
+//! A flood whose sources never repeat stays under every limit per source. What stops it is that the
+//! class has a *budget* for the packets of all newcomers. A source is a newcomer until it has behaved
+//! for a while in quiet times, or a local socket was found to be connected to it; those that are
+//! known don't count, so a flood takes the place of newcomers only.
+//!
+//! Over the budget a newcomer's packet passes when a connected socket waits for it; a SYN is answered
+//! with a cookie, so that the source shows that it is there; all else is refused. What nobody sends
+//! unasked (answers, by source port or flags) is looked at the other way round: only what no socket
+//! waits for counts against the budget.
+//!
+//! One in [`SAMPLE`] of the refused is charged to its source for all of them, so that a newcomer that
+//! floods alone is limited and banned as any source, and the others cost no look at the source table.
+
+use core::ops::ControlFlow;
+
+use super::limit::conforms;
+use super::{Tables, Word, bytes_of};
+use crate::abi::{
+    CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Class,
+    LEVEL_ATTACK, class_table,
+};
+use crate::packet::tcp_flags::{ACK, SYN};
+use crate::packet::{Fragment, Packet, Transport, protocol};
+use crate::reason::Reason;
+
+/// Of so many refused packets one is charged to its source, for all of them.
+pub const SAMPLE: u64 = 64;
+/// Pressure is written down again when it is older than this.
+const PRESSURE_STEP_NS: u64 = 1_000_000;
+
+/// Who a packet comes from, as far as its class asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody; the source earns by it what good behaviour earns.
+    Earning,
+    /// Somebody in a class under pressure, where only proof earns anything.
+    Unproven,
+    /// To be dropped for this reason once the packet is charged to its source, as [`SAMPLE`] packets.
+    Refused(Reason),
+}
+
+impl Standing {
+    /// Packets that this one counts as.
+    #[inline(always)]
+    pub const fn weight(self) -> u64 {
+        match self {
+            Self::Earning | Self::Unproven => 1,
+            Self::Refused(_) => SAMPLE,
+        }
+    }
+}
+
+/// Whether a local socket waits for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nobody knows: there is nobody to ask, or the packet isn't for one host alone.
+    Unknown,
+    /// No socket would take it.
+    Nobody,
+    /// A socket that takes packets from everybody: a listener, or an unconnected UDP socket.
+    Open,
+    /// A socket that is connected to this source, or the answer to a cookie.
+    Connected,
+}
+
+/// What became of the wish to answer with a SYN cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cookie {
+    /// There is one.
+    Ready,
+    /// The listener has room for half-open connections and makes no cookies: the SYN is better with
+    /// it.
+    Room,
+    /// Nobody listens.
+    NoListener,
+    /// There is none: the kernel has cookies switched off, or the packet has parts that no answer is
+    /// made for.
+    Impossible,
+}
+
+/// What is going on in a class.
+pub trait ClassWords {
+    /// Type of its words.
+    type Word: Word;
+    /// [`crate::abi::ClassState::tat`].
+    fn tat(&self) -> Self::Word;
+    /// [`crate::abi::ClassState::pressure_until_ns`].
+    fn pressure_until(&self) -> Self::Word;
+    /// [`crate::abi::ClassState::level`].
+    fn level(&self) -> u64;
+}
+
+/// The place in the class table that a packet's class stands at, and one to look at where class 0
+/// stands there.
+#[inline(always)]
+pub fn places(packet: &Packet) -> (usize, Option<usize>) {
+    if packet.fragment == Fragment::Later {
+        return (class_table::FRAGMENT, None);
+    }
+    match packet.transport {
+        Transport::Tcp {
+            destination, flags, ..
+        } => {
+            if flags & (SYN | ACK) == SYN {
+                (class_table::tcp_new(destination), None)
+            } else {
+                (class_table::tcp_flags(flags), None)
+            }
+        }
+        Transport::Udp {
+            source,
+            destination,
+        } => (
+            class_table::reflection(source),
+            Some(class_table::udp(destination)),
+        ),
+        Transport::Icmp { kind, .. } if packet.protocol == protocol::ICMP => {
+            (class_table::icmp(kind), None)
+        }
+        Transport::Icmp { kind, .. } => (class_table::icmpv6(kind), None),
+        Transport::Opaque => (class_table::protocol(packet.protocol), None),
+    }
+}
+
+/// Judges a packet by its class. `may_be_known`: whether the source may be one that is known.
+#[inline(always)]
+pub fn check<T: Tables>(
+    packet: &Packet,
+    place: &T::Place,
+    may_be_known: bool,
+    tables: &T,
+    now: u64,
+) -> ControlFlow<Reason, Standing> {
+    if tables.stands_aside(packet) {
+        tables.expect(place);
+        return ControlFlow::Continue(Standing::Earning);
+    }
+    if packet.fragment == Fragment::Later {
+        match tables.first_fragment(packet, now) {
+            Some(true) => return ControlFlow::Continue(Standing::Unproven),
+            Some(false) => return ControlFlow::Break(Reason::FragmentDropped),
+            None => {}
+        }
+    }
+    let (number, proof) = find(packet, tables);
+    let (Some(class), Some(state)) = (tables.class(number), tables.class_state(number)) else {
+        return ControlFlow::Continue(Standing::Earning);
+    };
+    tables.count_class(number, |counter| {
+        counter.packets = counter.packets.wrapping_add(1);
+        counter.bytes = counter.bytes.wrapping_add(bytes_of(packet));
+        counter.packets
+    });
+    check_source(packet, place, class, number, tables, now)?;
+    if proof == Proof::Connected {
+        count_proven(number, tables);
+        tables.expect(place);
+        return ControlFlow::Continue(Standing::Earning);
+    }
+    let standing = if now < state.pressure_until().load() {
+        Standing::Unproven
+    } else {
+        tables.expect(place);
+        Standing::Earning
+    };
+    let unasked = proof == Proof::Nobody;
+    let known =
+        !unasked && may_be_known && class.flags & CLASS_KNOWN_FIRST != 0 && tables.is_known(place);
+    if class.budget.is_off() || known {
+        return ControlFlow::Continue(standing);
+    }
+    if is_within_budget(class, &state, number, tables, now) {
+        return ControlFlow::Continue(standing);
+    }
+    match over_budget(packet, class, number, proof, tables, now) {
+        ControlFlow::Continue(standing) => ControlFlow::Continue(standing),
+        ControlFlow::Break(reason) => refuse(reason, class, number, tables),
+    }
+}
+
+/// The number of a packet's class, and whether somebody waits for the packet where the class asks
+/// first. An answer that a socket for everybody would take is judged by its destination port.
+#[inline(always)]
+fn find<T: Tables>(packet: &Packet, tables: &T) -> (u8, Proof) {
+    let (first, second) = places(packet);
+    let number = tables.class_at(first);
+    let by_destination = |second: Option<usize>| second.map_or(0, |place| tables.class_at(place));
+    if number == 0 {
+        return (by_destination(second), Proof::Unknown);
+    }
+    if tables
+        .class(number)
+        .is_none_or(|class| class.flags & CLASS_SOLICITED == 0)
+    {
+        return (number, Proof::Unknown);
+    }
+    match (tables.proof(packet), second) {
+        (Proof::Open, Some(_)) => (by_destination(second), Proof::Unknown),
+        // A listener takes no answers.
+        (Proof::Open, None) => (number, Proof::Nobody),
+        (proof, _) => (number, proof),
+    }
+}
+
+/// What the class allows one source.
+#[inline(always)]
+fn check_source<T: Tables>(
+    packet: &Packet,
+    place: &T::Place,
+    class: &Class,
+    number: u8,
+    tables: &T,
+    now: u64,
+) -> ControlFlow<Reason> {
+    if class.packets.is_off() && class.bytes.is_off() {
+        return ControlFlow::Continue(());
+    }
+    // Above the bits that a place in a table is chosen by.
+    let hash = tables.hash_of(place) ^ u64::from(number) << 56;
+    if !class.packets.is_off() && !tables.meter(hash, &class.packets, 1, now) {
+        return refuse_source(Reason::ClassPackets, class);
+    }
+    if !class.bytes.is_off() && !tables.meter(!hash, &class.bytes, bytes_of(packet), now) {
+        return refuse_source(Reason::ClassBytes, class);
+    }
+    ControlFlow::Continue(())
+}
+
+#[inline(always)]
+fn refuse_source(reason: Reason, class: &Class) -> ControlFlow<Reason> {
+    if class.flags & CLASS_OBSERVE != 0 {
+        ControlFlow::Continue(())
+    } else {
+        ControlFlow::Break(reason)
+    }
+}
+
+/// Takes room for a newcomer's packet from the budget. Where there is none, the class is under
+/// pressure from now on.
+#[inline(always)]
+fn is_within_budget<T: Tables>(
+    class: &Class,
+    state: &T::Class<'_>,
+    number: u8,
+    tables: &T,
+    now: u64,
+) -> bool {
+    let budget = if state.level() == LEVEL_ATTACK {
+        &class.attack_budget
+    } else {
+        &class.budget
+    };
+    if conforms(state.tat(), budget, 1, now, tables) {
+        tables.count_class(number, |counter| {
+            counter.newcomers = counter.newcomers.wrapping_add(1);
+            counter.newcomers
+        });
+        return true;
+    }
+    let until = now.wrapping_add(class.pressure_ns);
+    let pressure = state.pressure_until();
+    if pressure.load().wrapping_add(PRESSURE_STEP_NS) < until {
+        pressure.store(until);
+    }
+    tables.count_class(number, |counter| {
+        counter.over = counter.over.wrapping_add(1);
+        counter.over
+    });
+    false
+}
+
+/// What else a newcomer can show when the budget is spent.
+#[inline(always)]
+fn over_budget<T: Tables>(
+    packet: &Packet,
+    class: &Class,
+    number: u8,
+    asked: Proof,
+    tables: &T,
+    now: u64,
+) -> ControlFlow<Reason, Standing> {
+    if asked == Proof::Nobody {
+        return ControlFlow::Break(Reason::Unsolicited);
+    }
+    if class.flags & CLASS_SYN_COOKIES != 0 && packet.opens_tcp_connection() {
+        return match tables.cookie(packet, now) {
+            Cookie::Ready => ControlFlow::Break(Reason::SynCookie),
+            Cookie::Room => ControlFlow::Continue(Standing::Unproven),
+            Cookie::NoListener => ControlFlow::Break(Reason::Unsolicited),
+            Cookie::Impossible => ControlFlow::Break(Reason::ClassBudget),
+        };
+    }
+    if class.flags & CLASS_PROOF == 0 {
+        return ControlFlow::Break(Reason::ClassBudget);
+    }
+    match tables.proof(packet) {
+        Proof::Connected => {
+            count_proven(number, tables);
+            ControlFlow::Continue(Standing::Earning)
+        }
+        Proof::Nobody => ControlFlow::Break(Reason::Unsolicited),
+        Proof::Open | Proof::Unknown => ControlFlow::Break(Reason::ClassBudget),
+    }
+}
+
+#[inline(always)]
+fn count_proven<T: Tables>(number: u8, tables: &T) {
+    tables.count_class(number, |counter| {
+        counter.proven = counter.proven.wrapping_add(1);
+        counter.proven
+    });
+}
+
+/// Counts a refused packet; a class that only observes lets it go on.
+#[inline(always)]
+fn refuse<T: Tables>(
+    reason: Reason,
+    class: &Class,
+    number: u8,
+    tables: &T,
+) -> ControlFlow<Reason, Standing> {
+    let counted = tables.count_class(number, |counter| {
+        let outcome = if reason == Reason::Unsolicited {
+            &mut counter.unsolicited
+        } else if reason == Reason::SynCookie {
+            &mut counter.cookies
+        } else {
+            &mut counter.refused
+        };
+        *outcome = outcome.wrapping_add(1);
+        *outcome
+    });
+    if class.flags & CLASS_OBSERVE != 0 {
+        return ControlFlow::Continue(Standing::Unproven);
+    }
+    if counted % SAMPLE == 0 {
+        return ControlFlow::Continue(Standing::Refused(reason));
+    }
+    ControlFlow::Break(reason)
+}

@@ -1,0 +1,95 @@
+//! Turns a SYN into its answer, in place.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::programs::XdpContext;
+use xdp_common::abi::Policy;
+use xdp_common::answer::{SynAck, TCP_LEN};
+use xdp_common::packet::{Address, Transport};
+
+use crate::maps::SCRATCH;
+use crate::scratch::{cookie, headers, packet};
+
+/// Words of both addresses.
+const ADDRESSES: usize = 3;
+
+/// Whether the frame is the answer now.
+#[inline(always)]
+pub(crate) fn write(ctx: &XdpContext, policy: &Policy) -> bool {
+    write_answer(ctx.ctx, policy.mss_v4.into(), policy.mss_v6.into()) != 0
+}
+
+/// 1 if the frame is the answer now; else it may be damaged and goes nowhere.
+///
+/// VERIFIER: 6.18: see [`crate::class::class_stage`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn write_answer(ctx: *mut xdp_md, mss_v4: u64, mss_v6: u64) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let packet = packet(scratch);
+    let Transport::Tcp {
+        source,
+        destination,
+        ..
+    } = packet.transport
+    else {
+        return 0;
+    };
+    let mut answer = SynAck {
+        source: destination,
+        destination: source,
+        sequence: cookie(scratch),
+        peer_sequence: headers(scratch).sequence(),
+        mss: mss_v4 as u16,
+    };
+    let (network, transport) = (packet.network_offset.into(), packet.transport_offset.into());
+    let written = match (&packet.source, &packet.destination) {
+        (Address::V4(from), Address::V4(to)) => {
+            let (mut ip, mut tcp) = answer.over_ipv4(*to, *from);
+            store(ctx, network, &mut ip) && store(ctx, transport, &mut tcp)
+        }
+        (Address::V6(from), Address::V6(to)) => {
+            answer.mss = mss_v6 as u16;
+            let (mut ip, mut tcp) = answer.over_ipv6(to, from);
+            store(ctx, network, &mut ip) && store(ctx, transport, &mut tcp)
+        }
+        _ => false,
+    };
+    if !written || !exchange_addresses(ctx) {
+        return 0;
+    }
+    let length = transport + TCP_LEN;
+    let delta = length as i32 - packet.frame_len as i32;
+    // SAFETY: the context is the program's; the frame ends behind the answer then (kernel 4.18, growing
+    // 5.8).
+    (unsafe { bpf_xdp_adjust_tail(ctx, delta) } == 0).into()
+}
+
+#[inline(always)]
+fn store<const N: usize>(ctx: *mut xdp_md, offset: u32, words: &mut [u32; N]) -> bool {
+    let from: *mut c_void = words.as_mut_ptr().cast();
+    // SAFETY: the buffer has `N` words; the helper checks the frame's range (kernel 5.18).
+    unsafe { bpf_xdp_store_bytes(ctx, offset, from, N as u32 * 4) == 0 }
+}
+
+/// Exchanges the Ethernet addresses. VLAN tags stay. Not for a frame to many: its address is nobody's.
+#[inline(always)]
+fn exchange_addresses(ctx: *mut xdp_md) -> bool {
+    let mut addresses = [0_u32; ADDRESSES];
+    let to: *mut c_void = addresses.as_mut_ptr().cast();
+    // SAFETY: the buffer has so many bytes; the helper checks the frame's range (kernel 5.18).
+    if unsafe { bpf_xdp_load_bytes(ctx, 0, to, ADDRESSES as u32 * 4) } != 0 {
+        return false;
+    }
+    let [first, middle, last] = addresses.map(u32::from_be);
+    let exchanged = [
+        middle << 16 | last >> 16,
+        last << 16 | first >> 16,
+        first << 16 | middle >> 16,
+    ];
+    first >> 24 & 1 == 0 && store(ctx, 0, &mut exchanged.map(u32::to_be))
+}

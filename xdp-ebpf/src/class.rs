@@ -1,0 +1,94 @@
+//! The class stage in a function of its own, and the maps behind it.
+
+use core::ops::ControlFlow;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use xdp_common::abi::{ClassState, MAX_CLASSES, class_table};
+use xdp_common::reason::Reason;
+use xdp_common::verdict::{ClassWords, Standing, check_class};
+
+use crate::map_pointer::{MapWord, Slot};
+use crate::maps::{CLASS_TABLE, CLASSES};
+use crate::scratch::{place, reason};
+use crate::tables::KernelTables;
+
+/// What [`class_stage`] returns: a kind, and a reason above it.
+const EARNING: u64 = 0;
+const UNPROVEN: u64 = 1;
+const REFUSED: u64 = 2;
+const BROKEN: u64 = 3;
+const REASON_SHIFT: u32 = 8;
+
+/// Judges the packet that is kept by its class.
+///
+/// VERIFIER: 6.18: as part of the program it needs more than what is left of its 512 bytes of stack.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn class_stage(ctx: *mut xdp_md, may_be_known: u64, now: u64) -> u64 {
+    let ctx = XdpContext::new(ctx);
+    let Some(tables) = KernelTables::new(&ctx) else {
+        return EARNING;
+    };
+    let place = place(tables.scratch());
+    match check_class(tables.packet(), &place, may_be_known != 0, &tables, now) {
+        ControlFlow::Continue(Standing::Earning) => EARNING,
+        ControlFlow::Continue(Standing::Unproven) => UNPROVEN,
+        ControlFlow::Continue(Standing::Refused(reason)) => {
+            REFUSED | u64::from(reason.code()) << REASON_SHIFT
+        }
+        ControlFlow::Break(reason) => BROKEN | u64::from(reason.code()) << REASON_SHIFT,
+    }
+}
+
+/// The same for the program.
+#[inline(always)]
+pub(crate) fn judged(
+    ctx: &XdpContext,
+    may_be_known: bool,
+    now: u64,
+) -> ControlFlow<Reason, Standing> {
+    let told = class_stage(ctx.ctx, may_be_known.into(), now);
+    let said = reason((told >> REASON_SHIFT) as u8);
+    match told & 0xff {
+        EARNING => ControlFlow::Continue(Standing::Earning),
+        UNPROVEN => ControlFlow::Continue(Standing::Unproven),
+        REFUSED => ControlFlow::Continue(Standing::Refused(said)),
+        _ => ControlFlow::Break(said),
+    }
+}
+
+/// The number at a place of a bank's class table.
+#[inline(always)]
+pub(crate) fn class_at(bank: u32, place: usize) -> u8 {
+    let line = bank * class_table::LINES + (place / class_table::LINE) as u32;
+    match CLASS_TABLE.get_ptr_mut(line) {
+        Some(line) => Slot::at(line).byte(place % class_table::LINE),
+        None => 0,
+    }
+}
+
+/// A class of a bank.
+#[inline(always)]
+pub(crate) fn class(bank: u32, number: u8) -> Option<&'static xdp_common::abi::Class> {
+    CLASSES.get(bank * MAX_CLASSES as u32 + u32::from(number))
+}
+
+impl<'a> ClassWords for Slot<'a, ClassState> {
+    type Word = MapWord<'a>;
+
+    #[inline(always)]
+    fn tat(&self) -> MapWord<'a> {
+        self.class_tat()
+    }
+
+    #[inline(always)]
+    fn pressure_until(&self) -> MapWord<'a> {
+        self.class_pressure()
+    }
+
+    #[inline(always)]
+    fn level(&self) -> u64 {
+        self.class_level()
+    }
+}

@@ -1,0 +1,55 @@
+//! What a source did beyond its limits, in a function of its own.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
+use xdp_common::verdict::{Offence, offended};
+
+use crate::scratch::{key, place, reason, used};
+use crate::sources::Known;
+use crate::tables::KernelTables;
+
+/// Above a reason: the source's way, and whether it is new.
+const WAY_SHIFT: u32 = 8;
+const NEW_SHIFT: u32 = 16;
+const PACKETS_SHIFT: u32 = 32;
+
+/// Tells of an offence of the source that is kept.
+#[inline(always)]
+pub(crate) fn tell(ctx: &XdpContext, known: &Known, offence: &Offence, now: u64) {
+    let what = u64::from(offence.reason.code())
+        | u64::from(known.way()) << WAY_SHIFT
+        | u64::from(known.is_new()) << NEW_SHIFT
+        | offence.packets << PACKETS_SHIFT;
+    let _told = offend(ctx.ctx, what, offence.bytes, now);
+}
+
+/// VERIFIER: 6.18: see [`crate::class::class_stage`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn offend(ctx: *mut xdp_md, what: u64, bytes: u64, now: u64) -> u64 {
+    // Or LLVM passes nothing where the stages behind ask nothing of it, and the verifier minds.
+    let ctx = XdpContext::new(used(ctx));
+    let Some(tables) = KernelTables::new(&ctx) else {
+        return 0;
+    };
+    let place = place(tables.scratch());
+    let way = (what >> WAY_SHIFT) as u32 & 0xff;
+    let is_new = what >> NEW_SHIFT & 1 != 0;
+    let Some(known) = Known::at(&tables.sources(), &place, way, is_new) else {
+        return 0;
+    };
+    let offence = Offence {
+        reason: reason(what as u8),
+        packets: what >> PACKETS_SHIFT,
+        bytes,
+    };
+    offended(
+        &known,
+        key(tables.scratch()),
+        &place,
+        &offence,
+        &tables,
+        now,
+    );
+    1
+}

@@ -1,0 +1,169 @@
+//! Memory of this CPU's own for the packet that it judges. With [`crate::map_pointer`] the only file that
+//! touches raw map pointers.
+//!
+//! A look-up gave the pointer; the program isn't preempted by another packet on its CPU, and what is read
+//! has been written for this packet before.
+
+use core::arch::asm;
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
+use xdp_common::abi::SourceKey;
+use xdp_common::packet::Packet;
+use xdp_common::reason::Reason;
+use xdp_common::sources::Place;
+
+use crate::maps::Scratch;
+
+/// Keeps a packet.
+#[inline(always)]
+pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).packet).write(packet) };
+}
+
+/// The packet that was kept.
+#[inline(always)]
+pub(crate) fn packet<'a>(scratch: *mut Scratch) -> &'a Packet {
+    // SAFETY: see the module.
+    unsafe { &(*scratch).packet }
+}
+
+/// Keeps where the packet's source is.
+#[inline(always)]
+pub(crate) fn keep_place(scratch: *mut Scratch, place: &Place) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).place).write(*place) };
+}
+
+/// The place that was kept.
+#[inline(always)]
+pub(crate) fn place(scratch: *mut Scratch) -> Place {
+    // SAFETY: see the module.
+    unsafe { (&raw const (*scratch).place).read() }
+}
+
+/// Keeps who the packet's source is.
+#[inline(always)]
+pub(crate) fn keep_key(scratch: *mut Scratch, key: &SourceKey) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).key).write(*key) };
+}
+
+/// The source that was kept.
+#[inline(always)]
+pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
+    // SAFETY: see the module.
+    unsafe { &(*scratch).key }
+}
+
+/// Keeps a cookie.
+#[inline(always)]
+pub(crate) fn keep_cookie(scratch: *mut Scratch, cookie: u32) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).cookie).write(cookie) };
+}
+
+/// The cookie that was kept.
+#[inline(always)]
+pub(crate) fn cookie(scratch: *mut Scratch) -> u32 {
+    // SAFETY: see the module.
+    unsafe { (&raw const (*scratch).cookie).read() }
+}
+
+/// Room for an IP and a TCP header.
+#[derive(Clone, Copy)]
+pub(crate) struct Headers(*mut Scratch);
+
+/// The room for headers.
+#[inline(always)]
+pub(crate) fn headers(scratch: *mut Scratch) -> Headers {
+    Headers(scratch)
+}
+
+impl Headers {
+    /// 40 bytes.
+    #[inline(always)]
+    pub(crate) fn ip(self) -> *mut c_void {
+        // SAFETY: a field's address.
+        unsafe { (&raw mut (*self.0).ip).cast() }
+    }
+
+    /// 64 bytes.
+    #[inline(always)]
+    pub(crate) fn tcp(self) -> *mut c_void {
+        // SAFETY: a field's address.
+        unsafe { (&raw mut (*self.0).tcp).cast() }
+    }
+
+    /// A byte of the TCP header, one below 20.
+    #[inline(always)]
+    pub(crate) fn tcp_byte(self, index: usize) -> u8 {
+        // SAFETY: inside the header.
+        unsafe { self.tcp().cast::<u8>().add(index).read_volatile() }
+    }
+
+    /// The sequence number of the TCP header.
+    #[inline(always)]
+    pub(crate) fn sequence(self) -> u32 {
+        // SAFETY: the second word of the header, which is aligned.
+        u32::from_be(unsafe { self.tcp().cast::<u32>().add(1).read_volatile() })
+    }
+}
+
+/// Room for a `bpf_sock_tuple`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuple(*mut Scratch);
+
+/// The room for a tuple.
+#[inline(always)]
+pub(crate) fn tuple(scratch: *mut Scratch) -> Tuple {
+    Tuple(scratch)
+}
+
+impl Tuple {
+    /// Sets a word, one below 9.
+    #[inline(always)]
+    pub(crate) fn set(self, index: usize, value: u32) {
+        // SAFETY: inside the array; the verifier checks it.
+        unsafe {
+            (&raw mut (*self.0).tuple)
+                .cast::<u32>()
+                .add(index)
+                .write_volatile(value)
+        };
+    }
+
+    /// For the helper.
+    #[inline(always)]
+    pub(crate) fn as_ptr(self) -> *mut bpf_sock_tuple {
+        // SAFETY: a field's address.
+        unsafe { (&raw mut (*self.0).tuple).cast() }
+    }
+}
+
+/// The same value, of which the compiler no longer knows what it may be: it leaves the checks in that the
+/// verifier needs.
+#[inline(always)]
+pub(crate) fn opaque(value: u32) -> u32 {
+    let mut value = u64::from(value);
+    // SAFETY: moves a register onto itself.
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value as u32
+}
+
+/// The same context, which is used in any case.
+#[inline(always)]
+pub(crate) fn used(ctx: *mut xdp_md) -> *mut xdp_md {
+    let mut ctx = ctx;
+    // SAFETY: moves a register onto itself.
+    unsafe { asm!("{0} = {0}", inout(reg) ctx, options(nomem, nostack, preserves_flags)) };
+    ctx
+}
+
+/// The reason of a number that a function of this program gave.
+#[inline(always)]
+pub(crate) fn reason(code: u8) -> Reason {
+    // SAFETY: the number comes from `Reason::code`.
+    unsafe { core::mem::transmute::<u8, Reason>(code) }
+}

@@ -1,0 +1,79 @@
+//! What of the host around the program the policy depends on. Looked at about once a second.
+
+use anyhow::Result;
+
+use super::classes::Aside;
+use super::{Control, policy};
+use crate::api::types::Family;
+use crate::domain::IfName;
+use crate::host::{self, SynCookies};
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Where classes stand aside.
+    pub asides: Vec<Aside>,
+    /// Whether the kernel takes SYN cookies.
+    pub syn_cookies: bool,
+    /// The largest packet that every protected interface takes.
+    pub mtu: u32,
+}
+
+/// Ethernet's.
+const USUAL_MTU: u32 = 1500;
+
+impl Default for Seen {
+    /// An ordinary host that forwards nothing.
+    fn default() -> Self {
+        Self {
+            asides: Vec::new(),
+            syn_cookies: true,
+            mtu: USUAL_MTU,
+        }
+    }
+}
+
+/// Whoever looks.
+pub type Look = fn(&[IfName]) -> Seen;
+
+/// Looks at the host that this process runs on.
+pub fn look_at_host(interfaces: &[IfName]) -> Seen {
+    let asides = host::asides(interfaces).into_iter().map(|aside| Aside {
+        interface: aside.interface,
+        family: match aside.family {
+            host::Family::Ipv4 => Family::Ipv4,
+            host::Family::Ipv6 => Family::Ipv6,
+        },
+        reason: aside.reason.to_string(),
+    });
+    Seen {
+        asides: asides.collect(),
+        // Without knowing, no cookie is sent that nobody might take.
+        syn_cookies: host::tcp_settings().is_ok_and(|tcp| tcp.syn_cookies != SynCookies::Off),
+        mtu: host::smallest_mtu(interfaces).unwrap_or(USUAL_MTU),
+    }
+}
+
+impl Control {
+    /// Looks around, and puts a policy in force that fits what is seen.
+    pub(super) fn look_around(&mut self) -> Result<()> {
+        let configured = self.config.interfaces.iter();
+        let names: Vec<IfName> = configured.map(|interface| interface.name.clone()).collect();
+        let Seen {
+            asides,
+            syn_cookies,
+            mtu,
+        } = (self.look)(&names);
+        if (syn_cookies, mtu) != (self.surroundings.syn_cookies, self.surroundings.mtu) {
+            if !syn_cookies {
+                tracing::warn!(
+                    "the kernel takes no SYN cookies (net.ipv4.tcp_syncookies is 0): newcomers over \
+                     a budget are refused"
+                );
+            }
+            self.surroundings = policy::Surroundings { syn_cookies, mtu };
+            self.publish_policy()?;
+        }
+        self.set_asides(asides)
+    }
+}
