@@ -120,6 +120,7 @@ impl Stage {
         topology
             .host
             .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
+        topology.host.moderate_steadily(&topology.uplink)?;
         topology.switch_on_cpu(attack_cpu())?;
         let arrivals = Arrivals::start(&topology.host, &topology.uplink)?;
         let services = Services::start(&topology)?;
