@@ -245,6 +245,7 @@ mod tests {
 
     use super::*;
     use crate::require_kernel;
+    use xdp_common::abi::Fault;
 
     /// Blocks one more packet of 100 bytes at each scrape.
     struct Growing(AtomicU64);
@@ -314,7 +315,8 @@ mod tests {
         })
         .unwrap();
         assert_eq!(one(dropped).labels["interface"], "eth0");
-        assert_eq!(one("count(xdp_throttle_faults_total)").values, [5.0]);
+        let faults = Fault::ALL.len() as f64;
+        assert_eq!(one("count(xdp_throttle_faults_total)").values, [faults]);
         assert_eq!(one("scalar(sum(xdp_throttle_mode))").values, [1.0]);
 
         let range = prometheus

@@ -186,7 +186,7 @@ fn a_later_fragments_payload_is_never_read_as_ports() {
             ..Rules::default()
         })
         .unwrap();
-    for (offset, more) in [(8, true), (8, false), (1480, true), (65_528, false)] {
+    for (offset, more) in [(24, true), (24, false), (1480, true), (65_528, false)] {
         for network in networks() {
             let later = network.fragment(9, offset, more);
             let tcp = later.clone().protocol(protocol::TCP);
@@ -199,6 +199,22 @@ fn a_later_fragments_payload_is_never_read_as_ports() {
             }
             let udp = later.protocol(protocol::UDP).payload([0; 3]);
             kernel.assert_passes(&udp.build(), Reason::Accepted);
+        }
+    }
+}
+
+/// RFC 3128: what would change the flags that were judged.
+#[test]
+fn a_later_fragment_over_a_tcp_header_is_dropped() {
+    require_kernel!("a_later_fragment_over_a_tcp_header_is_dropped");
+    let kernel = kernel();
+    for offset in [8, 16] {
+        for network in networks() {
+            let later = network.fragment(9, offset, false).payload([0; 32]);
+            let tcp = later.clone().protocol(protocol::TCP).build();
+            kernel.assert_drops(&tcp, Reason::FragmentOverlap);
+            let udp = later.protocol(protocol::UDP).build();
+            kernel.assert_passes(&udp, Reason::Accepted);
         }
     }
 }

@@ -145,11 +145,11 @@ impl Tuple {
 /// The same value, of which the compiler no longer knows what it may be: it leaves the checks in that the
 /// verifier needs.
 #[inline(always)]
-pub(crate) fn opaque(value: u32) -> u32 {
-    let mut value = u64::from(value);
+pub(crate) fn opaque(value: u64) -> u64 {
+    let mut value = value;
     // SAFETY: moves a register onto itself.
     unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
-    value as u32
+    value
 }
 
 /// The same context, which is used in any case.

@@ -5,7 +5,6 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{bpf_sock, xdp_md};
 use aya_ebpf::helpers::{
     bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
-    bpf_tcp_gen_syncookie, bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6,
     bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::XdpContext;
@@ -29,8 +28,8 @@ const IPV6_TUPLE: u32 = 36;
 
 const IPV4_LEN: u16 = 20;
 const IPV6_LEN: u16 = 40;
-const TCP_MIN: u32 = 20;
-const TCP_MAX: u32 = 60;
+const TCP_MIN: u64 = 20;
+const TCP_MAX: u64 = 60;
 
 /// The kernel takes cookies of a listener for two minutes after it had to make one (`TCP_SYNCOOKIE_VALID`,
 /// include/net/tcp.h); for half of that none is asked for again.
@@ -240,7 +239,7 @@ impl Socket {
 /// Copies IP and TCP header into memory of this CPU's own: the length of the TCP header. Nothing for a
 /// packet with options or extension headers between the two.
 #[inline(always)]
-fn copy_headers(ctx: *mut xdp_md, packet: &Packet, to: Headers) -> Option<u32> {
+fn copy_headers(ctx: *mut xdp_md, packet: &Packet, to: Headers) -> Option<u64> {
     let expected = match packet.source {
         Address::V4(_) => IPV4_LEN,
         Address::V6(_) => IPV6_LEN,
@@ -256,33 +255,46 @@ fn copy_headers(ctx: *mut xdp_md, packet: &Packet, to: Headers) -> Option<u32> {
             Address::V4(_) => bpf_xdp_load_bytes(ctx, network, to.ip(), 20),
             Address::V6(_) => bpf_xdp_load_bytes(ctx, network, to.ip(), 40),
         };
-        if ip != 0 || bpf_xdp_load_bytes(ctx, transport, to.tcp(), TCP_MIN) != 0 {
+        if ip != 0 || bpf_xdp_load_bytes(ctx, transport, to.tcp(), TCP_MIN as u32) != 0 {
             return None;
         }
     }
-    let length = opaque(u32::from(to.tcp_byte(12) >> 4) * 4);
-    if !(TCP_MIN..=TCP_MAX).contains(&length) {
+    let length = opaque(u64::from(to.tcp_byte(12) >> 4) * 4);
+    if length < TCP_MIN {
+        return None;
+    }
+    // VERIFIER: 6.12: of both bounds in one comparison, of a difference, it learns neither.
+    let length = opaque(length);
+    if length > TCP_MAX {
         return None;
     }
     // SAFETY: as above, `length` is at most 60.
-    (unsafe { bpf_xdp_load_bytes(ctx, transport, to.tcp(), length) } == 0).then_some(length)
+    (unsafe { helpers::load_bytes(ctx, transport.into(), to.tcp(), length) } == 0).then_some(length)
 }
 
 /// Whether an ACK answers a cookie that the listener takes.
 #[inline(always)]
 fn has_cookie(ctx: *mut xdp_md, packet: &Packet, socket: &Socket, to: Headers) -> bool {
-    let Some(length) = copy_headers(ctx, packet, to) else {
+    if copy_headers(ctx, packet, to).is_none() {
         return false;
-    };
+    }
     // SAFETY: both headers were copied; a listener's reference is held (kernel 5.2).
     let refused = unsafe {
         match packet.source {
-            Address::V4(_) => {
-                bpf_tcp_check_syncookie(socket.as_ptr(), to.ip(), 20, to.tcp().cast(), length)
-            }
-            Address::V6(_) => {
-                bpf_tcp_check_syncookie(socket.as_ptr(), to.ip(), 40, to.tcp().cast(), length)
-            }
+            Address::V4(_) => bpf_tcp_check_syncookie(
+                socket.as_ptr(),
+                to.ip(),
+                20,
+                to.tcp().cast(),
+                TCP_MIN as u32,
+            ),
+            Address::V6(_) => bpf_tcp_check_syncookie(
+                socket.as_ptr(),
+                to.ip(),
+                40,
+                to.tcp().cast(),
+                TCP_MIN as u32,
+            ),
         }
     };
     refused == 0
@@ -325,10 +337,10 @@ extern "C" fn syn_cookie(ctx: *mut xdp_md, now: u64) -> u64 {
     let made = unsafe {
         match packet.source {
             Address::V4(_) => {
-                bpf_tcp_gen_syncookie(socket.as_ptr(), to.ip(), 20, to.tcp().cast(), length)
+                helpers::gen_syncookie(socket.as_ptr(), to.ip(), 20, to.tcp(), length)
             }
             Address::V6(_) => {
-                bpf_tcp_gen_syncookie(socket.as_ptr(), to.ip(), 40, to.tcp().cast(), length)
+                helpers::gen_syncookie(socket.as_ptr(), to.ip(), 40, to.tcp(), length)
             }
         }
     };
@@ -355,12 +367,8 @@ extern "C" fn syn_cookie(ctx: *mut xdp_md, now: u64) -> u64 {
     // SAFETY: both headers were copied (kernel 6.0).
     let made = unsafe {
         match packet.source {
-            Address::V4(_) => {
-                bpf_tcp_raw_gen_syncookie_ipv4(to.ip().cast(), to.tcp().cast(), length)
-            }
-            Address::V6(_) => {
-                bpf_tcp_raw_gen_syncookie_ipv6(to.ip().cast(), to.tcp().cast(), length)
-            }
+            Address::V4(_) => helpers::raw_syncookie_v4(to.ip(), to.tcp(), length),
+            Address::V6(_) => helpers::raw_syncookie_v6(to.ip(), to.tcp(), length),
         }
     };
     if made <= 0 {
@@ -368,6 +376,34 @@ extern "C" fn syn_cookie(ctx: *mut xdp_md, now: u64) -> u64 {
     }
     keep_cookie(scratch, made as u32);
     Cookie::Ready as u64
+}
+
+/// Helpers whose lengths are words. The bindings have half words, and to move one of those older
+/// verifiers forget its lower bound (6.1: "invalid access to map value, size=0").
+mod helpers {
+    use core::ffi::c_void;
+
+    use aya_ebpf::bindings::xdp_md;
+
+    macro_rules! helper {
+        ($name:ident, $number:literal, ($($argument:ident: $type:ty),+) -> $returns:ty) => {
+            /// See bpf-helpers(7), and the bindings for what it asks of its arguments.
+            #[inline(always)]
+            pub(super) unsafe fn $name($($argument: $type),+) -> $returns {
+                // SAFETY: the kernel calls a helper by its number, with five words at most
+                // (include/uapi/linux/bpf.h).
+                let helper = unsafe {
+                    core::mem::transmute::<usize, unsafe extern "C" fn($($type),+) -> $returns>($number)
+                };
+                // SAFETY: as the caller promises.
+                unsafe { helper($($argument),+) }
+            }
+        };
+    }
+    helper!(load_bytes, 189, (ctx: *mut xdp_md, offset: u64, to: *mut c_void, length: u64) -> i64);
+    helper!(gen_syncookie, 110, (socket: *mut c_void, ip: *mut c_void, ip_len: u64, tcp: *mut c_void, tcp_len: u64) -> i64);
+    helper!(raw_syncookie_v4, 204, (ip: *mut c_void, tcp: *mut c_void, tcp_len: u64) -> i64);
+    helper!(raw_syncookie_v6, 205, (ip: *mut c_void, tcp: *mut c_void, tcp_len: u64) -> i64);
 }
 
 /// A listener's hash, and the word that says since when it makes cookies.

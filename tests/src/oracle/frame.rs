@@ -31,7 +31,7 @@ type Refused = &'static str;
 enum Part {
     All,
     Front,
-    Rest,
+    Rest(usize),
 }
 
 /// What IP says about its payload.
@@ -108,7 +108,7 @@ fn ipv4(bytes: &[u8]) -> Result<Datagram<'_>, Refused> {
         part: match (offset, more) {
             (0, false) => Part::All,
             (0, true) => Part::Front,
-            (_, _) => Part::Rest,
+            (_, _) => Part::Rest(offset * 8),
         },
         payload: &packet[header_length..],
     })
@@ -168,7 +168,7 @@ fn extensions(first: u8, body: &[u8]) -> Result<(u8, Part, &[u8]), Refused> {
         if kind == 44 {
             let word = usize::from(header[2]) * 256 + usize::from(header[3]);
             if word / 8 != 0 {
-                return Ok((next, Part::Rest, rest));
+                return Ok((next, Part::Rest(word / 8 * 8), rest));
             }
             if word % 2 == 1 {
                 part = Part::Front;
@@ -182,7 +182,11 @@ fn extensions(first: u8, body: &[u8]) -> Result<(u8, Part, &[u8]), Refused> {
 fn transport(datagram: &Datagram<'_>) -> Result<Transport, Refused> {
     let payload = datagram.payload;
     let whole = datagram.part == Part::All;
-    if datagram.part == Part::Rest {
+    if let Part::Rest(offset) = datagram.part {
+        // RFC 3128, section 4: nothing is written over a TCP header.
+        if datagram.protocol == 6 && offset < 20 {
+            return Err("fragment_overlap");
+        }
         return Ok(Transport::Other);
     }
     let needed = match datagram.protocol {

@@ -19,10 +19,20 @@ use xdp_tests::oracle::{Banned, Bans, Judgement, Limits, Listed, Oracle, Rate, R
 
 const FRAMES_PER_RULES: usize = 50_000;
 /// What no frame can bring about under a current policy and a table with room.
-const NOT_HERE: [Reason; 3] = [
+const NOT_HERE: [Reason; 11] = [
     Reason::NoPolicy,
     Reason::PolicyMismatch,
     Reason::SourceUntracked,
+    // The oracle has no classes and no networks: `xdp-common/tests/class_model.rs`,
+    // `verdict_reasons` and `class_sockets` have.
+    Reason::Unsolicited,
+    Reason::ClassBudget,
+    Reason::ClassPackets,
+    Reason::ClassBytes,
+    Reason::AggregatePackets,
+    Reason::AggregateBytes,
+    Reason::SynCookie,
+    Reason::FragmentDropped,
 ];
 const HOUR_NS: u64 = 3_600_000_000_000;
 const MS: u64 = 1_000_000;
