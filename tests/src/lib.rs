@@ -10,6 +10,7 @@ pub mod mitigation;
 pub mod netns;
 pub mod oracle;
 pub mod packet;
+pub mod precedence;
 pub mod prometheus;
 pub mod sandbox;
 pub mod scorecard;

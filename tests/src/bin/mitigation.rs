@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use xdp_tests::capture::files;
 use xdp_tests::interrupt::on_signals;
 use xdp_tests::mitigation::{Attack, Builtin, Options, Report, run};
-use xdp_tests::netns::offload::take_precedence;
+use xdp_tests::precedence::Precedence;
 
 /// Names a folder with `attack/` and `benign/`.
 const CORPUS: &str = "XDP_THROTTLE_CORPUS";
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 
 fn measure(args: &Args) -> Result<Report> {
     let stop = on_signals()?;
-    take_precedence()?;
+    let _precedence = Precedence::take()?;
     let report = run(&options(args)?, stop, &mut |what| eprintln!("{what}"))?;
     println!("\n{report}");
     if let Some(path) = &args.json {

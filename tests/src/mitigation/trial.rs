@@ -120,6 +120,7 @@ impl Stage {
         topology
             .host
             .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
+        topology.host.moderate_steadily(&topology.uplink)?;
         topology.switch_on_cpu(attack_cpu())?;
         let arrivals = Arrivals::start(&topology.host, &topology.uplink)?;
         let services = Services::start(&topology)?;
@@ -262,6 +263,7 @@ fn start(
         count: u64::MAX,
         duration: effort.duration,
         cpu: Some(attack_cpu()),
+        before_others: true,
         slots: Some(Arc::clone(slots)),
     };
     Sender::start(&topology.attacker, ATTACKER_PORT, load)

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::libc;
+use nix::unistd::Pid;
 
 use super::frames::Frames;
 use super::pace::{Pace, Timetable, Timing};
 use super::slots::Slots;
 use super::socket;
 use crate::netns::Namespace;
-use crate::netns::offload::pin_current_thread;
+use crate::netns::offload::{pin_current_thread, run_before_user_space};
 
 /// Frames handed over in one system call. Far below the 256 slots of a veth ring, so that a batch
 /// alone doesn't overflow it.
@@ -25,6 +26,9 @@ const BATCH: usize = 16;
 const WAITS_PER_SECOND: u64 = 2_000;
 /// A wait shorter than this is spun through: a sleep takes longer.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
+
+/// Longest time in which a stop is not seen.
+const LONGEST_SLEEP: Duration = Duration::from_millis(5);
 
 /// What to send, how fast and how long.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct Load {
     pub duration: Duration,
     /// Bind the sending thread to this CPU.
     pub cpu: Option<usize>,
+    /// Send before all ordinary processes, on a CPU that has others too; nothing is spun through.
+    pub before_others: bool,
     /// Count the frames there by their time, too.
     pub slots: Option<Arc<Slots>>,
 }
@@ -57,6 +63,7 @@ impl Load {
             times: None,
             duration: Duration::from_secs(60),
             cpu: None,
+            before_others: false,
             slots: None,
         }
     }
@@ -169,6 +176,9 @@ fn send(socket: &OwnedFd, load: Load, stop: &AtomicBool, sent: &AtomicU64) -> Re
     if let Some(cpu) = load.cpu {
         pin_current_thread(cpu)?;
     }
+    if load.before_others {
+        run_before_user_space(Pid::from_raw(0))?;
+    }
     let mut batch = Batch::new(&load.frames);
     let mut timing = load.timing();
     let together = load.together();
@@ -184,7 +194,11 @@ fn send(socket: &OwnedFd, load: Load, stop: &AtomicBool, sent: &AtomicU64) -> Re
         let most = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
         let due = timing.due(elapsed, most);
         if due == 0 {
-            wait(timing.until(elapsed, together));
+            let time = timing.until(elapsed, together);
+            match load.before_others {
+                true => thread::sleep(time.min(LONGEST_SLEEP)),
+                false => wait(time),
+            }
             continue;
         }
         match batch.send(socket, due) {
@@ -209,7 +223,7 @@ fn send(socket: &OwnedFd, load: Load, stop: &AtomicBool, sent: &AtomicU64) -> Re
 /// Sleeps for the greater part, so that a slow sender leaves its CPU to others.
 fn wait(time: Duration) {
     if time > SHORTEST_SLEEP {
-        thread::sleep((time - SHORTEST_SLEEP / 2).min(Duration::from_millis(5)));
+        thread::sleep((time - SHORTEST_SLEEP / 2).min(LONGEST_SLEEP));
     } else {
         std::hint::spin_loop();
     }
