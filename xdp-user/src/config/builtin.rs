@@ -156,6 +156,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         name: "udp",
         why: "Datagrams to ports that no class names. A connected socket is proof.",
         udp_ports: REST,
+        budget: (500, 4000),
         ..DATAGRAMS
     },
     BuiltIn {
@@ -200,7 +201,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         name: "udp-reflection",
         why: "Datagrams from ports of known amplifiers. They are answers or a reflected flood, and answers are waited for.",
         reflection_ports: REFLECTORS,
-        budget: (100, 500),
+        budget: (50, 500),
         attack_budget: Some((20, 20)),
         solicited: true,
         ..PLAIN

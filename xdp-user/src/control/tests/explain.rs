@@ -305,7 +305,7 @@ fn explain_says_what_a_class_under_attack_makes_of_a_newcomer() {
     // The budget's time is further ahead than any tolerance: left over, so it starts anew.
     assert_eq!(explain(&mut world).reason, "accepted");
     world.kernel.count_class(number, |reading| {
-        reading.tat_ns = now.boot_ns + 16_500_000_000;
+        reading.tat_ns = now.boot_ns + 8_500_000_000;
     });
     let flooded = explain(&mut world);
     assert_eq!(
