@@ -4,7 +4,6 @@ use anyhow::Result;
 
 use super::classes::Aside;
 use super::{Control, policy};
-use crate::api::types::Family;
 use crate::domain::IfName;
 use crate::host::{self, SynCookies};
 
@@ -40,10 +39,7 @@ pub type Look = fn(&[IfName]) -> Seen;
 pub fn look_at_host(interfaces: &[IfName]) -> Seen {
     let asides = host::asides(interfaces).into_iter().map(|aside| Aside {
         interface: aside.interface,
-        family: match aside.family {
-            host::Family::Ipv4 => Family::Ipv4,
-            host::Family::Ipv6 => Family::Ipv6,
-        },
+        family: aside.family,
         reason: aside.reason.to_string(),
     });
     Seen {

@@ -8,35 +8,8 @@ use std::path::Path;
 use super::file;
 use super::link::{Link, Links, Mac};
 use super::netlink::NetlinkError;
+use crate::api::types::Family;
 use crate::domain::IfName;
-
-/// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
-
-    /// The name in text.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
-    }
-}
 
 /// The program must not drop a packet of this family on this interface for want of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +27,9 @@ impl fmt::Display for Aside {
         write!(
             out,
             "{} for {}: {}",
-            self.interface, self.family, self.reason
+            self.interface,
+            self.family.title(),
+            self.reason
         )
     }
 }
@@ -308,7 +283,10 @@ fn forwarding(devices: &[String], family: Family, proc: &Path) -> Option<AsideRe
         Ok(true) => Some(AsideReason::Forwarding {
             device: device.clone(),
         }),
-        Err(error) => Some(unknown(format!("{family} forwarding of {device}: {error}"))),
+        Err(error) => Some(unknown(format!(
+            "{} forwarding of {device}: {error}",
+            family.title()
+        ))),
     })
 }
 

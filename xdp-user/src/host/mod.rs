@@ -20,7 +20,7 @@ mod tcp;
 
 use std::path::Path;
 
-pub use aside::{Aside, AsideReason, Family};
+pub use aside::{Aside, AsideReason};
 pub use netlink::NetlinkError;
 pub use tcp::{SynCookies, TcpError, TcpSettings};
 

@@ -117,6 +117,14 @@ impl Family {
             Self::Ipv6 => "ipv6",
         }
     }
+
+    /// The name in sentences.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        }
+    }
 }
 
 /// Packets of a family on an interface may be for somebody else than this host.
