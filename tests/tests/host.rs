@@ -29,7 +29,7 @@ fn asides(namespace: &Namespace) -> Result<Vec<(&'static str, &'static str)>> {
     let found = namespace.run(|| host::asides(&interfaces))?;
     Ok(found
         .iter()
-        .map(|aside| (aside.family.name(), aside.reason.name()))
+        .map(|aside| (aside.family.title(), aside.reason.name()))
         .collect())
 }
 
