@@ -3,6 +3,7 @@
 //! - [`domain`], [`config`], [`lists`]: what operators write, as types that can't be wrong;
 //! - [`datapath`]: the kernel's side in domain verbs, the only place that names the loader;
 //! - [`control`]: one task that owns the datapath; [`state`]: what outlives it on disk;
+//! - [`events`]: what happened, for who asks, follows, or reads the log;
 //! - [`host`]: whose packets these are, and what was lost beside the program;
 //! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
 //! - [`daemon`]: all of it wired together.
@@ -14,6 +15,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod domain;
+pub mod events;
 pub mod exporter;
 pub mod failure;
 pub mod host;

@@ -42,6 +42,8 @@ pub mod map {
     pub const LISTENERS: &str = "LISTENERS";
     /// Events.
     pub const EVENTS: &str = "EVENTS";
+    /// Sampled packets.
+    pub const SAMPLES: &str = "SAMPLES";
 
     /// The program's name in the object.
     pub const PROGRAM: &str = "xdp_throttle";
@@ -94,6 +96,8 @@ pub enum Fault {
     HitMissed = 4,
     /// A SYN that was to be answered with a cookie had no room for the answer: dropped.
     AnswerLost = 5,
+    /// The ring buffer of samples was full: a sample is lost.
+    SampleLost = 6,
 }
 
 impl Fault {
@@ -105,6 +109,7 @@ impl Fault {
         Self::LimiterContended,
         Self::HitMissed,
         Self::AnswerLost,
+        Self::SampleLost,
     ];
 
     /// Size of the fault table.
@@ -125,6 +130,7 @@ impl Fault {
             Self::LimiterContended => "limiter_contended",
             Self::HitMissed => "hit_missed",
             Self::AnswerLost => "answer_lost",
+            Self::SampleLost => "sample_lost",
         }
     }
 }

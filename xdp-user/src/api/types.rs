@@ -5,6 +5,7 @@
 
 mod classes;
 mod entries;
+mod events;
 mod host;
 mod sources;
 mod status;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use classes::*;
 pub use entries::*;
+pub use events::*;
 pub use host::*;
 pub use sources::*;
 pub use status::*;

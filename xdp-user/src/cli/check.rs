@@ -167,6 +167,7 @@ fn table_costs(capacity: &Capacity) -> Vec<TableCost> {
         fixed("bans", capacity.bans.into(), Per::Host, memory.bans),
         fixed("hits", cost::HITS.into(), Per::Cpu, memory.hits),
         fixed("events", cost::events(), Per::Host, memory.events),
+        fixed("samples", cost::samples(), Per::Host, memory.samples),
     ]
 }
 
@@ -327,7 +328,7 @@ mod tests {
     fn every_table_and_ring_says_what_it_costs() {
         let costs = Summary::of(&Config::default()).tables;
         let names: Vec<&str> = costs.iter().map(|table| table.name).collect();
-        let rings = ["hits", "events"];
+        let rings = ["hits", "events", "samples"];
         let all: Vec<&str> = TABLES.into_iter().chain(rings).collect();
         assert_eq!(names, all);
         assert!(costs.iter().all(|table| table.bytes > 0), "{costs:?}");

@@ -4,11 +4,13 @@ mod allow;
 mod apply;
 mod ban;
 mod block;
+mod capture;
 mod change;
 mod check;
 mod classes;
 mod completions;
 mod entries;
+mod events;
 pub mod exit;
 mod explain;
 mod format;
@@ -53,6 +55,7 @@ First steps:
   xdp-throttle allow add 198.51.100.7                never lock yourself out
   xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
   xdp-throttle explain 203.0.113.9                   what would happen to a packet, and why
+  xdp-throttle events --follow                       what happens, as it happens
 
 Exit codes:
   0  it worked
@@ -115,6 +118,8 @@ enum Command {
     Sources(sources::Args),
     Classes(classes::Args),
     Explain(explain::Args),
+    Events(events::Args),
+    Capture(capture::Args),
     Block(block::Args),
     Allow(allow::Args),
     Ban(ban::Args),
@@ -169,6 +174,8 @@ impl Cli {
             Command::Sources(args) => wait(async { args.run(&session()?).await }),
             Command::Classes(args) => wait(async { args.run(&session()?).await }),
             Command::Explain(args) => wait(async { args.run(&session()?).await }),
+            Command::Events(args) => wait(async { args.run(&session()?).await }),
+            Command::Capture(args) => wait(async { args.run(&session()?).await }),
             Command::Block(args) => wait(async { args.run(&session()?).await }),
             Command::Allow(args) => wait(async { args.run(&session()?).await }),
             Command::Ban(args) => wait(async { args.run(&session()?).await }),

@@ -10,12 +10,17 @@ use xdp_common::verdict::{STALE_NS, Verdict};
 use super::bans::ban_view;
 use super::clock::Moment;
 use super::{Control, policy};
-use crate::api::types::{BanView, ExplainQuery, Explanation, ListKind, SourceView, StageView};
+use crate::api::types::{
+    BanView, ExplainQuery, Explanation, ListKind, SampleView, SourceView, StageView,
+};
 use crate::datapath::keys::source_to_abi;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{Capacity, Datapath};
 use crate::domain::Prefix;
 use frame::Hypothetical;
+
+/// Samples of a source that are shown.
+const MAX_SAMPLES: usize = 5;
 
 /// Stages as they stand in the program, with the reasons that fall in each.
 const STAGES: [&str; 8] = [
@@ -101,7 +106,23 @@ impl Control {
             known: view,
             ban: ban.map(|ban| ban_view(source, &ban, now)),
             limits,
+            samples: self.last_samples(&source),
         })
+    }
+
+    fn last_samples(&self, source: &Prefix) -> Vec<SampleView> {
+        let samples = self.journal.samples_of(source, MAX_SAMPLES);
+        let view = |(at, sample)| SampleView { at, sample };
+        samples.into_iter().map(view).collect()
+    }
+
+    /// The entry that the kernel matches.
+    pub(super) fn matching_entry(&mut self, kind: ListKind, host: &Prefix) -> Option<Prefix> {
+        let entries = self.entries(kind);
+        let covering = entries.covering(host);
+        let mut widest_last = covering.iter().rev();
+        let matched = widest_last.find(|(prefix, _)| entries.is_stored(prefix));
+        matched.map(|(prefix, _)| *prefix)
     }
 
     /// Copies the entry that the kernel would match, and says which it is.
@@ -111,16 +132,10 @@ impl Control {
         host: &Prefix,
         copy: &mut MemoryDatapath,
     ) -> Result<Option<String>> {
-        let entries = self.entries(kind);
-        let covering = entries.covering(host);
-        let matched = covering
-            .iter()
-            .rev()
-            .find(|(prefix, _)| entries.is_stored(prefix));
-        let Some((prefix, members)) = matched.map(|(prefix, members)| (*prefix, members.to_vec()))
-        else {
+        let Some(prefix) = self.matching_entry(kind, host) else {
             return Ok(None);
         };
+        let members = self.entries(kind).members(&prefix).to_vec();
         let Some(stored) = self.datapath.entry(kind, &prefix)? else {
             return Ok(None);
         };

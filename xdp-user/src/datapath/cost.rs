@@ -1,6 +1,6 @@
 //! The memory that tables take: of some capacity when they are full, and now.
 
-use xdp_common::abi::{Ban, Event, Hit, SourceKey, SourceLine, hits};
+use xdp_common::abi::{Ban, Event, Hit, Sample, SourceKey, SourceLine, hits};
 use xdp_common::sources::Shape;
 
 use super::source_table::buckets;
@@ -8,6 +8,9 @@ use super::{Capacity, lists};
 
 /// Size of the ring buffer of events.
 pub(super) const EVENT_BYTES: u32 = 256 * 1024;
+
+/// Size of the ring buffer of samples.
+pub(super) const SAMPLE_RING_BYTES: u32 = 512 * 1024;
 
 /// About what the kernel takes for limits of a prefix in an LPM trie (6.18): a node with key and
 /// value, 96 bytes with the allocator's rounding, and nearly always an inner node of that size.
@@ -39,6 +42,8 @@ pub struct Memory {
     pub hits: u64,
     /// Ring buffer of events.
     pub events: u64,
+    /// Ring buffer of samples.
+    pub samples: u64,
 }
 
 impl Memory {
@@ -65,6 +70,7 @@ impl Memory {
             bans: bans * ban + bans.next_power_of_two() * HASH_BUCKET_BYTES,
             hits: cpus() * u64::from(hits::RING) * size_of::<Hit>() as u64,
             events: EVENT_BYTES.into(),
+            samples: SAMPLE_RING_BYTES.into(),
             ..Self::default()
         }
     }
@@ -80,8 +86,9 @@ impl Memory {
             bans,
             hits,
             events,
+            samples,
         } = self;
-        *allow + *block + *overrides + *sources + *bans + *hits + *events
+        *allow + *block + *overrides + *sources + *bans + *hits + *events + *samples
     }
 }
 
@@ -92,6 +99,12 @@ pub const HITS: u32 = hits::RING;
 #[must_use]
 pub const fn events() -> u64 {
     EVENT_BYTES as u64 / (size_of::<Event>() as u64 + EVENT_HEADER_BYTES)
+}
+
+/// Samples that their ring buffer holds.
+#[must_use]
+pub const fn samples() -> u64 {
+    SAMPLE_RING_BYTES as u64 / (size_of::<Sample>() as u64 + EVENT_HEADER_BYTES)
 }
 
 /// Limits of so many prefixes, without their marks.
@@ -155,7 +168,7 @@ mod tests {
         assert_eq!((small.hits, small.events), (large.hits, large.events));
         assert!(small.block < large.block && small.bans < large.bans);
         assert_eq!(large.hits % (u64::from(HITS) * 32), 0);
-        assert_eq!(events(), 4096);
+        assert_eq!((events(), samples()), (4096, 1724));
     }
 
     #[test]
@@ -168,7 +181,8 @@ mod tests {
             bans: 10_000,
             hits: 100_000,
             events: 1_000_000,
+            samples: 10_000_000,
         };
-        assert_eq!(one.total(), 1_111_111);
+        assert_eq!(one.total(), 11_111_111);
     }
 }

@@ -65,6 +65,7 @@ pub struct KernelDatapath {
     /// Protected sources as of then.
     protected: u64,
     events: Option<RingBuf<Map>>,
+    samples: Option<RingBuf<Map>>,
     links: StdHashMap<IfName, (XdpLinkId, Attached)>,
 }
 
@@ -72,6 +73,11 @@ impl KernelDatapath {
     /// The ring buffer of events, once.
     pub fn take_events(&mut self) -> Option<RingBuf<Map>> {
         self.events.take()
+    }
+
+    /// The ring buffer of samples, once.
+    pub fn take_samples(&mut self) -> Option<RingBuf<Map>> {
+        self.samples.take()
     }
 
     /// The reader of the program's own diagnostics.

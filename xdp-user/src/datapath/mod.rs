@@ -18,6 +18,7 @@ mod known_filter;
 mod lists;
 pub mod memory;
 mod objects;
+pub mod samples;
 mod source_table;
 
 use std::collections::BTreeSet;

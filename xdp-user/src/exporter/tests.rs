@@ -8,8 +8,9 @@ use xdp_common::abi::Fault;
 use super::Scrape;
 use super::labels::TABLES;
 use crate::api::types::{
-    ClassCounts, ClassStatus, ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus,
-    ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges, Status, TableStatus,
+    ClassCounts, ClassStatus, ConfigStatus, EventsStatus, HostStatus, InterfaceReceived,
+    InterfaceStatus, ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges, Status,
+    TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 use crate::host::lost::{HostLoss, SynCookieEvent};
@@ -54,8 +55,20 @@ fn fresh() -> Status {
                 count: 0,
             })
             .collect(),
+        events: events(),
         host: host(),
         warnings: Vec::new(),
+    }
+}
+
+fn events() -> EventsStatus {
+    let named = |name: &str, count| NamedCount {
+        name: name.to_owned(),
+        count,
+    };
+    EventsStatus {
+        published: vec![named("ban", 0), named("sample", 0)],
+        lost: vec![named("follower", 0)],
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HostStatus, ListKind, MitigationStatus};
+use super::{EventsStatus, HostStatus, ListKind, MitigationStatus};
 use crate::domain::{ListName, Mode};
 
 /// `GET /v1/status`.
@@ -31,7 +31,7 @@ pub struct Status {
     pub reasons: Vec<ReasonCount>,
     /// The tables and how full they are.
     pub tables: Vec<TableStatus>,
-    /// Bytes that all tables and the rings for hits and events take now.
+    /// Bytes that all tables and the rings for hits, events and samples take now.
     pub memory_bytes: u64,
     /// Known sources whose place no newcomer takes; up to ten seconds old.
     pub protected_sources: u64,
@@ -43,6 +43,9 @@ pub struct Status {
     pub mitigation: MitigationStatus,
     /// Our own faults, by name; every fault is there.
     pub faults: Vec<NamedCount>,
+    /// What happened, in numbers.
+    #[serde(default)]
+    pub events: EventsStatus,
     /// What was lost before and behind the program.
     #[serde(default)]
     pub host: HostStatus,
