@@ -244,13 +244,16 @@ impl<L: SourceLine> Found<L> {
     }
 
     /// Notes that the source has sent a packet within its limits, which may earn it protection if
-    /// `proven` says so: whether it did. That is asked only where nothing else is in the way.
+    /// `proven` says so: whether it did. That is asked only where nothing else is in the way, and of
+    /// one in [`EARNED_PACKETS`], for it may cost more than the rest.
     #[inline(always)]
     pub fn behaved(&self, now: u64, proven: impl FnOnce() -> bool) -> bool {
         let bit = 1_u64 << self.way << head::PROTECTED;
         let before = self.head.word(0).load();
+        let packets = self.hot(hot::PACKETS).load();
         if before & bit != 0
-            || self.hot(hot::PACKETS).load() < EARNED_PACKETS
+            || packets < EARNED_PACKETS
+            || packets % EARNED_PACKETS != 0
             || now.saturating_sub(self.hot(hot::FIRST_SEEN).load()) < EARNED_NS
         {
             return false;

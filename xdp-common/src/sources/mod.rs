@@ -48,7 +48,7 @@ pub use bucket::{
 pub const WAYS: u32 = 7;
 /// Lines of a bucket, without the cold ones.
 pub const BUCKET_LINES: u32 = WAYS + 1;
-/// Packets that a source must have sent to be protected.
+/// Packets that a source must have sent to be protected; one in as many may earn it. A power of two.
 pub const EARNED_PACKETS: u64 = 8;
 /// Time since its first packet after which one within its limits makes a source protected.
 pub const EARNED_NS: u64 = 1_000_000_000;
