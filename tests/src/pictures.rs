@@ -3,6 +3,7 @@
 //! A new one is a module, a name in [`Picture`] and a line in [`Picture::draw`].
 
 pub mod page;
+mod small;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -21,9 +22,10 @@ impl Picture {
     /// # Errors
     /// When something can't be made or shown.
     pub fn draw(self) -> Result<Vec<u8>> {
-        match self {
-            Self::Page => page::draw(),
-        }
+        let picture = match self {
+            Self::Page => page::draw()?,
+        };
+        small::with_palette(&picture)
     }
 
     /// Name of the file.

@@ -36,6 +36,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut records = Vec::new();
+    let prepare = if arguments.fast {
+        || setup::ensure(Purpose::Test)
+    } else {
+        prepare_with_browser
+    };
     let setup = Step::new("setup", Work::Call(prepare));
     let mut result = perform(setup, &mut records);
     if result.is_ok() {
@@ -52,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// A browser that can't be installed leaves out the tests of the status page, which say so and, with
 /// `CI=true`, fail.
-fn prepare() -> Result<()> {
+fn prepare_with_browser() -> Result<()> {
     setup::ensure(Purpose::Test)?;
     if let Err(error) = setup::ensure(Purpose::Pictures) {
         eprintln!("warning: {error:#}\ngoing on without a browser");

@@ -129,7 +129,7 @@ pub(super) fn draw() -> Result<Vec<u8>> {
     const ATTACKED_FOR: Duration = Duration::from_secs(40);
     let shown = Shown::start("sources", "")?;
     let mut browser = Browser::start(&shown.scene.host)?;
-    browser.resize(1000, 1180)?;
+    browser.resize(1000, 1420)?;
     browser.open(&shown.url())?;
     let honest = shown.traffic()?;
     std::thread::sleep(QUIET);

@@ -24,7 +24,12 @@
     for (; number >= 1000 && step < prefixes.length - 1; step += 1) number /= 1000;
     return `${step === 0 ? Math.round(number) : number.toFixed(1)} ${prefixes[step]}${unit}`;
   };
-  const time = (text) => new Date(text).toLocaleTimeString("en", { hour12: false });
+  const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const time = (text) => {
+    const [at, now] = [new Date(text), new Date()];
+    const day = at.toDateString() === now.toDateString() ? {} : { day: "numeric", month: "short" };
+    return at.toLocaleString("en", { ...CLOCK, ...day });
+  };
   const span = (seconds) => {
     const [days, hours, minutes] = [seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60].map(Math.floor);
     if (days > 0) return `${days}d${hours}h`;
@@ -126,7 +131,7 @@
     const tiles = [
       ["packets", "Packets/s", packets(all), perSecond],
       ["dropped", "Dropped/s", packets(["dropped"]), perSecond],
-      ["answered", "Answered with a cookie/s", packets(["answered"]), perSecond],
+      ["answered", "Answered/s", packets(["answered"]), perSecond],
       ["observed", "Only counted/s", packets(["observed"]), perSecond],
       ["bits", "Came in, bit/s", bytes(all) * 8, (one) => scaled(one, "")],
       ["let-through", "Let through, bit/s", bytes(["passed", "observed"]) * 8, (one) => scaled(one, "")],
