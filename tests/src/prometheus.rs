@@ -240,7 +240,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use xdp_user::api::types::Status;
+    use xdp_user::api::types::{SourceList, SourceQuery, Status};
+    use xdp_user::config::StatusPage;
     use xdp_user::exporter::{SnapshotSource, serve};
 
     use super::*;
@@ -273,6 +274,10 @@ mod tests {
             });
             Ok(Arc::new(serde_json::from_value(status)?))
         }
+
+        async fn sources(&self, _: SourceQuery) -> Result<SourceList> {
+            bail!("a scrape asks for no sources")
+        }
     }
 
     /// Serves in a namespace as long as the sender lives.
@@ -289,9 +294,14 @@ mod tests {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let shutdown = async { stopped.await.unwrap_or_default() };
-                serve(listener, Growing(AtomicU64::new(0)), shutdown)
-                    .await
-                    .unwrap();
+                serve(
+                    listener,
+                    StatusPage::Off,
+                    Growing(AtomicU64::new(0)),
+                    shutdown,
+                )
+                .await
+                .unwrap();
             });
         });
         (address, stop)

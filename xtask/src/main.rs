@@ -5,6 +5,7 @@ mod docs;
 mod kernels;
 mod launch;
 mod mitigation;
+mod pictures;
 mod process;
 mod setup;
 mod suite;
@@ -35,6 +36,7 @@ enum Verb {
     Docs(docs::Arguments),
     Bench(bench::Arguments),
     Mitigation(mitigation::Arguments),
+    Pictures(pictures::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Docs(arguments) => docs::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Mitigation(arguments) => mitigation::run(&arguments),
+        Verb::Pictures(arguments) => pictures::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@
 mod classes;
 mod entries;
 mod host;
+mod page;
 mod sources;
 mod status;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use classes::*;
 pub use entries::*;
 pub use host::*;
+pub use page::*;
 pub use sources::*;
 pub use status::*;
 

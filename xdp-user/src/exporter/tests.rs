@@ -16,6 +16,7 @@ use crate::host::lost::{HostLoss, SynCookieEvent};
 use crate::host::received::LinkLoss;
 
 mod http;
+mod page;
 mod text;
 
 /// A daemon that has just started: two interfaces, one list, no packet yet.
