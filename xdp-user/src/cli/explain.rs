@@ -108,7 +108,8 @@ impl Args {
     }
 }
 
-fn render(it: &Explanation, now: Timestamp) -> String {
+/// Also for `top`.
+pub(super) fn render(it: &Explanation, now: Timestamp) -> String {
     let mut sections = vec![render_head(it), render_stages(it)];
     sections.push(limit::render_views(std::slice::from_ref(&it.limits)));
     if let Some(known) = &it.known {
