@@ -114,7 +114,7 @@ impl<'c> Work<'c> {
             Effect::Explain(address) => {
                 self.tasks.spawn(async move {
                     let answer = client.explain(&packet_of(address)).await;
-                    let text = answer.map(|it| explain::render(&it, Timestamp::now()));
+                    let text = answer.map(|it| explain::render_why(&it, Timestamp::now()));
                     Answer::Explained(address, text.map_err(|error| error.to_string()))
                 });
             }

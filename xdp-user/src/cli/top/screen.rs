@@ -54,6 +54,7 @@ mod tests {
     use std::os::fd::{AsFd, OwnedFd};
     use std::process::{Command, ExitStatus};
 
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     use nix::pty::{Winsize, openpty};
     use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
     use ratatui::widgets::Paragraph;
@@ -97,6 +98,10 @@ mod tests {
             ws_ypixel: 0,
         };
         let terminal = openpty(&size, None).unwrap();
+        // What other tests start must not hold it open: that it is closed ends what is read.
+        for end in [&terminal.master, &terminal.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        }
         let before = tcgetattr(&terminal.slave).unwrap();
         let end = || terminal.slave.try_clone().unwrap();
         let mut running = Command::new(std::env::current_exe().unwrap())
@@ -111,7 +116,6 @@ mod tests {
         let reader = std::thread::spawn(move || read_all(master));
         let status = running.wait().unwrap();
         let after = tcgetattr(&terminal.slave).unwrap();
-        // Closed, it ends what is read.
         drop(terminal.slave);
         (before, after, reader.join().unwrap(), status)
     }
