@@ -243,3 +243,6 @@ fn scrolled(line: u16, code: KeyCode) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

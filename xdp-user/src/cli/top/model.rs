@@ -108,7 +108,11 @@ pub(super) enum Effect {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
+    /// What the host got.
     Passed,
+    /// Of that: what it wouldn't have got if it weren't for observe mode.
+    Observed,
+    /// Dropped, or answered in the host's place.
     Refused,
 }
 
@@ -361,15 +365,15 @@ impl Model {
 impl Scope {
     fn feed(&mut self, counts: &[ReasonCount], elapsed: Option<Duration>) {
         let flow = |count: &ReasonCount| Flow::new(count.packets, count.bytes);
-        let (refused, passed): (Vec<&ReasonCount>, Vec<_>) =
-            counts.iter().partition(|count| is_refused(count));
-        let sum = |counts: Vec<&ReasonCount>| {
-            counts
-                .into_iter()
-                .map(flow)
-                .fold(Flow::default(), Flow::plus)
+        let sum = |is_in: fn(&ReasonCount) -> bool| {
+            let counted = counts.iter().filter(|count| is_in(count));
+            counted.map(flow).fold(Flow::default(), Flow::plus)
         };
-        let sides = [(Side::Passed, sum(passed)), (Side::Refused, sum(refused))];
+        let sides = [
+            (Side::Passed, sum(|count| !is_refused(count))),
+            (Side::Observed, sum(|count| action(count) == "observed")),
+            (Side::Refused, sum(is_refused)),
+        ];
         self.sides.feed(sides, elapsed);
         let reasons = counts
             .iter()

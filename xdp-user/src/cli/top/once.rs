@@ -23,6 +23,8 @@ pub(super) struct Snapshot {
     pub(super) interfaces: Vec<Interface>,
     pub(super) warnings: Vec<String>,
     pub(super) passed: Counted,
+    /// Of what passed: what wouldn't have but for observe mode.
+    pub(super) observed: Counted,
     /// Dropped, or answered in the host's place.
     pub(super) refused: Counted,
     pub(super) reasons: Vec<Reason>,
@@ -112,6 +114,7 @@ impl Snapshot {
                 .collect(),
             warnings: status.warnings.clone(),
             passed: side(Side::Passed),
+            observed: side(Side::Observed),
             refused: side(Side::Refused),
             reasons: reasons.collect(),
             classes: classes.collect(),
@@ -130,7 +133,11 @@ impl Snapshot {
         for warning in &self.warnings {
             text += &format!("warning: {}\n", format::printable(warning));
         }
-        for (name, counted) in [("passed", &self.passed), ("refused", &self.refused)] {
+        for (name, counted) in [
+            ("passed", &self.passed),
+            ("observed", &self.observed),
+            ("refused", &self.refused),
+        ] {
             text += &format!(
                 "{name:<8} {:>6} pps {:>6}bit/s\n",
                 format::short(counted.per_second.packets),

@@ -99,13 +99,8 @@ fn attachment(interface: &InterfaceStatus) -> (&'static str, ratatui::style::Sty
     }
 }
 
-/// What passed and what didn't, with its curve.
+/// What passed and what didn't, with their curves; in observe mode, what wouldn't have.
 pub(super) fn totals<'l>(model: &Model, glyphs: Glyphs, width: usize) -> Vec<Line<'l>> {
-    let observe = model
-        .status
-        .as_ref()
-        .is_some_and(|status| status.mode == Mode::Observe);
-    let refused = if observe { "answered" } else { "dropped" };
     let side = |name: &str, side, style| {
         let meter = model.scope().sides.get(&side);
         let rate = meter.map(|meter| meter.rate()).unwrap_or_default();
@@ -119,10 +114,12 @@ pub(super) fn totals<'l>(model: &Model, glyphs: Glyphs, width: usize) -> Vec<Lin
         let curve = glyphs.curve(&past, left);
         Line::from_iter([Span::styled(figures, style), Span::styled(curve, style)])
     };
-    vec![
-        side("passed", Side::Passed, GOOD),
-        side(refused, Side::Refused, BAD),
-    ]
+    let mode = model.status.as_ref().map(|status| status.mode);
+    let other = match mode.unwrap_or_default() {
+        Mode::Observe => side("observed", Side::Observed, WARY),
+        Mode::Enforce => side("refused", Side::Refused, BAD),
+    };
+    vec![side("passed", Side::Passed, GOOD), other]
 }
 
 /// What went wrong or was done; else how sources are shown.

@@ -41,7 +41,7 @@ fn the_overview_fits_a_terminal_of_80_by_24() {
             "xdp-throttle  ENFORCE  a class: attack  1 warning  12 bans  up 3h12m",
             "[all]  eth0 native   eth1 generic   eth9 absent",
             "passed       20 pps  10.2kbit/s                                                █",
-            "dropped    1.0k pps   512kbit/s                                                █",
+            "refused    1.0k pps   512kbit/s                                                █",
             "REASON                   ACTION      PPS  BIT/S PACKETS TREND",
             "blocklisted              dropped    1.0k   512k   92.0k                        █",
             "accepted                 passed       20  10.2k    900k                        █",
@@ -64,6 +64,27 @@ fn the_overview_fits_a_terminal_of_80_by_24() {
             "q quit ? help b ban a allow e explain s sort / filter p pause Tab interface",
         ]
     );
+}
+
+#[test]
+fn in_observe_mode_the_second_curve_is_what_would_have_been_refused() {
+    let mut model = model();
+    let mut next = answer(4);
+    next.status.mode = Mode::Observe;
+    for count in &mut next.status.reasons {
+        if count.reason == "rate_bytes" {
+            count.packets += 2 * 30;
+        }
+    }
+    model.polled(Ok(next), samples::now());
+    let shown = screen(&model, 80, 24);
+    assert!(
+        shown[0].starts_with("xdp-throttle  OBSERVE"),
+        "{}",
+        shown[0]
+    );
+    assert!(shown[2].starts_with("passed       50 pps"), "{}", shown[2]);
+    assert!(shown[3].starts_with("observed     30 pps"), "{}", shown[3]);
 }
 
 #[test]
