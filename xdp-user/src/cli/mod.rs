@@ -21,6 +21,7 @@ mod run;
 mod sources;
 mod status;
 mod table;
+pub mod top;
 
 use std::future::Future;
 use std::io::Write;
@@ -49,6 +50,7 @@ First steps:
   xdp-throttle check /etc/xdp-throttle/config.toml   find mistakes before they matter
   xdp-throttle run --iface eth0 --observe            count what would be dropped, drop nothing
   xdp-throttle status                                see what happens
+  xdp-throttle top                                   watch it as it happens, ban and allow
   xdp-throttle classes                               what strangers may send, and who is flooded
   xdp-throttle allow add 198.51.100.7                never lock yourself out
   xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
@@ -114,6 +116,7 @@ enum Command {
     Status(status::Args),
     Sources(sources::Args),
     Classes(classes::Args),
+    Top(top::Args),
     Explain(explain::Args),
     Block(block::Args),
     Allow(allow::Args),
@@ -167,6 +170,7 @@ impl Cli {
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),
             Command::Sources(args) => wait(async { args.run(&session()?).await }),
+            Command::Top(args) => wait(async { args.run(&session()?).await }),
             Command::Classes(args) => wait(async { args.run(&session()?).await }),
             Command::Explain(args) => wait(async { args.run(&session()?).await }),
             Command::Block(args) => wait(async { args.run(&session()?).await }),

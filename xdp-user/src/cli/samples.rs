@@ -307,6 +307,7 @@ fn source() -> SourceView {
         last_seen: at("2026-11-22T11:59:58Z"),
         strikes: 5,
         banned_until: Some(at("2026-11-22T12:03:00Z")),
+        listed: None,
     }
 }
 

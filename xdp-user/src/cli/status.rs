@@ -156,7 +156,7 @@ fn attachment(interface: &InterfaceStatus) -> String {
 }
 
 /// Dropped, or answered in the host's place: the host didn't see it.
-fn is_refused(count: &ReasonCount) -> bool {
+pub(super) fn is_refused(count: &ReasonCount) -> bool {
     ["dropped", "answered"].contains(&count.action.as_str())
 }
 
@@ -198,7 +198,7 @@ fn render_reasons(reasons: &[ReasonCount], all: bool) -> String {
 }
 
 /// A reason to drop or to answer that passed was only observed.
-fn action(count: &ReasonCount) -> String {
+pub(super) fn action(count: &ReasonCount) -> String {
     let drops = |reason: Reason| reason.class() != Class::Pass;
     if !is_refused(count) && Reason::from_name(&count.reason).is_some_and(drops) {
         "observed".to_owned()
