@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod interrupt;
 pub mod kernel;
 pub mod mitigation;
+pub mod monitoring;
 pub mod netns;
 pub mod oracle;
 pub mod packet;

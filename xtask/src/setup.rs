@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Build,
     /// Run the sandbox.
     Run,
+    /// Leave the sandbox running with a Prometheus beside it.
+    Watch,
     /// Run every test.
     Test,
     /// Run the tests on other kernels, in QEMU.
@@ -56,7 +58,9 @@ impl Purpose {
     const fn includes(self, other: Self) -> bool {
         match self {
             Self::Bench => matches!(other, Self::Build | Self::Run | Self::Bench),
-            Self::Build | Self::Run | Self::Test | Self::Kernels => other as u8 <= self as u8,
+            Self::Build | Self::Run | Self::Watch | Self::Test | Self::Kernels => {
+                other as u8 <= self as u8
+            }
         }
     }
 }

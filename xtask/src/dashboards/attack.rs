@@ -30,12 +30,13 @@ fn now() -> Vec<Panel> {
             "sum(rate(xdp_throttle_packets_total{@port}[@rate]))",
             "packets",
         )
-        .query(
-            "sum(rate(xdp_throttle_bytes_total{@port}[@rate])) / 1500",
-            "full frames' worth",
+        .unit("pps"),
+        Panel::stat(
+            "Bandwidth",
+            "Bytes per second of those packets: whole frames.",
         )
-        .unit("pps")
-        .size(6, 4),
+        .query("sum(rate(xdp_throttle_bytes_total{@port}[@rate]))", "bytes")
+        .unit("Bps"),
         Panel::stat(
             "Kept away",
             "Share of all packets that did not reach the host.",
@@ -63,8 +64,7 @@ fn now() -> Vec<Panel> {
         )
         .warns("elevated", "yellow")
         .warns("attack", "red")
-        .unit("none")
-        .size(6, 4),
+        .unit("none"),
         Panel::stat(
             "New bans",
             "How many more sources are banned than five minutes ago.",

@@ -234,7 +234,7 @@ impl Kind {
             Self::Stat | Self::Bars => None,
             Self::Lines => Some(lines("none", 10)),
             Self::Stack => Some(lines("normal", 25)),
-            Self::States => Some(json!({"fillOpacity": 70, "lineWidth": 0, "spanNulls": false})),
+            Self::States => Some(json!({"fillOpacity": 70, "lineWidth": 0})),
         }
     }
 

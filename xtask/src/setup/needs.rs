@@ -33,8 +33,8 @@ pub(crate) enum Way {
 /// Debian package.
 const PROGRAMS: [(Purpose, &str, &str); 14] = [
     (Purpose::Run, "ip", "iproute2"),
-    // The dashboard's queries are tested against the real thing.
-    (Purpose::Test, "prometheus", "prometheus"),
+    // The dashboards' queries are tested against the real thing.
+    (Purpose::Watch, "prometheus", "prometheus"),
     (Purpose::Test, "promtool", "prometheus"),
     (Purpose::Kernels, "qemu-system-x86_64", "qemu-system-x86"),
     (Purpose::Kernels, "busybox", "busybox-static"),
