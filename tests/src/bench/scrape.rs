@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Until the sources are known, on a busy machine.
 const FILL_TIMEOUT: Duration = Duration::from_secs(120);
 /// A packet more or less is lost on the way; this share has to be known.
-const LEAST_KNOWN: f64 = 0.95;
+const LEAST_KNOWN: f64 = 0.99;
 const LIST: &str = "feed";
 
 /// Scrapes of one daemon.
@@ -106,8 +106,8 @@ pub fn run(length: Length, progress: &mut dyn FnMut(&str)) -> Result<ScrapeRepor
 }
 
 fn config(count: u32) -> String {
-    // A table that is half full loses hardly any source.
-    let room = count * 2;
+    // A table that is a quarter full loses next to no source.
+    let room = count * 4;
     format!(
         "[[interface]]\nname = \"in0\"\n\n[mitigation]\nenabled = false\n\n\
          [capacity]\nsources = {room}\nblock = {room}\n"

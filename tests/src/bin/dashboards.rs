@@ -24,10 +24,9 @@ struct Args {
     out: PathBuf,
 }
 
-/// Of the three parts of the scene.
-const QUIET: Duration = Duration::from_secs(25);
-const ATTACK: Duration = Duration::from_secs(45);
-const AFTER: Duration = Duration::from_secs(40);
+/// Of the two parts of the scene; the pictures are of its end.
+const QUIET: Duration = Duration::from_secs(40);
+const ATTACK: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -43,7 +42,7 @@ fn run(args: &Args) -> Result<()> {
     let stop = on_signals()?;
     let boards = boards()?;
     let started = Instant::now();
-    eprintln!("quiet, attack, quiet again: {:?}", QUIET + ATTACK + AFTER);
+    eprintln!("quiet, then an attack: {:?}", QUIET + ATTACK);
     let mut scene = Scene::start(&rules::files()?)?;
     sleep_until(Instant::now() + QUIET, stop)?;
     scene.attack()?;
@@ -51,8 +50,6 @@ fn run(args: &Args) -> Result<()> {
     scene.reload_well_and_badly()?;
     scene.import(20)?;
     sleep_until(Instant::now() + ATTACK / 2, stop)?;
-    scene.calm();
-    sleep_until(Instant::now() + AFTER, stop)?;
     let spans = Spans {
         rate: Duration::from_secs(6),
         range: started.elapsed(),

@@ -11,7 +11,8 @@ use super::root;
 
 fn yaml(path: &str) -> Value {
     let text = fs::read_to_string(root().join(path)).unwrap();
-    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    let parsed = serde_saphyr::from_str(&text).map_err(|error| format!("{path}: {error}"));
+    parsed.unwrap()
 }
 
 /// Of a service's volumes `FROM:TO:ro`: where they are in the repository, and in the container.
@@ -69,7 +70,9 @@ fn paths_in_the_containers_lead_to_files_of_this_repository() {
         let found = mounts
             .iter()
             .find_map(|(from, to)| Some(from.join(Path::new(path).strip_prefix(to).ok()?)));
-        found.unwrap_or_else(|| panic!("{service}: {path} is not mounted"))
+        found
+            .ok_or(format!("{service}: {path} is not mounted"))
+            .unwrap()
     };
     let prometheus = yaml("packaging/compose/prometheus.yml");
     for file in prometheus["rule_files"].as_array().unwrap() {

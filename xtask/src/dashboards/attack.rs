@@ -70,7 +70,7 @@ fn now() -> Vec<Panel> {
             "How many more sources are banned than five minutes ago.",
         )
         .query(
-            "clamp_min(sum(delta(xdp_throttle_bans{@host}[5m])), 0)",
+            "clamp_min(round(sum(delta(xdp_throttle_bans{@host}[5m]))), 0)",
             "bans",
         )
         .unit("none"),

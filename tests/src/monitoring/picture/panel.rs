@@ -28,6 +28,9 @@ const LINE: i32 = 14;
 /// Of a letter in the legend, on average.
 const LETTER: i32 = 6;
 
+/// Seconds without a value that end a line; there is one for each second.
+const GAP: f64 = 2.5;
+
 /// Draws a panel with its title.
 pub(super) fn draw(panel: &Panel, named: &Named, times: (f64, f64), area: &Area<'_>) -> Drawn {
     area.fill(&WHITE)?;
@@ -182,26 +185,44 @@ fn lines(panel: &Panel, named: &Named, times: (f64, f64), area: &Area<'_>) -> Dr
         .y_label_formatter(&|y| shown(*y, &panel.unit))
         .label_style(font(10).color(&INK))
         .draw()?;
-    let points = |series: &Series| -> Vec<(f64, f64)> {
-        let times_back = series.times.iter().map(|time| time - times.1);
-        let points = times_back.zip(series.values.iter().copied());
-        points.filter(|(_, value)| value.is_finite()).collect()
-    };
     if panel.stacked {
+        // Each covers what is below those before it, so it hides nothing and isn't to be seen through.
         for (number, area) in stacked(named, times.1).into_iter().enumerate().rev() {
-            let fill = color(number).mix(0.6);
-            let series = AreaSeries::new(area, 0.0, fill).border_style(color(number));
-            chart.draw_series(series)?;
+            if named[number].1.max() > Some(0.0) {
+                let fill = lighter(color(number));
+                let series = AreaSeries::new(area, 0.0, fill).border_style(color(number));
+                chart.draw_series(series)?;
+            }
         }
     } else {
         for (number, (_, series)) in named.iter().enumerate() {
-            chart.draw_series(LineSeries::new(
-                points(series),
-                color(number).stroke_width(1),
-            ))?;
+            for piece in pieces(series, times.1) {
+                chart.draw_series(LineSeries::new(piece, color(number).stroke_width(1)))?;
+            }
         }
     }
     legend(named, width, TOP + plot, area)
+}
+
+fn lighter(of: RGBColor) -> RGBColor {
+    let half = |part: u8| part / 2 + 127;
+    RGBColor(half(of.0), half(of.1), half(of.2))
+}
+
+/// A line for each span without a gap, in seconds before `now`.
+fn pieces(series: &Series, now: f64) -> Vec<Vec<(f64, f64)>> {
+    let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+    for (time, value) in series.times.iter().zip(&series.values) {
+        let point = (time - now, *value);
+        match pieces.last_mut() {
+            _ if !value.is_finite() => {}
+            Some(piece) if piece.last().is_some_and(|(at, _)| point.0 - at < GAP) => {
+                piece.push(point);
+            }
+            Some(_) | None => pieces.push(vec![point]),
+        }
+    }
+    pieces
 }
 
 fn highest(panel: &Panel, named: &Named) -> f64 {
@@ -305,6 +326,15 @@ mod tests {
     fn a_state_lasts_until_the_next_one_begins() {
         let series = series(&[(1.0, 0.0), (2.0, 0.0), (3.0, 2.0), (4.0, 2.0)]);
         assert_eq!(runs(&series), [(1.0, 3.0, 0), (3.0, 4.0, 2)]);
+    }
+
+    #[test]
+    fn a_line_ends_where_values_are_missing() {
+        let series = series(&[(1.0, 5.0), (2.0, 6.0), (9.0, 7.0)]);
+        assert_eq!(
+            pieces(&series, 10.0),
+            [vec![(-9.0, 5.0), (-8.0, 6.0)], vec![(-1.0, 7.0)]]
+        );
     }
 
     #[test]
