@@ -41,6 +41,24 @@ fn get(url: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
+/// As [`get`], after the redirections to other paths that Debian's Prometheus answers with.
+fn get_page(url: &str) -> Result<String> {
+    let rest = url.strip_prefix("http://").context("no http")?;
+    let (address, _) = rest.split_once('/').context("no path")?;
+    let mut url = url.to_owned();
+    for _ in 0..3 {
+        let error = match get(&url) {
+            Ok(body) => return Ok(body),
+            Err(error) => format!("{error:#}"),
+        };
+        let moved = error
+            .lines()
+            .find_map(|line| line.strip_prefix("Location: "));
+        url = format!("http://{address}{}", moved.context(error.clone())?.trim());
+    }
+    get(&url)
+}
+
 /// The first sample's value; none without a series.
 fn query(prometheus: &str, expression: &str) -> Option<f64> {
     let body = get(&format!("{prometheus}/api/v1/query?query={expression}")).ok()?;
@@ -91,9 +109,13 @@ fn the_sandbox_shows_its_attack_until_it_is_stopped_and_leaves_nothing() -> Resu
     let page = url("status page")?;
     let metrics = url("metrics")?;
     let graph = url("Prometheus")?;
+    let alerts = url("alerts")?;
     let prometheus = graph.split("/graph").next().context("no address")?;
 
     ensure!(!get(&page)?.is_empty());
+    for page in [&graph, &alerts] {
+        ensure!(get_page(page)?.contains("<html"), "{page}");
+    }
     ensure!(get(&metrics)?.contains("xdp_throttle_build_info"));
     wait_until("the attack to show in Prometheus", PATIENCE, || {
         let drops = "sum(rate(xdp_throttle_packets_total%7Baction=%22dropped%22%7D%5B10s%5D))";

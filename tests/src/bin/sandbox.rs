@@ -25,8 +25,9 @@ struct Args {
     /// it, and print where to look at it
     #[arg(long, conflicts_with = "json")]
     watch: bool,
-    /// With --watch: how long each wave of the attack is, and the pause behind it
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// With --watch: seconds of each wave of the attack; a third of it is quiet before. Alerts wait for
+    /// a minute or two before they fire
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..=600))]
     wave: u64,
     /// Write the report there, too, as JSON
     #[arg(long, value_name = "FILE")]

@@ -39,13 +39,17 @@ impl Windows {
         println!(
             "Prometheus   http://{prometheus}/graph?g0.expr={query}&g0.tab=0&g0.range_input=5m"
         );
-        println!("alerts       http://{prometheus}/alerts");
-        println!("Ctrl-C ends it and takes everything down.\n");
+        // Debian's Prometheus has no page of alerts where others have it; this one all have.
+        println!("alerts       http://{prometheus}/graph?g0.expr=ALERTS&g0.tab=1");
+        println!(
+            "Ctrl-C ends it and takes everything down. What Prometheus asks over the host's own"
+        );
+        println!("loopback is in the last column, some packets a second.\n");
     }
 }
 
-/// Runs the sandbox in waves, each of `wave` with the attack and `wave` without it, until `stop`, an
-/// hour at most, and takes everything down.
+/// Runs the sandbox in waves, each of a pause and then three times as long of the attack, which is
+/// `wave`, until `stop`, an hour at most, and takes everything down.
 ///
 /// # Errors
 /// When something can't be made or fails, or something is left.
@@ -101,7 +105,7 @@ impl Sandbox {
         let end = Instant::now() + LONGEST;
         while Instant::now() < end {
             self.attack = None;
-            self.show(Phase::Quiet, wave, stop)?;
+            self.show(Phase::Quiet, wave / 3, stop)?;
             self.attack = Some(self.start_attack(options)?);
             self.show(Phase::Enforced, wave, stop)?;
         }
