@@ -24,6 +24,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub mod ethtool;
+pub mod forward;
 pub mod link;
 pub mod offload;
 pub mod privilege;

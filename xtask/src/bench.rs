@@ -13,7 +13,7 @@ use crate::{
 /// Measure what a packet costs in the kernel, against references in the same run.
 ///
 /// Prints tables and a scorecard: first of the program alone, where nothing is attached and no
-/// traffic is sent, and of changes of the lists; then live, on veth pairs between network namespaces that the bench makes and
+/// traffic is sent, and of changes of the lists; then of scrapes of the daemon; then live, on veth pairs between network namespaces that the bench makes and
 /// that are gone with it, beside xdp-filter, nftables and iptables. Needs root: uses sudo
 /// otherwise. docs/performance.md explains the methods.
 #[derive(clap::Args)]
@@ -28,11 +28,14 @@ pub(crate) struct Arguments {
     #[arg(long)]
     strict: bool,
     /// Measure on veth pairs only.
-    #[arg(long, conflicts_with_all = ["no_live", "only_changes"])]
+    #[arg(long, conflicts_with_all = ["no_live", "only_changes", "only_scrape"])]
     only_live: bool,
     /// Measure changes of the lists only.
     #[arg(long)]
     only_changes: bool,
+    /// Measure scrapes of the daemon only.
+    #[arg(long, conflicts_with = "only_changes")]
+    only_scrape: bool,
     /// Attach nothing, send nothing, and install no peers.
     #[arg(long)]
     no_live: bool,
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// A peer that can't be installed is left out of the table, and named there.
 fn prepare(arguments: &Arguments) -> Result<()> {
-    if arguments.no_live || arguments.only_changes {
+    if arguments.no_live || arguments.only_changes || arguments.only_scrape {
         return setup::ensure(Purpose::Build);
     }
     setup::ensure(Purpose::Run)?;
@@ -78,6 +81,7 @@ fn start(command: &mut Command, arguments: &Arguments) -> Result<Infallible> {
         ("--strict", arguments.strict),
         ("--only-live", arguments.only_live),
         ("--only-changes", arguments.only_changes),
+        ("--only-scrape", arguments.only_scrape),
         ("--no-live", arguments.no_live),
     ] {
         if wanted {

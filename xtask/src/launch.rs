@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Configuration file of the daemon.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Leave the sandbox running until Ctrl-C, the attack in waves, with a Prometheus that shows it.
+    #[arg(long, conflicts_with_all = ["iface", "json"])]
+    watch: bool,
     /// Write the sandbox's scorecard to this file too.
     #[arg(long, value_name = "FILE", conflicts_with = "iface")]
     json: Option<PathBuf>,
@@ -31,7 +34,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::ensure(Purpose::Run)?;
+    setup::ensure(match arguments.watch {
+        true => Purpose::Watch,
+        false => Purpose::Run,
+    })?;
     process::run(&mut build())?;
     let programs = workspace::target_dir()?.join("release");
     let daemon = programs.join("xdp-throttle");
@@ -44,6 +50,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => {
             let mut command = process::as_root(programs.join("sandbox"))?;
             command.arg("--daemon").arg(&daemon);
+            if arguments.watch {
+                command.arg("--watch");
+            }
             command
         }
     };

@@ -1,6 +1,7 @@
 //! `cargo xtask`: what cargo alone cannot do.
 
 mod bench;
+mod dashboards;
 mod docs;
 mod kernels;
 mod launch;

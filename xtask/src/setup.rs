@@ -44,6 +44,8 @@ pub(crate) enum Purpose {
     Build,
     /// Run the sandbox.
     Run,
+    /// Leave the sandbox running with a Prometheus beside it.
+    Watch,
     /// Run every test.
     Test,
     /// Run the tests on other kernels, in QEMU.
@@ -61,7 +63,9 @@ impl Purpose {
             Self::Bench | Self::Pictures => {
                 matches!(other, Self::Build | Self::Run) || other as u8 == self as u8
             }
-            Self::Build | Self::Run | Self::Test | Self::Kernels => other as u8 <= self as u8,
+            Self::Build | Self::Run | Self::Watch | Self::Test | Self::Kernels => {
+                other as u8 <= self as u8
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use xdp_tests::bench::{Length, Report, changes, live, run};
+use xdp_tests::bench::{Length, Report, changes, live, run, scrape};
 
 /// Measures the program and its references in the running kernel, first without an interface, then
 /// changes of the lists, then on veth pairs between namespaces of its own. Needs root, and takes minutes; on a machine that
@@ -24,11 +24,14 @@ struct Args {
     #[arg(long)]
     strict: bool,
     /// Measure on veth pairs only
-    #[arg(long, conflicts_with_all = ["no_live", "only_changes"])]
+    #[arg(long, conflicts_with_all = ["no_live", "only_changes", "only_scrape"])]
     only_live: bool,
     /// Measure changes of the lists only
     #[arg(long)]
     only_changes: bool,
+    /// Measure scrapes of the daemon only
+    #[arg(long, conflicts_with = "only_changes")]
+    only_scrape: bool,
     /// Attach nothing and send nothing
     #[arg(long)]
     no_live: bool,
@@ -53,16 +56,20 @@ fn measure(args: &Args) -> Result<Report> {
         Length::Full
     };
     let progress = &mut |what: &str| eprintln!("{what}");
-    let is_whole = !args.only_live && !args.only_changes;
+    let is_whole = !args.only_live && !args.only_changes && !args.only_scrape;
     let mut report = if is_whole {
         run(length, progress)?
     } else {
         Report::empty()?
     };
-    if !args.only_live {
+    if is_whole || args.only_changes {
         report = report.with_changes(changes::run(length, progress)?);
     }
-    if !args.only_changes && !args.no_live {
+    // It attaches the real daemon to a pair of interfaces of its own.
+    if args.only_scrape || is_whole && !args.no_live {
+        report = report.with_scrape(scrape::run(length, progress)?);
+    }
+    if args.only_live || is_whole && !args.no_live {
         report = report.with_live(live::run(length, progress)?);
     }
     println!("\n{report}");

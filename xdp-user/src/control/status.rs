@@ -1,7 +1,5 @@
 //! The state of everything in one answer.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use xdp_common::abi::{Fault, MAX_INTERFACES};
 use xdp_common::reason::{Action, Class, Reason};
@@ -20,7 +18,7 @@ impl Control {
         let counters = self.datapath.counters()?;
         let now = Self::now();
         let bans = self.datapath.bans()?;
-        let sources = self.datapath.sources()?.len();
+        let sources = self.datapath.source_count()?;
         let memory = self.datapath.memory();
         let in_force = bans
             .iter()
@@ -153,13 +151,7 @@ impl Control {
             (ListKind::Allow, &self.allow),
             (ListKind::Block, &self.block),
         ] {
-            let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
-            for (_, members) in entries.iter() {
-                for member in members {
-                    *sizes.entry(member.list).or_default() += 1;
-                }
-            }
-            for (list, entries) in sizes {
+            for (list, entries) in entries.sizes() {
                 lists.push(ListStatus {
                     name: self.list_name(list)?,
                     kind,

@@ -256,6 +256,10 @@ impl Datapath for KernelDatapath {
         Ok(self.sources.all(self.lengths))
     }
 
+    fn source_count(&self) -> Result<usize> {
+        Ok(self.sources.count())
+    }
+
     fn is_known(&self, source: &SourceKey) -> bool {
         self.sources.is_protected(source)
     }

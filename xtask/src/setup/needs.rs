@@ -31,10 +31,10 @@ pub(crate) enum Way {
 
 /// Programs that are started by name, or stand for what comes with them: first purpose, program,
 /// Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 15] = [
+const PROGRAMS: [(Purpose, &str, &str); 16] = [
     (Purpose::Run, "ip", "iproute2"),
-    // The dashboard's queries are tested against the real thing.
-    (Purpose::Test, "prometheus", "prometheus"),
+    // The dashboards' queries are tested against the real thing.
+    (Purpose::Watch, "prometheus", "prometheus"),
     (Purpose::Test, "promtool", "prometheus"),
     // A test forwards through a host that translates addresses.
     (Purpose::Test, "nft", "nftables"),

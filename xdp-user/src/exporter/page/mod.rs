@@ -152,6 +152,7 @@ impl<S: SnapshotSource> Inner<S> {
             sort: Some(sort),
             limit: Some(TOP),
             matching: None,
+            ..SourceQuery::default()
         };
         let dropped = self.source.sources(query(SourceSort::Dropped));
         let dropped = self.in_time(dropped, "sources").await?.sources;

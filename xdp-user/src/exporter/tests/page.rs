@@ -29,6 +29,7 @@ pub(super) fn sources(query: &SourceQuery) -> SourceList {
         last_seen: Timestamp::UNIX_EPOCH,
         strikes: 0,
         banned_until: None,
+        listed: None,
     };
     assert_eq!(query.limit, Some(10));
     let mut all = vec![
