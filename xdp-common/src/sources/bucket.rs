@@ -253,7 +253,7 @@ impl<L: SourceLine> Found<L> {
         let packets = self.hot(hot::PACKETS).load();
         if before & bit != 0
             || packets < EARNED_PACKETS
-            || packets % EARNED_PACKETS != 0
+            || packets & (EARNED_PACKETS - 1) != 0
             || now.saturating_sub(self.hot(hot::FIRST_SEEN).load()) < EARNED_NS
         {
             return false;
