@@ -6,6 +6,7 @@ mod kernels;
 mod launch;
 mod mitigation;
 mod process;
+mod programs;
 mod setup;
 mod suite;
 mod tidy;
