@@ -225,7 +225,7 @@ pub(crate) fn import_report() -> ChangeReport {
         refusals: vec![Refusal {
             line: Some(7),
             text: "0.0.0.0/0".into(),
-            why: "wider than /8, say --force if you mean it".into(),
+            why: "IPv4 prefixes wider than /8 need --force".into(),
         }],
         took_ms: 1234,
         ..ChangeReport::default()
