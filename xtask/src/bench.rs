@@ -1,13 +1,12 @@
 //! `cargo xtask bench`: what a packet costs.
 
-use std::{convert::Infallible, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::{
-    process,
+    programs::{self, BENCH, switches, values},
     setup::{self, Purpose},
-    workspace,
 };
 
 /// Measure what a packet costs in the kernel, against references in the same run.
@@ -43,13 +42,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     prepare(arguments)?;
-    process::run(&mut build())?;
-    let program = workspace::target_dir()?.join("release").join("bench");
-    let mut command = process::as_root(program)?;
-    if !process::is_root()? {
-        println!("this needs root: {}", process::display(&command));
-    }
-    match start(&mut command, arguments)? {}
+    programs::build(&[BENCH])?;
+    match BENCH.start(|command| hand_on(command, arguments))? {}
 }
 
 /// A peer that can't be installed is left out of the table, and named there.
@@ -64,32 +58,17 @@ fn prepare(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn build() -> Command {
-    let mut command = process::command(workspace::cargo());
-    command.args(["build", "--release"]);
-    command.args(["--package", "xdp-tests", "--bin", "bench"]);
-    command
-}
-
-/// The file is meant from where the verb was typed, so the program starts there.
-fn start(command: &mut Command, arguments: &Arguments) -> Result<Infallible> {
-    if let Ok(here) = std::env::current_dir() {
-        command.current_dir(here);
-    }
-    for (flag, wanted) in [
-        ("--quick", arguments.quick),
-        ("--strict", arguments.strict),
-        ("--only-live", arguments.only_live),
-        ("--only-changes", arguments.only_changes),
-        ("--only-scrape", arguments.only_scrape),
-        ("--no-live", arguments.no_live),
-    ] {
-        if wanted {
-            command.arg(flag);
-        }
-    }
-    if let Some(file) = &arguments.json {
-        command.arg("--json").arg(file);
-    }
-    process::become_it(command)
+fn hand_on(command: &mut Command, arguments: &Arguments) {
+    switches(
+        command,
+        [
+            ("--quick", arguments.quick),
+            ("--strict", arguments.strict),
+            ("--only-live", arguments.only_live),
+            ("--only-changes", arguments.only_changes),
+            ("--only-scrape", arguments.only_scrape),
+            ("--no-live", arguments.no_live),
+        ],
+    );
+    values(command, "--json", &arguments.json);
 }

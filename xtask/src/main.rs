@@ -8,6 +8,7 @@ mod launch;
 mod mitigation;
 mod pictures;
 mod process;
+mod programs;
 mod setup;
 mod suite;
 mod tidy;

@@ -7,8 +7,8 @@ use xdp_common::reason::{Action, Class, Reason};
 use super::Control;
 use super::entries::Entries;
 use crate::api::types::{
-    ConfigStatus, InterfaceStatus, ListKind, ListStatus, NamedCount, ReasonCount, Status,
-    TableStatus,
+    ConfigStatus, InterfaceStatus, ListKind, ListStatus, MapStatus, NamedCount, ReasonCount,
+    Status, TableStatus,
 };
 use crate::datapath::{Counters, Memory};
 
@@ -50,6 +50,7 @@ impl Control {
             interfaces: self.interface_status(&counters),
             reasons: reason_counts(|reason, action| counters.total(reason, action), true),
             tables: self.table_status(sources, bans.len(), &memory),
+            maps: map_status(&memory),
             memory_bytes: memory.total(),
             protected_sources: self.datapath.protected_sources(),
             lists: self.list_status()?,
@@ -198,6 +199,15 @@ impl Control {
         }
         warnings
     }
+}
+
+fn map_status(memory: &Memory) -> Vec<MapStatus> {
+    let maps = memory.fixed.iter();
+    maps.map(|map| MapStatus {
+        name: map.shown(),
+        memory_bytes: map.bytes,
+    })
+    .collect()
 }
 
 fn reason_counts(

@@ -350,7 +350,7 @@ impl Datapath for KernelDatapath {
             block: lists.block,
             overrides: lists.limits + cost::of_limits(lists.limited),
             sources: self.sources.bytes(),
-            ..Memory::fixed(&self.capacity)
+            ..Memory::at_start(&self.capacity)
         }
     }
 

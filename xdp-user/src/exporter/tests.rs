@@ -39,6 +39,7 @@ fn fresh() -> Status {
         interfaces: ["eth0", "eth1"].map(interface).to_vec(),
         reasons: Vec::new(),
         tables: TABLES.map(table).to_vec(),
+        maps: Vec::new(),
         memory_bytes: 0,
         protected_sources: 0,
         lists: vec![ListStatus {
