@@ -1,8 +1,7 @@
 //! A source's way in its bucket: finding it, adding it, and who goes for it.
 
 use super::{
-    EARNED_NS, EARNED_PACKETS, MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold,
-    head, hot,
+    MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold, head, hot, may_earn,
 };
 use crate::verdict::Word;
 
@@ -244,18 +243,13 @@ impl<L: SourceLine> Found<L> {
     }
 
     /// Notes that the source has sent a packet within its limits, which may earn it protection if
-    /// `proven` says so: whether it did. That is asked only where nothing else is in the way, and of
-    /// one in [`EARNED_PACKETS`], for it may cost more than the rest.
+    /// `proven` says so: whether it did. That is asked only where nothing else is in the way.
     #[inline(always)]
     pub fn behaved(&self, now: u64, proven: impl FnOnce() -> bool) -> bool {
         let bit = 1_u64 << self.way << head::PROTECTED;
         let before = self.head.word(0).load();
-        let packets = self.hot(hot::PACKETS).load();
-        if before & bit != 0
-            || packets < EARNED_PACKETS
-            || packets & (EARNED_PACKETS - 1) != 0
-            || now.saturating_sub(self.hot(hot::FIRST_SEEN).load()) < EARNED_NS
-        {
+        let age = || now.saturating_sub(self.hot(hot::FIRST_SEEN).load());
+        if before & bit != 0 || !may_earn(self.hot(hot::PACKETS).load(), age()) {
             return false;
         }
         let protected = before >> head::PROTECTED & head::ALL_WAYS;
