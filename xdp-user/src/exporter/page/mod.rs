@@ -2,7 +2,7 @@
 //!
 //! Whoever reaches the port reads it, so it is read-only, says nothing of anybody's address unless
 //! the configuration allows it, and costs the daemon the same however often it is asked for: one
-//! reading of the state a second, two of the sources every five.
+//! reading of the state a second, one of the sources every five.
 //!
 //! A browser on this host can be made to ask: by a page from elsewhere, which can't read the
 //! answer, since nothing here allows it (no CORS headers, no frames), or by a name that suddenly
@@ -13,6 +13,7 @@ mod headers;
 mod kept;
 pub(super) mod snapshot;
 
+use std::cmp::Reverse;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ use crate::config::StatusPage;
 use kept::Kept;
 
 /// How many sources by each measure.
-const TOP: u64 = 10;
+const TOP: usize = 10;
 
 /// What was read, or why it wasn't, for everybody who asks in the same second.
 type Outcome<T> = Result<T, Arc<str>>;
@@ -148,24 +149,26 @@ impl<S: SnapshotSource> Inner<S> {
     }
 
     async fn read_sources(&self) -> Result<PageSources> {
-        let query = |sort| SourceQuery {
-            sort: Some(sort),
-            limit: Some(TOP),
+        // One look at the table for both.
+        let query = SourceQuery {
+            sort: Some(SourceSort::Dropped),
+            limit: Some(TOP as u64),
+            each: true,
             matching: None,
-            ..SourceQuery::default()
         };
-        let dropped = self.source.sources(query(SourceSort::Dropped));
-        let dropped = self.in_time(dropped, "sources").await?.sources;
-        let packets = self.source.sources(query(SourceSort::Packets));
-        let packets = self.in_time(packets, "sources").await?;
+        let read = self.in_time(self.source.sources(query), "sources").await?;
+        let mut packets = read.sources;
+        let mut dropped = packets.clone();
+        dropped.retain(|source| source.dropped_packets > 0);
+        dropped.sort_by_key(|source| Reverse(source.dropped_packets));
+        dropped.truncate(TOP);
+        packets.sort_by_key(|source| Reverse(source.packets));
+        packets.truncate(TOP);
         Ok(PageSources {
             at: Timestamp::now(),
-            known: packets.total,
-            dropped: dropped
-                .into_iter()
-                .filter(|source| source.dropped_packets > 0)
-                .collect(),
-            packets: packets.sources,
+            known: read.total,
+            dropped,
+            packets,
         })
     }
 
