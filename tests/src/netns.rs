@@ -29,6 +29,7 @@ pub mod link;
 pub mod offload;
 pub mod privilege;
 pub mod remains;
+pub mod serving;
 pub mod stats;
 
 /// A network namespace with its mount namespace. Clones are handles to the same one.

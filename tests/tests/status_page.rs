@@ -39,6 +39,16 @@ fn cell(table: &str, key: &str, column: usize) -> String {
     format!("document.querySelector('#{table} tr[data-key=\"{key}\"]')?.cells[{column}].innerText")
 }
 
+/// Sends until the page shows a cell, and then no more.
+fn has_shown(browser: &mut Browser, shown: &Shown, cell: &str) -> Result<()> {
+    let traffic = shown.traffic()?;
+    browser.wait_until(&format!("{cell}?.length > 0"), PATIENCE)?;
+    for sender in traffic {
+        sender.stop()?;
+    }
+    Ok(())
+}
+
 /// `1234567` as the page writes it.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -134,14 +144,7 @@ fn counters_alone_name_nobody() -> Result<()> {
     require_browser!("counters_alone_name_nobody");
     let shown = Shown::start("counters", "")?;
     let mut browser = opened(&shown)?;
-    let traffic = shown.traffic()?;
-    browser.wait_until(
-        &format!("{}?.length > 0", cell("reasons", "banned dropped", 4)),
-        PATIENCE,
-    )?;
-    for sender in traffic {
-        sender.stop()?;
-    }
+    has_shown(&mut browser, &shown, &cell("reasons", "banned dropped", 4))?;
     let page = browser.text("document.documentElement.outerHTML")?;
     let state = browser.text("fetch('status.json').then((answer) => answer.text())")?;
     for address in [FLOODER, BLOCKED, "192.0.2.10", "203.0.113.0"] {
@@ -204,12 +207,7 @@ fn a_screen_reader_finds_landmarks_headings_and_named_tables() -> Result<()> {
     require_browser!("a_screen_reader_finds_landmarks_headings_and_named_tables");
     let shown = Shown::start("sources", "")?;
     let mut browser = opened(&shown)?;
-    let traffic = shown.traffic()?;
-    browser.wait_until(
-        &format!("{}?.length > 0", cell("top-dropped", FLOODER, 1)),
-        PATIENCE,
-    )?;
-    drop(traffic);
+    has_shown(&mut browser, &shown, &cell("top-dropped", FLOODER, 1))?;
     let tree = browser.accessibility()?;
     let names = |role: &str| -> Vec<&str> {
         let of_role = tree.iter().filter(|node| node.role == role);
@@ -291,12 +289,7 @@ fn it_reads_well_in_the_light_in_the_dark_and_on_a_small_screen() -> Result<()> 
     require_browser!("it_reads_well_in_the_light_in_the_dark_and_on_a_small_screen");
     let shown = Shown::start("sources", "")?;
     let mut browser = opened(&shown)?;
-    let traffic = shown.traffic()?;
-    browser.wait_until(
-        &format!("{}?.length > 0", cell("top-dropped", FLOODER, 1)),
-        PATIENCE,
-    )?;
-    drop(traffic);
+    has_shown(&mut browser, &shown, &cell("top-dropped", FLOODER, 1))?;
     let mut grounds = Vec::new();
     for scheme in ["light", "dark"] {
         browser.prefer("prefers-color-scheme", scheme)?;

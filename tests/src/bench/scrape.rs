@@ -16,7 +16,7 @@ use crate::netns::Namespace;
 use crate::netns::link::{End, veth_pair};
 use crate::packet::Packet;
 use crate::prometheus::get;
-use crate::scorecard::{Line, Scorecard};
+use crate::scorecard::{Line, NOT_MEASURED, Scorecard};
 use crate::traffic::frames::Frames;
 use crate::traffic::sender::{Load, Sender};
 use crate::wait::wait_until;
@@ -195,7 +195,7 @@ fn scorecard(count: u32, slow_ms: f64, (before, after): (usize, usize)) -> Score
     card.push(Line {
         ok: measured.is_some_and(|ms| ms < MOST_MS),
         name: "scrape_1m".into(),
-        measured: measured.map_or("not_measured".into(), |ms| format!("{ms:.1}ms")),
+        measured: measured.map_or(NOT_MEASURED.into(), |ms| format!("{ms:.1}ms")),
         target: format!("<{MOST_MS}ms"),
     });
     card.add(

@@ -2,16 +2,16 @@
 
 use std::net::{SocketAddr, TcpListener as Listener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Namespace;
+use super::serving::Serving;
 
 /// Connections at once; further ones wait.
 const CONNECTIONS: usize = 32;
@@ -25,8 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Forward {
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _serving: Serving,
 }
 
 impl Forward {
@@ -36,23 +35,12 @@ impl Forward {
     /// # Errors
     /// When no port is free.
     pub fn start(namespace: &Namespace, target: SocketAddr) -> Result<Self> {
+        // The listener stays where it is made.
         let listener = Listener::bind(("127.0.0.1", 0)).context("no free port on loopback")?;
         listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel();
-        // The thread is in the namespace, and so is every socket that it opens; the listener stays
-        // where it was made.
-        let thread = namespace.spawn("forward", move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("cannot start a runtime")?;
-            runtime.block_on(forward(listener, target, stopped))
-        })?;
         Ok(Self {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
+            address: listener.local_addr()?,
+            _serving: Serving::start(namespace, "forward", forward(listener, target))?,
         })
     }
 
@@ -63,32 +51,12 @@ impl Forward {
     }
 }
 
-impl Drop for Forward {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // Nobody listens when the thread has ended.
-            stop.send(()).unwrap_or_default();
-        }
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-async fn forward(
-    listener: Listener,
-    target: SocketAddr,
-    mut stopped: oneshot::Receiver<()>,
-) -> Result<()> {
+async fn forward(listener: Listener, target: SocketAddr) -> Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let permit = Arc::clone(&room).acquire_owned().await?;
-        let accepted = tokio::select! {
-            _ = &mut stopped => return Ok(()),
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((from, _)) = accepted else {
+        let Ok((from, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
