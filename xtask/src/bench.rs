@@ -5,16 +5,17 @@ use std::{path::PathBuf, process::Command};
 use anyhow::Result;
 
 use crate::{
-    programs::{self, BENCH, switches, values},
+    programs::{self, BENCH, DAEMON, switches, values},
     setup::{self, Purpose},
 };
 
 /// Measure what a packet costs in the kernel, against references in the same run.
 ///
 /// Prints tables and a scorecard: first of the program alone, where nothing is attached and no
-/// traffic is sent, and of changes of the lists; then of scrapes of the daemon; then live, on veth pairs between network namespaces that the bench makes and
-/// that are gone with it, beside xdp-filter, nftables and iptables. Needs root: uses sudo
-/// otherwise. docs/performance.md explains the methods.
+/// traffic is sent, and of changes of the lists; then of scrapes of the daemon; then live, on veth
+/// pairs between network namespaces that the bench makes and that are gone with it, beside
+/// xdp-filter, nftables and iptables. Needs root: uses sudo otherwise. docs/performance.md explains
+/// the methods.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Leave out lists and sources of a million, and measure fewer rounds.
@@ -42,16 +43,23 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     prepare(arguments)?;
-    programs::build(&[BENCH])?;
-    match BENCH.start(|command| hand_on(command, arguments))? {}
+    programs::build(&[DAEMON, BENCH])?;
+    let daemon = DAEMON.path()?;
+    match BENCH.start(|command| {
+        command.arg("--daemon").arg(daemon);
+        hand_on(command, arguments);
+    })? {}
 }
 
 /// A peer that can't be installed is left out of the table, and named there.
 fn prepare(arguments: &Arguments) -> Result<()> {
-    if arguments.no_live || arguments.only_changes || arguments.only_scrape {
+    if arguments.no_live || arguments.only_changes {
         return setup::ensure(Purpose::Build);
     }
     setup::ensure(Purpose::Run)?;
+    if arguments.only_scrape {
+        return Ok(());
+    }
     if let Err(error) = setup::ensure(Purpose::Bench) {
         eprintln!("warning: {error:#}\ngoing on with the peers that are here");
     }

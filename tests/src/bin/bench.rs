@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use xdp_tests::bench::{Length, Report, changes, live, run, scrape};
+use xdp_tests::daemon::choose;
 
 /// Measures the program and its references in the running kernel, first without an interface, then
 /// changes of the lists, then on veth pairs between namespaces of its own. Needs root, and takes minutes; on a machine that
@@ -32,6 +33,9 @@ struct Args {
     /// Measure scrapes of the daemon only
     #[arg(long, conflicts_with = "only_changes")]
     only_scrape: bool,
+    /// The daemon's program for scrapes; that of this tree, built if need be, if none is given
+    #[arg(long, value_name = "FILE")]
+    daemon: Option<PathBuf>,
     /// Attach nothing and send nothing
     #[arg(long)]
     no_live: bool,
@@ -50,6 +54,9 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<Report> {
+    if let Some(daemon) = &args.daemon {
+        choose(daemon.clone())?;
+    }
     let length = if args.quick {
         Length::Quick
     } else {

@@ -123,22 +123,30 @@ impl Shown {
     }
 }
 
-/// Two minutes of traffic, under attack in the middle of them.
+/// Until the page shows what it is waited for, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The page with a curve that is calm first, then of an attack.
 pub(super) fn draw() -> Result<Vec<u8>> {
-    const QUIET: Duration = Duration::from_secs(25);
-    const ATTACKED_FOR: Duration = Duration::from_secs(40);
     let shown = Shown::start("sources", "")?;
     let mut browser = Browser::start(&shown.scene.host)?;
     browser.resize(1000, 1420)?;
     browser.open(&shown.url())?;
     let honest = shown.traffic()?;
-    std::thread::sleep(QUIET);
+    browser.wait_until(&has_points(12), PATIENCE)?;
     let attack = shown.attack()?;
-    std::thread::sleep(ATTACKED_FOR);
+    browser.wait_until(&has_points(32), PATIENCE)?;
+    browser.wait_until("document.title.startsWith('● attack')", PATIENCE)?;
     let picture = browser.picture()?;
     attack.stop()?;
     for sender in honest {
         sender.stop()?;
     }
     Ok(picture)
+}
+
+/// Whether the curve of all packets has so many values, as a script's expression.
+fn has_points(least: usize) -> String {
+    let points = "document.querySelector('#now-packets polyline')?.getAttribute('points')";
+    format!("({points} ?? '').split(' ').length >= {least}")
 }

@@ -1,4 +1,4 @@
-//! Pictures for the documentation: a terminal's screen as SVG.
+//! A terminal's screen as SVG.
 
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
@@ -27,8 +27,7 @@ struct Look {
 ///
 /// Letters keep to their columns in whatever font they are shown in, and blocks are drawn as
 /// rectangles, so that it looks the same everywhere.
-#[must_use]
-pub fn svg(screen: &Buffer, title: &str) -> String {
+pub(super) fn svg(screen: &Buffer, title: &str) -> String {
     let (columns, rows) = (
         usize::from(screen.area.width),
         usize::from(screen.area.height),

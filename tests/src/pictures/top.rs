@@ -1,12 +1,14 @@
-//! A host under an attack of several kinds at once, for pictures: connection requests of sources
-//! that never come back, floods of a few stubborn ones, a blocklisted network that tries, and one
-//! honest client.
+//! `xdp-throttle top` at a host under an attack of several kinds at once: connection requests of
+//! sources that never come back, floods of a few stubborn ones, a blocklisted network that tries, and
+//! one honest client.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
+use xdp_user::cli::top::Picture;
 
+use super::screen::svg;
 use crate::daemon::Daemon;
 use crate::daemon::scene::{HOST_V4, PEER, Scene, from_v4};
 use crate::packet::Flags;
@@ -23,24 +25,45 @@ const CONFIG: &str = "\
 [ban]\nduration = \"10m\"\n\
 [block]\nprefixes = [\"192.0.2.0/24\"]\n";
 
+/// Of the terminal.
+const COLUMNS: u16 = 100;
+const ROWS: u16 = 30;
+/// Looks at the daemon, one a second.
+const QUIET: usize = 15;
+const ATTACKED: usize = 30;
+
+/// The view with curves that are calm first, then of the attack, as SVG.
+pub(super) fn draw() -> Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut scene = UnderAttack::prepare()?;
+        let mut picture = Picture::new(&scene.daemon.socket_path(), Duration::from_secs(1))?;
+        picture.look(QUIET).await?;
+        scene.attack()?;
+        picture.look(ATTACKED).await?;
+        let screen = picture.draw(COLUMNS, ROWS)?;
+        Ok(svg(
+            &screen,
+            "xdp-throttle top while a host is under attack",
+        ))
+    })
+}
+
 /// The attack, which goes on until it is dropped. In this order: traffic first, then who answers
 /// it, then the ground.
-#[derive(Debug)]
-pub struct UnderAttack {
+struct UnderAttack {
     senders: Vec<Sender>,
     _client: Client,
     _server: Server,
-    /// The daemon that protects the host.
-    pub daemon: Daemon,
+    daemon: Daemon,
     scene: Scene,
 }
 
 impl UnderAttack {
     /// The host and its client, with no attack yet.
-    ///
-    /// # Errors
-    /// When a part of it can't be made.
-    pub fn prepare() -> Result<Self> {
+    fn prepare() -> Result<Self> {
         let scene = Scene::new()?;
         // Cookies from the first packet over the budget on: those that never come back can't fill
         // the queue of half-open connections here, for no way leads to them.
@@ -66,11 +89,7 @@ impl UnderAttack {
         })
     }
 
-    /// Begins the attack.
-    ///
-    /// # Errors
-    /// When it can't be sent.
-    pub fn attack(&mut self) -> Result<()> {
+    fn attack(&mut self) -> Result<()> {
         for load in attacks() {
             let sender = Sender::start(&self.scene.peer, PEER, load)?;
             self.senders.push(sender);

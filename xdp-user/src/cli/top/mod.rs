@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
+use tokio::time::Interval;
 
 use super::Session;
 use super::output::Output;
@@ -118,20 +119,25 @@ async fn once(
     interval: Duration,
     limit: usize,
 ) -> anyhow::Result<()> {
-    look(&session.client, &mut model, interval, 2).await?;
+    look(
+        &session.client,
+        &mut model,
+        &mut tokio::time::interval(interval),
+        2,
+    )
+    .await?;
     let snapshot = Snapshot::of(&model, limit);
     let snapshot = snapshot.ok_or_else(|| anyhow::anyhow!("the daemon answered nothing"))?;
     session.output.show(&snapshot, Snapshot::render)
 }
 
-/// Looks at the daemon so many times.
+/// Looks at the daemon so many times, at each tick.
 async fn look(
     client: &Client,
     model: &mut Model,
-    interval: Duration,
+    tick: &mut Interval,
     times: usize,
 ) -> anyhow::Result<()> {
-    let mut tick = tokio::time::interval(interval);
     for _ in 0..times {
         tick.tick().await;
         let (sort, matching) = model.asked();
@@ -141,34 +147,44 @@ async fn look(
     Ok(())
 }
 
-/// A frame of the view of a running daemon without a terminal, for the pictures of the
-/// documentation.
-#[derive(Clone, Copy, Debug)]
+/// The view of a running daemon without a terminal, for the pictures of the documentation.
+#[derive(Debug)]
 pub struct Picture {
-    /// Columns.
-    pub width: u16,
-    /// Rows.
-    pub height: u16,
-    /// Looks at the daemon before the frame is drawn; curves have one value less.
-    pub looks: usize,
-    /// Time from one to the next.
-    pub interval: Duration,
+    client: Client,
+    model: Model,
+    tick: Interval,
 }
 
 impl Picture {
-    /// Draws what the daemon on `socket` has to show, with the first source selected. Needs a tokio
-    /// runtime.
+    /// Of the daemon on `socket`, which is looked at once in each `interval`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When there is no such socket.
+    pub fn new(socket: &Path, interval: Duration) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: Client::new(socket)?,
+            model: Model::default(),
+            tick: tokio::time::interval(interval),
+        })
+    }
+
+    /// Looks so many times; curves have a value less than looks.
     ///
     /// # Errors
     /// When the daemon doesn't answer.
-    pub async fn take(&self, socket: &Path) -> anyhow::Result<Buffer> {
-        let client = Client::new(socket)?;
-        let mut model = Model::default();
-        look(&client, &mut model, self.interval, self.looks).await?;
-        model.selected = model.sources.first().map(|row| row.source);
-        let mut terminal = Terminal::new(TestBackend::new(self.width, self.height))?;
+    pub async fn look(&mut self, times: usize) -> anyhow::Result<()> {
+        look(&self.client, &mut self.model, &mut self.tick, times).await
+    }
+
+    /// Draws what the last look saw, with the first source selected.
+    ///
+    /// # Errors
+    /// When it can't be drawn.
+    pub fn draw(mut self, width: u16, height: u16) -> anyhow::Result<Buffer> {
+        self.model.selected = self.model.sources.first().map(|row| row.source);
+        let mut terminal = Terminal::new(TestBackend::new(width, height))?;
         let now = Timestamp::now();
-        terminal.draw(|frame| draw::draw(frame, &model, Glyphs::Unicode, now))?;
+        terminal.draw(|frame| draw::draw(frame, &self.model, Glyphs::Unicode, now))?;
         Ok(terminal.backend().buffer().clone())
     }
 }
