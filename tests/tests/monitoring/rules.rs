@@ -5,8 +5,11 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
+use xdp_common::abi::Fault;
+use xdp_common::reason::Reason;
 use xdp_tests::monitoring::rules::{directory, files};
-use xdp_user::exporter::labels::Label;
+use xdp_user::exporter::labels::{Label, REFUSED};
+use xdp_user::host::received::LinkLoss;
 
 use super::{metric, metrics_in, root};
 
@@ -119,6 +122,31 @@ fn rules_name_metrics_labels_and_values_that_there_are() {
             }
         }
     }
+}
+
+#[test]
+fn every_fault_and_every_reason_to_pass_unjudged_has_an_alert() {
+    let alerts = alerts();
+    let compared = |label: &str| -> BTreeSet<&str> {
+        let expressions = alerts.iter().map(|alert| alert["expr"].as_str().unwrap());
+        let values = expressions.flat_map(|expression| values_of(expression, label));
+        values.collect()
+    };
+    let faults = Fault::ALL.iter().map(|fault| fault.name()).collect();
+    assert_eq!(compared("fault"), faults);
+    let unjudged = [
+        Reason::NoPolicy,
+        Reason::PolicyMismatch,
+        Reason::SourceUntracked,
+    ];
+    assert_eq!(
+        compared("reason"),
+        unjudged.map(Reason::name).into_iter().collect()
+    );
+    assert_eq!(compared("result"), BTreeSet::from([REFUSED]));
+    let losses: Vec<&str> = LinkLoss::ALL.iter().map(|loss| loss.name()).collect();
+    let causes = compared("cause");
+    assert!(!causes.is_empty() && causes.iter().all(|cause| losses.contains(cause)));
 }
 
 /// The values that a label is compared with in an expression.
