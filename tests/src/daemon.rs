@@ -23,7 +23,7 @@ pub mod outcomes;
 pub mod scene;
 pub mod talk;
 
-pub use binary::{BINARY_VARIABLE, binary};
+pub use binary::{BINARY_VARIABLE, binary, choose};
 
 /// Loading a program and filling its tables may take this long on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

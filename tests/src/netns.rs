@@ -24,10 +24,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub mod ethtool;
+pub mod forward;
 pub mod link;
 pub mod offload;
 pub mod privilege;
 pub mod remains;
+pub mod serving;
 pub mod stats;
 
 /// A network namespace with its mount namespace. Clones are handles to the same one.

@@ -1,11 +1,14 @@
 //! A real Prometheus in a [`Namespace`], scraping one target every second.
 
-use std::collections::BTreeMap;
+mod answers;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -13,6 +16,8 @@ use tempfile::TempDir;
 
 use crate::netns::Namespace;
 use crate::wait::wait_for;
+
+pub use answers::{Rule, Series};
 
 /// From the start of the process to the first scrape, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,38 +38,46 @@ pub struct Prometheus {
     child: Child,
 }
 
-/// One series of an answer, with its values in the order of time: one for an instant query.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// Labels; none for a scalar.
-    pub labels: BTreeMap<String, String>,
-    /// Values.
-    pub values: Vec<f64>,
-}
-
-impl Series {
-    /// The largest value; `None` without one that is a number.
-    #[must_use]
-    pub fn max(&self) -> Option<f64> {
-        let numbers = self.values.iter().copied().filter(|value| !value.is_nan());
-        numbers.reduce(f64::max)
-    }
+/// A file of rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFile {
+    /// Its name, without a directory.
+    pub name: String,
+    /// Its text.
+    pub text: String,
 }
 
 impl Prometheus {
+    /// Starts Prometheus without rules: see [`Prometheus::start_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start(namespace: &Namespace, target: SocketAddr) -> Result<Self> {
+        Self::start_with(namespace, target, &[])
+    }
+
     /// Starts Debian's `prometheus` in `namespace` and waits until it has scraped `target`, an
-    /// address as seen from there that serves `/metrics`.
+    /// address as seen from there that serves `/metrics`. Rules are evaluated as often as it is scraped.
     ///
     /// # Errors
     /// When it isn't installed, ends, or can't scrape the target; then with its log.
-    pub fn start(namespace: &Namespace, target: SocketAddr) -> Result<Self> {
+    pub fn start_with(
+        namespace: &Namespace,
+        target: SocketAddr,
+        rules: &[RuleFile],
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("prometheus-")
             .tempdir()
             .context("cannot make a directory for Prometheus")?;
         let address = free_address(namespace)?;
         let config = directory.path().join("prometheus.yml");
-        fs::write(&config, config_text(target)).context("cannot write Prometheus' config")?;
+        for rule in rules {
+            fs::write(directory.path().join(&rule.name), &rule.text)
+                .with_context(|| format!("cannot write the rules {}", rule.name))?;
+        }
+        fs::write(&config, config_text(target, rules))
+            .context("cannot write Prometheus' config")?;
         let log = fs::File::create(directory.path().join("log"))?;
         let child = namespace
             .command("prometheus")
@@ -124,36 +137,80 @@ impl Prometheus {
     /// # Errors
     /// When Prometheus refuses the query; then with its words.
     pub fn query_range(&self, expression: &str, span: Duration) -> Result<Vec<Series>> {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .context("the clock is before 1970")?;
-        let (start, end) = (now.saturating_sub(span).as_secs_f64(), now.as_secs_f64());
-        let expression_escaped = escaped(expression);
+        let now = now()?;
+        self.query_between(expression, now - span.as_secs_f64(), now, 1.0)
+    }
+
+    /// A range query from `start` to `end` in seconds since 1970, a value every `step` seconds.
+    ///
+    /// # Errors
+    /// When Prometheus refuses the query; then with its words.
+    pub fn query_between(
+        &self,
+        expression: &str,
+        start: f64,
+        end: f64,
+        step: f64,
+    ) -> Result<Vec<Series>> {
+        let query = escaped(expression);
         self.ask(&format!(
-            "/api/v1/query_range?query={expression_escaped}&start={start}&end={end}&step=1"
+            "/api/v1/query_range?query={query}&start={start}&end={end}&step={step}"
         ))
         .with_context(|| format!("the query {expression}"))
     }
 
+    /// The values that a label has in the series that a selector chooses.
+    ///
+    /// # Errors
+    /// When Prometheus refuses the selector; then with its words.
+    pub fn label_values(&self, label: &str, selector: &str) -> Result<Vec<String>> {
+        let data = self.data(&format!(
+            "/api/v1/label/{label}/values?match[]={}",
+            escaped(selector)
+        ))?;
+        Ok(serde_json::from_value(data)?)
+    }
+
+    /// Every rule, with how its last evaluation went.
+    ///
+    /// # Errors
+    /// When Prometheus doesn't answer.
+    pub fn rules(&self) -> Result<Vec<Rule>> {
+        answers::rules(&self.data("/api/v1/rules")?)
+    }
+
     fn ask(&self, path: &str) -> Result<Vec<Series>> {
+        answers::series(&self.data(path)?)
+    }
+
+    fn data(&self, path: &str) -> Result<Value> {
         let body = get(&self.namespace, self.address, path)?;
-        let answer: Value =
+        let mut answer: Value =
             serde_json::from_str(&body).with_context(|| format!("no JSON: {body}"))?;
         ensure!(
             answer["status"] == "success",
             "refused: {}",
             answer["error"]
         );
-        let result = &answer["data"]["result"];
-        if answer["data"]["resultType"] == "scalar" {
-            return Ok(vec![Series {
-                labels: BTreeMap::new(),
-                values: vec![sample(result)?],
-            }]);
-        }
-        let series = result.as_array().context("the result is no list")?;
-        series.iter().map(one_series).collect()
+        Ok(answer["data"].take())
     }
+
+    /// Where it answers, in its namespace.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Seconds since 1970, as Prometheus counts.
+///
+/// # Errors
+/// When the clock is before that.
+pub fn now() -> Result<f64> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?;
+    Ok(now.as_secs_f64())
 }
 
 impl Drop for Prometheus {
@@ -192,10 +249,12 @@ fn free_address(namespace: &Namespace) -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-fn config_text(target: SocketAddr) -> String {
+fn config_text(target: SocketAddr, rules: &[RuleFile]) -> String {
     let interval = SCRAPE_INTERVAL.as_secs();
+    let rules: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
     format!(
-        "global:\n  scrape_interval: {interval}s\n  scrape_timeout: {interval}s\n\
+        "global:\n  scrape_interval: {interval}s\n  scrape_timeout: {interval}s\n  \
+         evaluation_interval: {interval}s\nrule_files: {rules:?}\n\
          scrape_configs:\n  - job_name: {JOB}\n    static_configs:\n      \
          - targets: [\"{target}\"]\n"
     )
@@ -212,159 +271,4 @@ fn escaped(text: &str) -> String {
             }
         })
         .collect()
-}
-
-fn one_series(series: &Value) -> Result<Series> {
-    let labels = series["metric"].as_object().context("no labels")?;
-    let labels = labels
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
-        .collect();
-    let values = match series["values"].as_array() {
-        Some(samples) => samples.iter().map(sample).collect::<Result<_>>()?,
-        None => vec![sample(&series["value"])?],
-    };
-    Ok(Series { labels, values })
-}
-
-/// `[time, "value"]`
-fn sample(sample: &Value) -> Result<f64> {
-    let text = sample[1]
-        .as_str()
-        .with_context(|| format!("no sample: {sample}"))?;
-    text.parse().with_context(|| format!("no number: {text}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use xdp_user::api::types::Status;
-    use xdp_user::exporter::{SnapshotSource, serve};
-
-    use super::*;
-    use crate::require_kernel;
-    use xdp_common::abi::Fault;
-
-    /// Blocks one more packet of 100 bytes at each scrape.
-    struct Growing(AtomicU64);
-
-    impl SnapshotSource for Growing {
-        async fn snapshot(&self) -> Result<Arc<Status>> {
-            let packets = self.0.fetch_add(1, Ordering::Relaxed);
-            let status = serde_json::json!({
-                "version": "1.2.3", "pid": 1, "started": "2026-01-01T00:00:00Z",
-                "mode": "enforce", "observe_reasons": [], "kernel": "6.18",
-                "config": {"path": "c", "loaded": "2026-01-01T00:00:00Z", "reloads": 0,
-                    "refused": 0},
-                "interfaces": [{"name": "eth0", "index": 2, "attached": true, "mode": "native",
-                    "reasons": [{"reason": "blocklisted", "action": "dropped",
-                        "packets": packets, "bytes": packets * 100}]}],
-                "reasons": [], "tables": [], "memory_bytes": 0, "protected_sources": 0,
-                "lists": [], "bans": 0, "faults": [], "warnings": [],
-                "mitigation": {"enabled": true, "forwarding": "stand-aside", "asides": [],
-                    "changes": [], "classes": [{"name": "tcp-new", "state": "normal",
-                        "since": "2026-01-01T00:00:00Z", "switched_on": [],
-                        "state_changes": {"normal": 0, "elevated": 0, "attack": 0},
-                        "counts": {"packets": packets, "bytes": packets * 100, "newcomers": 0,
-                            "over": 0, "proven": 0, "unsolicited": 0, "refused": 0,
-                            "cookies": 0}}]}
-            });
-            Ok(Arc::new(serde_json::from_value(status)?))
-        }
-    }
-
-    /// Serves in a namespace as long as the sender lives.
-    fn exporter(namespace: &Namespace) -> (SocketAddr, tokio::sync::oneshot::Sender<()>) {
-        let listener = namespace
-            .run(|| TcpListener::bind(("127.0.0.1", 0)))
-            .unwrap()
-            .unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let shutdown = async { stopped.await.unwrap_or_default() };
-                serve(listener, Growing(AtomicU64::new(0)), shutdown)
-                    .await
-                    .unwrap();
-            });
-        });
-        (address, stop)
-    }
-
-    #[test]
-    fn a_real_prometheus_scrapes_the_exporter_and_answers_queries() {
-        require_kernel!("a_real_prometheus_scrapes_the_exporter_and_answers_queries");
-        let namespace = Namespace::new("prometheus").unwrap();
-        let (target, _running) = exporter(&namespace);
-        let prometheus = Prometheus::start(&namespace, target).unwrap();
-
-        let dropped = "xdp_throttle_packets_total{reason=\"blocklisted\",action=\"dropped\"}";
-        let one = |expression: &str| {
-            let series = prometheus.query(expression).unwrap();
-            assert_eq!(series.len(), 1, "{expression}: {series:?}");
-            series[0].clone()
-        };
-        wait_for("three scrapes", START_TIMEOUT, || {
-            (one(dropped).values[0] >= 3.0).then_some(())
-        })
-        .unwrap();
-        assert_eq!(one(dropped).labels["interface"], "eth0");
-        let faults = Fault::ALL.len() as f64;
-        assert_eq!(one("count(xdp_throttle_faults_total)").values, [faults]);
-        assert_eq!(one("scalar(sum(xdp_throttle_mode))").values, [1.0]);
-
-        let range = prometheus
-            .query_range(dropped, Duration::from_secs(60))
-            .unwrap();
-        assert_eq!(range.len(), 1);
-        assert!(range[0].values.len() > 1, "{range:?}");
-        assert!(range[0].max() >= Some(3.0), "{range:?}");
-
-        let refused = prometheus.query("sum(").unwrap_err();
-        assert!(
-            format!("{refused:#}").contains("parse error"),
-            "{refused:#}"
-        );
-    }
-
-    #[test]
-    fn promtool_finds_nothing_to_say_about_the_exporters_text() {
-        require_kernel!("promtool_finds_nothing_to_say_about_the_exporters_text");
-        let namespace = Namespace::new("promtool").unwrap();
-        let (target, _running) = exporter(&namespace);
-        let text = get(&namespace, target, "/metrics").unwrap();
-        let mut promtool = std::process::Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = promtool.stdin.take().unwrap();
-        stdin.write_all(text.as_bytes()).unwrap();
-        drop(stdin);
-        let output = promtool.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        assert_eq!(said, "");
-    }
-
-    #[test]
-    fn a_target_that_is_not_there_is_told() {
-        require_kernel!("a_target_that_is_not_there_is_told");
-        let namespace = Namespace::new("nobody").unwrap();
-        let absent = free_address(&namespace).unwrap();
-        assert!(get(&namespace, absent, "/metrics").is_err());
-    }
-
-    #[test]
-    fn a_query_is_escaped_for_the_address_line() {
-        assert_eq!(escaped("up{a=\"b\"}"), "up%7Ba%3D%22b%22%7D");
-    }
 }

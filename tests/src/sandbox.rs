@@ -29,8 +29,10 @@ mod config;
 mod meter;
 mod report;
 mod topology;
+mod watch;
 
 pub use report::Report;
+pub use watch::{Windows, watch};
 
 use meter::{Meter, Sample};
 use topology::Topology;

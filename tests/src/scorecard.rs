@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// Stands in place of a measurement that is missing.
+pub const NOT_MEASURED: &str = "not_measured";
+
 /// One promise: `ok|short NAME MEASURED TARGET`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
@@ -11,10 +14,36 @@ pub struct Line {
     pub ok: bool,
     /// Its name.
     pub name: String,
-    /// What was measured, with its unit, or `not_measured`.
+    /// What was measured, with its unit, or [`NOT_MEASURED`].
     pub measured: String,
     /// What was asked for, with its unit.
     pub target: String,
+}
+
+impl Line {
+    /// A ratio of at most so much.
+    #[must_use]
+    pub fn ratio_at_most(name: String, measured: Option<f64>, most: f64) -> Self {
+        let ok = measured.is_some_and(|ratio| ratio <= most);
+        Self::of_ratio(ok, name, measured, format!("<={most}x"))
+    }
+
+    /// A ratio of at least so much.
+    #[must_use]
+    pub fn ratio_at_least(name: String, measured: Option<f64>, least: f64) -> Self {
+        let ok = measured.is_some_and(|ratio| ratio >= least);
+        Self::of_ratio(ok, name, measured, format!(">={least}x"))
+    }
+
+    fn of_ratio(ok: bool, name: String, measured: Option<f64>, target: String) -> Self {
+        let measured = measured.map_or(NOT_MEASURED.into(), |ratio| format!("{ratio:.2}x"));
+        Self {
+            ok,
+            name,
+            measured,
+            target,
+        }
+    }
 }
 
 impl fmt::Display for Line {
@@ -50,6 +79,12 @@ impl Scorecard {
             measured: measured.into(),
             target: target.into(),
         });
+    }
+
+    /// Adds the promise that nothing of a run is left on the machine.
+    pub fn torn_down(&mut self, clean: bool) {
+        let measured = if clean { "clean" } else { "leftovers" };
+        self.add(clean, "torn_down", measured, "clean");
     }
 
     /// Adds a line.

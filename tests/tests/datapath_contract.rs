@@ -1,8 +1,13 @@
 //! The datapath in the kernel keeps the contract that the one in memory keeps, and says what an
 //! interface lacks.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{MapInfo, MapType};
 use aya::programs::{TestRun, TestRunOptions};
+use xdp_common::abi::map;
 use xdp_common::reason::Action;
 use xdp_tests::kernel::boot_ns;
 use xdp_tests::netns::Namespace;
@@ -99,4 +104,74 @@ fn the_verifier_says_how_far_it_went() {
     let instructions = kernel.0.verified_instructions().unwrap();
     println!("{instructions} instructions verified");
     assert!((100..1_000_000).contains(&instructions), "{instructions}");
+}
+
+/// Bytes that the kernel adds to a map: its own record, pages of a ring buffer, rounding to a page.
+const ADDED_BYTES: u64 = 16 * 1024;
+
+#[test]
+fn every_map_takes_the_memory_that_is_said_of_it() -> Result<()> {
+    require_kernel!("every_map_takes_the_memory_that_is_said_of_it");
+    let kernel = Kernel::load()?.0;
+    let memory = kernel.memory();
+    let tables = [(map::SOURCES, memory.sources), (map::BANS, memory.bans)];
+    let fixed = memory.fixed.iter().map(|map| (map.name, map.bytes));
+    let mut said: BTreeMap<&str, u64> = tables.into_iter().chain(fixed).collect();
+    for info in maps(&kernel)? {
+        let name = info.name_as_str().context("a map's name")?;
+        let Some(said) = said.remove(name) else {
+            // Empty until there are entries, and the program's constants.
+            let expected = [map::LISTS, map::LIMITS_V4, map::LIMITS_V6].contains(&name);
+            assert!(expected || name.starts_with('.'), "{name} isn't counted");
+            continue;
+        };
+        if let Some(bytes) = by_shape(&info)? {
+            assert_eq!(said, bytes, "{name}");
+        }
+        let Some(taken) = charged(&info)? else {
+            continue;
+        };
+        println!("{name}: {said} bytes, {taken} by the kernel");
+        assert!((said..=said + ADDED_BYTES).contains(&taken), "{name}");
+    }
+    assert!(said.is_empty(), "no such maps: {said:?}");
+    Ok(())
+}
+
+/// The maps of the loaded program.
+fn maps(kernel: &KernelDatapath) -> Result<Vec<MapInfo>> {
+    let program = kernel.loaded_program().context("no program")?;
+    let ids = program.info()?.map_ids()?.context("no list of maps")?;
+    let infos = ids.into_iter().map(|id| Ok(MapInfo::from_id(id)?));
+    infos.collect()
+}
+
+/// Bytes of a map's values by what the kernel knows of its shape; nothing for a hash.
+fn by_shape(info: &MapInfo) -> Result<Option<u64>> {
+    let entries = u64::from(info.max_entries());
+    let value = u64::from(info.value_size()).next_multiple_of(8);
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)? as u64;
+    let shapes = [
+        (MapType::Array, entries * value),
+        // With a pointer to each entry.
+        (MapType::PerCpuArray, entries * (value * cpus + 8)),
+        (MapType::RingBuf, entries),
+    ];
+    let shape = info.map_type()?;
+    let found = shapes.into_iter().find(|(of, _)| *of == shape);
+    Ok(found.map(|(_, bytes)| bytes))
+}
+
+/// Bytes that the kernel says a map takes; nothing before Linux 6.4, which only guessed.
+fn charged(info: &MapInfo) -> Result<Option<u64>> {
+    let release = nix::sys::utsname::uname()?;
+    let release = release.release().to_string_lossy();
+    let mut numbers = release.split('.').map_while(|part| part.parse().ok());
+    if (numbers.next(), numbers.next()) < (Some(6_u32), Some(4_u32)) {
+        return Ok(None);
+    }
+    let map = info.fd()?;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd()))?;
+    let bytes = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    Ok(Some(bytes.context("no memlock")?.trim().parse()?))
 }

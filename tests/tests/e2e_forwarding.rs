@@ -2,12 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use xdp_tests::daemon::Daemon;
-use xdp_tests::daemon::scene::Scene;
+use xdp_tests::daemon::scene::{HOST, Scene, from_v4};
 use xdp_tests::netns::Namespace;
 use xdp_tests::netns::link::{End, Mac, veth_pair};
 use xdp_tests::packet::{Flags, Packet};
@@ -84,6 +82,27 @@ fn strangers() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Answers to connections that the host never began, each from another stranger.
+fn answers() -> Vec<Vec<u8>> {
+    let one = |number: u32| {
+        let [.., a, b] = number.to_be_bytes();
+        from_v4(&format!("198.18.{a}.{b}")).tcp(8000, 4000, Flags::SYN | Flags::ACK)
+    };
+    (0..OF_EACH).map(|number| one(number).build()).collect()
+}
+
+/// Sends frames, and waits until `arrived` has counted as many.
+fn send(scene: &Scene, frames: &[Vec<u8>], arrived: &Counter) -> Result<()> {
+    let mut wanted = 0;
+    // A part at a time, less than the rings on the way hold.
+    for part in frames.chunks(PART) {
+        scene.send(part.to_vec())?;
+        wanted += part.len() as u64;
+        arrived.wait_for(wanted, SOON)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_host_that_forwards_loses_no_packet_with_all_defaults_on() -> Result<()> {
     require_kernel!("a_host_that_forwards_loses_no_packet_with_all_defaults_on");
@@ -100,21 +119,9 @@ fn a_host_that_forwards_loses_no_packet_with_all_defaults_on() -> Result<()> {
     let arrived = Counter::start(&inside, INSIDE, |frame| {
         matches!(frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd])) && frame.len() > 40
     })?;
-    // A part at a time, less than the rings on the way hold.
-    let mut wanted = 0;
-    for part in strangers().chunks(PART) {
-        scene.send(part.to_vec())?;
-        wanted += part.len() as u64;
-        arrived.wait_for(wanted, SOON)?;
-    }
-    assert_eq!(dropped(&daemon)?, 0);
+    send(&scene, &strangers(), &arrived)?;
+    assert_eq!(daemon.outcomes()?.dropped(), 0);
     Ok(())
-}
-
-fn dropped(daemon: &Daemon) -> Result<u64> {
-    let status = daemon.status()?;
-    let kept = status.reasons.iter().filter(|c| c.action != "passed");
-    Ok(kept.map(|c| c.packets).sum())
 }
 
 #[test]
@@ -140,16 +147,16 @@ fn classes_decide_again_when_the_host_forwards_no_more() -> Result<()> {
 fn connections_through_a_translator_work_with_all_defaults_on() -> Result<()> {
     require_kernel!("connections_through_a_translator_work_with_all_defaults_on");
     let Forwarding { scene, inside } = forwarding()?;
-    let rule = "table ip nat { chain post { type nat hook postrouting priority 100; oifname \"host0\" masquerade; } }";
-    let Ok(added) = translate(&scene.host, rule) else {
-        eprintln!("SKIP: no nft here to translate addresses with");
-        return Ok(());
-    };
-    if !added {
-        eprintln!("SKIP: this kernel translates no addresses");
-        return Ok(());
-    }
+    let rules = format!(
+        "table ip nat {{\n\
+         chain post {{ type nat hook postrouting priority 100; oifname {HOST} masquerade; }}\n\
+         }}"
+    );
+    let added = scene.host.output("nft", &[&rules]);
+    added.context("no rule that translates: `cargo xtask setup` installs nft")?;
     let daemon = scene.protect("")?;
+    let arrived = scene.count(|frame| frame.get(47) == Some(&(Flags::SYN | Flags::ACK).0))?;
+    send(&scene, &answers(), &arrived)?;
     // Answers come to the host's own address, where no socket waits for them.
     let server = scene.peer.run(|| TcpListener::bind("10.77.0.2:8000"))??;
     for _ in 0..50 {
@@ -163,13 +170,6 @@ fn connections_through_a_translator_work_with_all_defaults_on() -> Result<()> {
         client.read_to_string(&mut text)?;
         assert_eq!(text, "through");
     }
-    assert_eq!(dropped(&daemon)?, 0);
+    assert_eq!(daemon.outcomes()?.dropped(), 0);
     Ok(())
-}
-
-/// Whether the kernel took the rule.
-fn translate(namespace: &Namespace, rule: &str) -> Result<bool> {
-    let mut command: Command = namespace.command("nft");
-    let output = command.arg(rule).output().context("running nft")?;
-    Ok(output.status.success())
 }

@@ -43,11 +43,8 @@ fn bans(daemon: &Daemon) -> Result<BanList> {
 fn a_flood_gets_its_burst_and_its_rate_and_no_more_and_costs_nobody_else() -> Result<()> {
     require_kernel!("a_flood_gets_its_burst_and_its_rate_and_no_more_and_costs_nobody_else");
     let scene = Scene::new()?;
-    // Limits per source alone: with classes, what both send to a closed port has a budget, too.
-    let daemon = scene.protect(
-        "[limits]\npackets = \"1kpps\"\npackets_burst = 200\n[ban]\nenabled = false\n\
-         [mitigation]\nenabled = false\n",
-    )?;
+    let daemon = scene
+        .protect("[limits]\npackets = \"1kpps\"\npackets_burst = 200\n[ban]\nenabled = false\n")?;
     let (flooding, honest) = (scene.count_from(FLOODER)?, scene.count_from(HONEST)?);
     // Nine of ten frames are the flooder's.
     let mut frames = vec![from_v4(FLOODER).udp(1, 2).build(); 9];

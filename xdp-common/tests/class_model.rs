@@ -311,6 +311,28 @@ fn a_newcomer_that_floods_alone_meets_its_own_limit() {
 }
 
 #[test]
+fn a_newcomer_spends_no_budget_with_what_its_own_limit_refuses() {
+    let mut tables = tables(CLASS);
+    tables.policy.limits.packets = Limit::counts(1, 3);
+    for n in 0..100 {
+        let expected = if n < 3 {
+            Reason::Accepted
+        } else {
+            Reason::RatePackets
+        };
+        assert_eq!(tables.reason(&udp(90), START), expected, "packet {n}");
+    }
+    for n in 0..BURST as u8 - 3 {
+        assert_eq!(
+            tables.reason(&udp(n), START),
+            Reason::Accepted,
+            "source {n}"
+        );
+    }
+    assert_eq!(tables.reason(&udp(80), START), Reason::ClassBudget);
+}
+
+#[test]
 fn a_class_limits_each_source_for_itself() {
     let tables = tables(Class {
         packets: Limit::counts(1, 3),

@@ -6,19 +6,21 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{ClassState, MAX_CLASSES, class_table};
 use xdp_common::reason::Reason;
-use xdp_common::verdict::{ClassWords, Standing, check_class};
+use xdp_common::verdict::{Admission, ClassWords, Standing, charge_class, check_class};
 
 use crate::map_pointer::{MapWord, Slot};
 use crate::maps::{CLASS_TABLE, CLASSES};
-use crate::scratch::{place, reason};
+use crate::scratch::{place, reason, used};
 use crate::tables::KernelTables;
 
-/// What [`class_stage`] returns: a kind, and a reason above it.
+/// What [`class_stage`] returns: a kind, above it a reason, and above that the class whose budget is
+/// taken from, and one.
 const EARNING: u64 = 0;
 const UNPROVEN: u64 = 1;
 const REFUSED: u64 = 2;
 const BROKEN: u64 = 3;
 const REASON_SHIFT: u32 = 8;
+const NEWCOMER_SHIFT: u32 = 16;
 
 /// Judges the packet that is kept by its class.
 ///
@@ -32,10 +34,16 @@ extern "C" fn class_stage(ctx: *mut xdp_md, may_be_known: u64, now: u64) -> u64 
     };
     let place = place(tables.scratch());
     match check_class(tables.packet(), &place, may_be_known != 0, &tables, now) {
-        ControlFlow::Continue(Standing::Earning) => EARNING,
-        ControlFlow::Continue(Standing::Unproven) => UNPROVEN,
-        ControlFlow::Continue(Standing::Refused(reason)) => {
-            REFUSED | u64::from(reason.code()) << REASON_SHIFT
+        ControlFlow::Continue(Admission {
+            standing,
+            newcomer_of,
+        }) => {
+            let told = match standing {
+                Standing::Earning => EARNING,
+                Standing::Unproven => UNPROVEN,
+                Standing::Refused(reason) => REFUSED | u64::from(reason.code()) << REASON_SHIFT,
+            };
+            told | newcomer_of.map_or(0, |class| u64::from(class) + 1) << NEWCOMER_SHIFT
         }
         ControlFlow::Break(reason) => BROKEN | u64::from(reason.code()) << REASON_SHIFT,
     }
@@ -47,15 +55,35 @@ pub(crate) fn judged(
     ctx: &XdpContext,
     may_be_known: bool,
     now: u64,
-) -> ControlFlow<Reason, Standing> {
+) -> ControlFlow<Reason, Admission> {
     let told = class_stage(ctx.ctx, may_be_known.into(), now);
     let said = reason((told >> REASON_SHIFT) as u8);
-    match told & 0xff {
-        EARNING => ControlFlow::Continue(Standing::Earning),
-        UNPROVEN => ControlFlow::Continue(Standing::Unproven),
-        REFUSED => ControlFlow::Continue(Standing::Refused(said)),
-        _ => ControlFlow::Break(said),
-    }
+    let standing = match told & 0xff {
+        EARNING => Standing::Earning,
+        UNPROVEN => Standing::Unproven,
+        REFUSED => Standing::Refused(said),
+        _ => return ControlFlow::Break(said),
+    };
+    ControlFlow::Continue(Admission {
+        standing,
+        newcomer_of: (told >> NEWCOMER_SHIFT)
+            .checked_sub(1)
+            .map(|class| class as u8),
+    })
+}
+
+/// Takes a newcomer's packet from the budget of its class.
+///
+/// VERIFIER: 6.18: its tries of a lost race are walked once, not on each path through the limits.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn class_charge(ctx: *mut xdp_md, number: u64, now: u64) -> u64 {
+    let ctx = XdpContext::new(used(ctx));
+    let Some(tables) = KernelTables::new(&ctx) else {
+        return 0;
+    };
+    charge_class(number as u8, &tables, now);
+    1
 }
 
 /// The number at a place of a bank's class table.

@@ -5,18 +5,13 @@ use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, CLASS_BANKS, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits,
-    MAX_CLASSES, MAX_INTERFACES, POLICY_SLOTS, Policy, SourceKey, SourceLine, WordLine,
-    class_table, hits,
+    Ban, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits, POLICY_SLOTS,
+    Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, class_table, entries, hits,
 };
-use xdp_common::fragments;
 use xdp_common::lists::LINE_WORDS;
 use xdp_common::packet::Packet;
-use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
 use xdp_common::sources::{BUCKET_LINES, Place, Shape};
-
-use crate::sockets::LISTENER_SLOTS;
 
 /// Key: 0. Value: the active slot of [`POLICY`].
 /// Writer: controller. Reader: program, once per packet. Lifetime: the program's.
@@ -24,7 +19,7 @@ use crate::sockets::LISTENER_SLOTS;
 #[map]
 pub(crate) static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Key: slot. Value: a policy. 4 KiB.
+/// Key: slot. Value: a policy. 5 KiB.
 /// Writer: controller, only slots that are not active. Reader: program, once per packet.
 /// Concurrency: see [`POLICY_SLOTS`].
 #[map]
@@ -35,7 +30,7 @@ pub(crate) static POLICY: Array<Policy> = Array::with_max_entries(POLICY_SLOTS, 
 /// Concurrency: each CPU has its own words, a packet is counted on the CPU that judged it.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counter> =
-    PerCpuArray::with_max_entries(MAX_INTERFACES as u32 * Reason::SLOTS * 2, 0);
+    PerCpuArray::with_max_entries(entries::COUNTERS, 0);
 
 /// Key: [`Fault`]. Value: how often. Writer: program. Reader: controller. Per CPU as above.
 #[map]
@@ -104,17 +99,16 @@ pub(crate) static SOURCES: Array<SourceLine> =
 #[map]
 pub(crate) static BANS: HashMap<SourceKey, Ban> = HashMap::with_max_entries(1024, 0);
 
-/// Key: bank * [`class_table::LINES`] + line. Value: numbers of classes, see [`class_table`]. 790 KiB.
+/// Key: bank * [`class_table::LINES`] + line. Value: numbers of classes, see [`class_table`]. 771 KiB.
 /// Writer: controller, through memory, only banks that no policy in use names. Reader: program, a byte
 /// or two a packet. Lifetime: the program's. Concurrency: see [`CLASS_BANKS`].
 #[map]
 pub(crate) static CLASS_TABLE: Array<[u64; class_table::LINE / 8]> =
-    Array::with_max_entries(CLASS_BANKS * class_table::LINES, BPF_F_MMAPABLE);
+    Array::with_max_entries(entries::CLASS_TABLE, BPF_F_MMAPABLE);
 
 /// Key: bank * [`MAX_CLASSES`] + number. Value: a class. 12 KiB. As [`CLASS_TABLE`].
 #[map]
-pub(crate) static CLASSES: Array<Class> =
-    Array::with_max_entries(CLASS_BANKS * MAX_CLASSES as u32, BPF_F_MMAPABLE);
+pub(crate) static CLASSES: Array<Class> = Array::with_max_entries(entries::CLASSES, BPF_F_MMAPABLE);
 
 /// Key: number of a class. Value: what is going on in it. 2 KiB.
 /// Writer: program (budget, pressure), controller (level). Reader: both.
@@ -122,13 +116,13 @@ pub(crate) static CLASSES: Array<Class> =
 /// of two CPUs at once the one that loses was within a millisecond of the other.
 #[map]
 pub(crate) static CLASS_STATES: Array<ClassState> =
-    Array::with_max_entries(MAX_CLASSES as u32, BPF_F_MMAPABLE);
+    Array::with_max_entries(entries::CLASS_STATES, BPF_F_MMAPABLE);
 
 /// Key: number of a class. Value: what it decided. 2 KiB per CPU. Writer: program. Reader:
 /// controller. Concurrency: each CPU has its own words.
 #[map]
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
-    PerCpuArray::with_max_entries(MAX_CLASSES as u32, 0);
+    PerCpuArray::with_max_entries(entries::CLASS_COUNTERS, 0);
 
 /// Key: 0. Value: the packet that this CPU judges, and its sampler. Per CPU. Writer and reader: program.
 /// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
@@ -151,8 +145,10 @@ pub(crate) struct Scratch {
     pub(crate) cookie: u32,
 }
 
-/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a source place, 128 KiB
-/// at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
+const _: () = assert!(size_of::<Scratch>() == SCRATCH_BYTES);
+
+/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a place of the sources and
+/// the bans, 128 KiB each at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
 /// Full: never; a denser filter only says "perhaps" more often, and the source table is asked then.
 /// Concurrency: bits are set by atomic operations, in both filters.
 #[map]
@@ -166,13 +162,13 @@ pub(crate) static METERS: Array<WordLine> = Array::with_max_entries(1, 0);
 /// Key: hash. Value: what became of a first fragment, see [`xdp_common::fragments`]. 32 KiB.
 /// Writer and reader: program. Full: the older one is written over. Concurrency: single words.
 #[map]
-pub(crate) static FRAGMENTS: Array<u64> = Array::with_max_entries(fragments::WORDS, 0);
+pub(crate) static FRAGMENTS: Array<u64> = Array::with_max_entries(entries::FRAGMENTS, 0);
 
 /// Key: hash of address and port. Value: since when that listener makes cookies, and the rest of the
 /// hash. 8 KiB. Writer and reader: program. Full: as [`FRAGMENTS`]; a listener that was written over is
 /// handed its SYNs until it makes a cookie again.
 #[map]
-pub(crate) static LISTENERS: Array<u64> = Array::with_max_entries(LISTENER_SLOTS, 0);
+pub(crate) static LISTENERS: Array<u64> = Array::with_max_entries(entries::LISTENERS, 0);
 
 /// Bans for the controller. 256 KiB. Full: the event is lost and counted as a fault.
 #[map]

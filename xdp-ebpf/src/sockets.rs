@@ -8,6 +8,7 @@ use aya_ebpf::helpers::{
     bpf_xdp_load_bytes,
 };
 use aya_ebpf::programs::XdpContext;
+use xdp_common::abi::entries;
 use xdp_common::packet::{Address, Packet, Transport};
 use xdp_common::verdict::{Cookie, Proof, Word as _};
 
@@ -421,12 +422,9 @@ fn listener(packet: &Packet, ports: &Ports) -> (u64, Option<MapWord<'static>>) {
     x ^= x >> 32;
     x = x.wrapping_mul(second | 1);
     x ^= x >> 29;
-    let index = x as u32 % LISTENER_SLOTS;
+    let index = x as u32 % entries::LISTENERS;
     let word = LISTENERS
         .get_ptr_mut(index)
         .map(|word| Slot::at(word).alone());
     (x, word)
 }
-
-/// Slots of [`LISTENERS`].
-pub(crate) const LISTENER_SLOTS: u32 = 1024;

@@ -16,7 +16,7 @@ use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
 use xdp_common::sources::{is_protected, may_be_banned, touch};
-use xdp_common::verdict::{Cookie, Offence, Proof, Standing, Tables, Word as _};
+use xdp_common::verdict::{Admission, Cookie, Offence, Proof, Tables, Word as _};
 
 use crate::map_pointer::{Slot, count_one, modify};
 use crate::maps::{
@@ -159,9 +159,14 @@ impl Tables for KernelTables<'_> {
         place: &Place,
         may_be_known: bool,
         now: u64,
-    ) -> ControlFlow<Reason, Standing> {
+    ) -> ControlFlow<Reason, Admission> {
         scratch::keep_place(self.scratch, place);
         class::judged(self.ctx, may_be_known, now)
+    }
+
+    #[inline(always)]
+    fn charge_class(&self, number: u8, now: u64) {
+        let _charged = class::class_charge(self.ctx.ctx, number.into(), now);
     }
 
     #[inline(always)]

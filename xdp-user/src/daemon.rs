@@ -13,8 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::api::server;
-use crate::api::types::{Apply, Status};
-use crate::config::{self, Config, DatapathLog, LoadError};
+use crate::api::types::{Apply, SourceList, SourceQuery, Status};
+use crate::config::{self, Config, DatapathLog, LoadError, StatusPage};
 use crate::control::{Control, Handle, Overrides, look_at_host};
 use crate::datapath::events::{self, Ring};
 use crate::datapath::kernel::KernelDatapath;
@@ -76,6 +76,7 @@ pub fn run(options: Options) -> Result<()> {
     let state = State::open(&config.state.directory)?;
     // Before anything is attached: what can fail on the way up fails without touching traffic.
     let metrics = metrics_port(&config.metrics)?;
+    let page = config.metrics.page;
     let mut datapath =
         KernelDatapath::load(capacity(&config), log_level(config.log.datapath)).map_err(kind_of)?;
     let ring = datapath
@@ -110,7 +111,7 @@ pub fn run(options: Options) -> Result<()> {
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
         }
-        let served = serve(handle.clone(), listener, metrics);
+        let served = serve(handle.clone(), listener, metrics, page);
         let result = while_controlled(served, &handle, ended).await;
         events.abort();
         shown.abort();
@@ -223,13 +224,14 @@ async fn serve(
     control: Handle,
     listener: std::os::unix::net::UnixListener,
     metrics: Option<std::net::TcpListener>,
+    page: StatusPage,
 ) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let api = axum::serve(listener, server::router(control.clone()))
         .with_graceful_shutdown(until(stopped.clone()));
     let mut api = tokio::spawn(api.into_future());
-    let mut exporter = tokio::spawn(export(control.clone(), metrics, until(stopped)));
+    let mut exporter = tokio::spawn(export(control.clone(), metrics, page, until(stopped)));
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -270,13 +272,15 @@ fn metrics_port(metrics: &config::Metrics) -> Result<Option<std::net::TcpListene
 async fn export(
     control: Handle,
     listener: Option<std::net::TcpListener>,
+    page: StatusPage,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let Some(listener) = listener else {
         stop.await;
         return Ok(());
     };
-    exporter::serve(TcpListener::from_std(listener)?, Snapshots(control), stop).await
+    let listener = TcpListener::from_std(listener)?;
+    exporter::serve(listener, page, Snapshots(control), stop).await
 }
 
 async fn reload(control: &Handle) {
@@ -293,6 +297,12 @@ struct Snapshots(Handle);
 impl SnapshotSource for Snapshots {
     async fn snapshot(&self) -> Result<Arc<Status>> {
         self.0.call(|control| control.status()).await.map(Arc::new)
+    }
+
+    async fn sources(&self, query: SourceQuery) -> Result<SourceList> {
+        self.0
+            .call(move |control| control.list_sources(&query))
+            .await
     }
 }
 
@@ -383,6 +393,7 @@ mod tests {
         let metrics = config::Metrics {
             enabled: true,
             listen,
+            page: StatusPage::Off,
         };
         let error = metrics_port(&metrics).unwrap_err();
         let text = format!("{error:#}");

@@ -1,21 +1,21 @@
 //! `cargo xtask bench`: what a packet costs.
 
-use std::{convert::Infallible, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::{
-    process,
+    programs::{self, BENCH, DAEMON, switches, values},
     setup::{self, Purpose},
-    workspace,
 };
 
 /// Measure what a packet costs in the kernel, against references in the same run.
 ///
 /// Prints tables and a scorecard: first of the program alone, where nothing is attached and no
-/// traffic is sent, and of changes of the lists; then live, on veth pairs between network namespaces that the bench makes and
-/// that are gone with it, beside xdp-filter, nftables and iptables. Needs root: uses sudo
-/// otherwise. docs/performance.md explains the methods.
+/// traffic is sent, and of changes of the lists; then of scrapes of the daemon; then live, on veth
+/// pairs between network namespaces that the bench makes and that are gone with it, beside
+/// xdp-filter, nftables and iptables. Needs root: uses sudo otherwise. docs/performance.md explains
+/// the methods.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Leave out lists and sources of a million, and measure fewer rounds.
@@ -28,11 +28,14 @@ pub(crate) struct Arguments {
     #[arg(long)]
     strict: bool,
     /// Measure on veth pairs only.
-    #[arg(long, conflicts_with_all = ["no_live", "only_changes"])]
+    #[arg(long, conflicts_with_all = ["no_live", "only_changes", "only_scrape"])]
     only_live: bool,
     /// Measure changes of the lists only.
     #[arg(long)]
     only_changes: bool,
+    /// Measure scrapes of the daemon only.
+    #[arg(long, conflicts_with = "only_changes")]
+    only_scrape: bool,
     /// Attach nothing, send nothing, and install no peers.
     #[arg(long)]
     no_live: bool,
@@ -40,13 +43,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     prepare(arguments)?;
-    process::run(&mut build())?;
-    let program = workspace::target_dir()?.join("release").join("bench");
-    let mut command = process::as_root(program)?;
-    if !process::is_root()? {
-        println!("this needs root: {}", process::display(&command));
-    }
-    match start(&mut command, arguments)? {}
+    programs::build(&[DAEMON, BENCH])?;
+    let daemon = DAEMON.path()?;
+    match BENCH.start(|command| {
+        command.arg("--daemon").arg(daemon);
+        hand_on(command, arguments);
+    })? {}
 }
 
 /// A peer that can't be installed is left out of the table, and named there.
@@ -55,37 +57,26 @@ fn prepare(arguments: &Arguments) -> Result<()> {
         return setup::ensure(Purpose::Build);
     }
     setup::ensure(Purpose::Run)?;
+    if arguments.only_scrape {
+        return Ok(());
+    }
     if let Err(error) = setup::ensure(Purpose::Bench) {
         eprintln!("warning: {error:#}\ngoing on with the peers that are here");
     }
     Ok(())
 }
 
-fn build() -> Command {
-    let mut command = process::command(workspace::cargo());
-    command.args(["build", "--release"]);
-    command.args(["--package", "xdp-tests", "--bin", "bench"]);
-    command
-}
-
-/// The file is meant from where the verb was typed, so the program starts there.
-fn start(command: &mut Command, arguments: &Arguments) -> Result<Infallible> {
-    if let Ok(here) = std::env::current_dir() {
-        command.current_dir(here);
-    }
-    for (flag, wanted) in [
-        ("--quick", arguments.quick),
-        ("--strict", arguments.strict),
-        ("--only-live", arguments.only_live),
-        ("--only-changes", arguments.only_changes),
-        ("--no-live", arguments.no_live),
-    ] {
-        if wanted {
-            command.arg(flag);
-        }
-    }
-    if let Some(file) = &arguments.json {
-        command.arg("--json").arg(file);
-    }
-    process::become_it(command)
+fn hand_on(command: &mut Command, arguments: &Arguments) {
+    switches(
+        command,
+        [
+            ("--quick", arguments.quick),
+            ("--strict", arguments.strict),
+            ("--only-live", arguments.only_live),
+            ("--only-changes", arguments.only_changes),
+            ("--only-scrape", arguments.only_scrape),
+            ("--no-live", arguments.no_live),
+        ],
+    );
+    values(command, "--json", &arguments.json);
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: the pages that the program writes about itself.
+//! `cargo xtask docs`: the pages that the program writes about itself, and the dashboards.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    process,
+    dashboards, process,
     setup::{self, Purpose},
     workspace,
 };
@@ -16,7 +16,8 @@ use crate::{
 /// The pages that `xdp-throttle generate-docs` writes.
 const PAGES: [&str; 4] = ["configuration.md", "metrics.md", "cli.md", "reasons.md"];
 
-/// Write docs/{configuration,metrics,cli,reasons}.md from the program itself.
+/// Write docs/{configuration,metrics,cli,reasons}.md from the program itself, and the dashboards in
+/// packaging/grafana from xtask/src/dashboards.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only compare, and fail when a page differs from what the program would write.
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return check();
     }
+    dashboards::write(&workspace::root())?;
     generate(&pages_dir())
 }
 
@@ -37,11 +39,12 @@ pub(crate) fn check() -> Result<()> {
     let fresh = workspace::target_dir()?.join("generated-docs");
     fs::create_dir_all(&fresh).with_context(|| format!("creating {}", fresh.display()))?;
     generate(&fresh)?;
-    let stale = differing(&pages_dir(), &fresh)?;
+    let mut stale = differing(&pages_dir(), &fresh)?;
+    stale.extend(dashboards::stale(&workspace::root())?);
     if !stale.is_empty() {
         bail!(
-            "docs/{} differ from the program: run `cargo xtask docs` and commit the result",
-            stale.join(", docs/")
+            "{} would be written otherwise: run `cargo xtask docs` and commit the result",
+            stale.join(", ")
         );
     }
     Ok(())
@@ -58,7 +61,7 @@ fn generate(dir: &Path) -> Result<()> {
     process::run(command.arg(dir))
 }
 
-fn differing(committed: &Path, fresh: &Path) -> Result<Vec<&'static str>> {
+fn differing(committed: &Path, fresh: &Path) -> Result<Vec<String>> {
     let mut stale = Vec::new();
     for page in PAGES {
         let path = fresh.join(page);
@@ -66,7 +69,7 @@ fn differing(committed: &Path, fresh: &Path) -> Result<Vec<&'static str>> {
             .with_context(|| format!("reading {}, which generate-docs writes", path.display()))?;
         // A page that was never committed differs, too.
         if fs::read(committed.join(page)).ok() != Some(new) {
-            stale.push(page);
+            stale.push(format!("docs/{page}"));
         }
     }
     Ok(stale)

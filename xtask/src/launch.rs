@@ -1,13 +1,12 @@
 //! `cargo xtask run`: the sandbox, or the real thing on an interface.
 
-use std::{convert::Infallible, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::{
-    process,
+    programs::{self, DAEMON, SANDBOX, switches, values},
     setup::{self, Purpose},
-    workspace,
 };
 
 /// Show the throttler at work in a sandbox of network namespaces, or run it on an interface.
@@ -22,6 +21,9 @@ pub(crate) struct Arguments {
     /// Configuration file of the daemon.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Leave the sandbox running until Ctrl-C, the attack in waves, with a Prometheus that shows it.
+    #[arg(long, conflicts_with_all = ["iface", "json"])]
+    watch: bool,
     /// Write the sandbox's scorecard to this file too.
     #[arg(long, value_name = "FILE", conflicts_with = "iface")]
     json: Option<PathBuf>,
@@ -31,46 +33,28 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::ensure(Purpose::Run)?;
-    process::run(&mut build())?;
-    let programs = workspace::target_dir()?.join("release");
-    let daemon = programs.join("xdp-throttle");
-    let mut command = match &arguments.iface {
-        Some(name) => {
-            let mut command = process::as_root(&daemon)?;
-            command.args(["run", "--iface", name]);
-            command
-        }
-        None => {
-            let mut command = process::as_root(programs.join("sandbox"))?;
-            command.arg("--daemon").arg(&daemon);
-            command
-        }
+    setup::ensure(match arguments.watch {
+        true => Purpose::Watch,
+        false => Purpose::Run,
+    })?;
+    programs::build(&[DAEMON, SANDBOX])?;
+    let daemon = DAEMON.path()?;
+    let program = match arguments.iface {
+        Some(_) => DAEMON,
+        None => SANDBOX,
     };
-    if !process::is_root()? {
-        println!("this needs root: {}", process::display(&command));
-    }
-    match start(&mut command, arguments)? {}
+    match program.start(|command| {
+        match &arguments.iface {
+            Some(name) => command.args(["run", "--iface", name]),
+            None => command.arg("--daemon").arg(daemon),
+        };
+        hand_on(command, arguments);
+    })? {}
 }
 
-fn build() -> Command {
-    let mut command = process::command(workspace::cargo());
-    command.args(["build", "--release"]);
-    command.args(["--package", "xdp-user", "--bin", "xdp-throttle"]);
-    command.args(["--package", "xdp-tests", "--bin", "sandbox"]);
-    command
-}
-
-/// Files are meant from where the verb was typed, so the program starts there.
-fn start(command: &mut Command, arguments: &Arguments) -> Result<Infallible> {
-    if let Ok(here) = std::env::current_dir() {
-        command.current_dir(here);
-    }
-    for (flag, file) in [("--config", &arguments.config), ("--json", &arguments.json)] {
-        if let Some(file) = file {
-            command.arg(flag).arg(file);
-        }
-    }
+fn hand_on(command: &mut Command, arguments: &Arguments) {
+    switches(command, [("--watch", arguments.watch)]);
+    values(command, "--config", &arguments.config);
+    values(command, "--json", &arguments.json);
     command.args(&arguments.rest);
-    process::become_it(command)
 }

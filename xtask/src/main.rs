@@ -1,11 +1,14 @@
 //! `cargo xtask`: what cargo alone cannot do.
 
 mod bench;
+mod dashboards;
 mod docs;
 mod kernels;
 mod launch;
 mod mitigation;
+mod pictures;
 mod process;
+mod programs;
 mod setup;
 mod suite;
 mod tidy;
@@ -35,6 +38,7 @@ enum Verb {
     Docs(docs::Arguments),
     Bench(bench::Arguments),
     Mitigation(mitigation::Arguments),
+    Pictures(pictures::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Docs(arguments) => docs::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Mitigation(arguments) => mitigation::run(&arguments),
+        Verb::Pictures(arguments) => pictures::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,13 +1,12 @@
 //! `cargo xtask mitigation`: floods whose sources never repeat.
 
-use std::{convert::Infallible, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::{
-    process,
+    programs::{self, DAEMON, MITIGATION, switches, values},
     setup::{self, Purpose},
-    workspace,
 };
 
 /// Attack a host with floods whose sources never repeat, without the throttler and with it.
@@ -57,31 +56,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::ensure(Purpose::Run)?;
-    process::run(&mut build())?;
-    let programs = workspace::target_dir()?.join("release");
-    let mut command = process::as_root(programs.join("mitigation"))?;
-    command.arg("--daemon").arg(programs.join("xdp-throttle"));
-    if !process::is_root()? {
-        println!("this needs root: {}", process::display(&command));
-    }
-    match start(&mut command, arguments)? {}
-}
-
-fn build() -> Command {
-    let mut command = process::command(workspace::cargo());
-    command.args(["build", "--release"]);
-    command.args(["--package", "xdp-user", "--bin", "xdp-throttle"]);
-    command.args(["--package", "xdp-tests", "--bin", "mitigation"]);
-    command
-}
-
-/// Files are meant from where the verb was typed, so the program starts there.
-fn start(command: &mut Command, arguments: &Arguments) -> Result<Infallible> {
-    if let Ok(here) = std::env::current_dir() {
-        command.current_dir(here);
-    }
-    hand_on(command, arguments);
-    process::become_it(command)
+    programs::build(&[DAEMON, MITIGATION])?;
+    let daemon = DAEMON.path()?;
+    match MITIGATION.start(|command| {
+        command.arg("--daemon").arg(daemon);
+        hand_on(command, arguments);
+    })? {}
 }
 
 fn hand_on(command: &mut Command, arguments: &Arguments) {
@@ -90,30 +70,18 @@ fn hand_on(command: &mut Command, arguments: &Arguments) {
         ("--dir", &arguments.dir),
         ("--benign", &arguments.benign),
     ] {
-        for path in paths {
-            command.arg(flag).arg(path);
-        }
+        values(command, flag, paths);
     }
-    for name in &arguments.attack {
-        command.arg("--attack").arg(name);
-    }
+    values(command, "--attack", &arguments.attack);
     for (flag, number) in [
         ("--duration", arguments.duration),
         ("--rate", arguments.rate),
     ] {
-        if let Some(number) = number {
-            command.arg(flag).arg(number.to_string());
-        }
+        values(command, flag, number.map(|number| number.to_string()));
     }
-    if arguments.no_baseline {
-        command.arg("--no-baseline");
-    }
-    if let Some(file) = &arguments.json {
-        command.arg("--json").arg(file);
-    }
-    if arguments.strict {
-        command.arg("--strict");
-    }
+    switches(command, [("--no-baseline", arguments.no_baseline)]);
+    values(command, "--json", &arguments.json);
+    switches(command, [("--strict", arguments.strict)]);
 }
 
 #[cfg(test)]
@@ -121,6 +89,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::process;
 
     #[derive(Parser)]
     struct Verb {

@@ -26,7 +26,8 @@ pub(crate) struct Arguments {
     /// Only report what is missing; fail when something is.
     #[arg(long)]
     check: bool,
-    /// What to prepare for; each includes the ones before it, `bench` only `build` and `run`.
+    /// What to prepare for; each includes the ones before it, `bench` and `pictures` only `build`
+    /// and `run`.
     #[arg(
         long = "for",
         value_enum,
@@ -43,20 +44,28 @@ pub(crate) enum Purpose {
     Build,
     /// Run the sandbox.
     Run,
+    /// Leave the sandbox running with a Prometheus beside it.
+    Watch,
     /// Run every test.
     Test,
     /// Run the tests on other kernels, in QEMU.
     Kernels,
     /// Measure beside the peers.
     Bench,
+    /// Look at the status page with a browser, in tests too, and make the docs' pictures.
+    Pictures,
 }
 
 impl Purpose {
     /// Whether what `other` needs is needed for this, too.
     const fn includes(self, other: Self) -> bool {
         match self {
-            Self::Bench => matches!(other, Self::Build | Self::Run | Self::Bench),
-            Self::Build | Self::Run | Self::Test | Self::Kernels => other as u8 <= self as u8,
+            Self::Bench | Self::Pictures => {
+                matches!(other, Self::Build | Self::Run) || other as u8 == self as u8
+            }
+            Self::Build | Self::Run | Self::Watch | Self::Test | Self::Kernels => {
+                other as u8 <= self as u8
+            }
         }
     }
 }
@@ -162,5 +171,12 @@ mod tests {
         assert!(Purpose::Bench.includes(Purpose::Run));
         assert!(!Purpose::Bench.includes(Purpose::Kernels));
         assert!(!Purpose::Kernels.includes(Purpose::Bench));
+    }
+
+    #[test]
+    fn a_browser_is_for_pictures_alone() {
+        assert!(Purpose::Pictures.includes(Purpose::Run));
+        assert!(!Purpose::Pictures.includes(Purpose::Bench));
+        assert!(!Purpose::Test.includes(Purpose::Pictures));
     }
 }

@@ -16,6 +16,7 @@ mod measure;
 mod plan;
 mod report;
 mod scorecard;
+pub mod scrape;
 pub(crate) mod stand;
 mod strangers;
 

@@ -11,6 +11,7 @@ use super::figures::Figure;
 use super::live::LiveReport;
 use super::measure::Measured;
 use super::scorecard::scorecard;
+use super::scrape::ScrapeReport;
 use super::stand::Program;
 use crate::scorecard::Scorecard;
 
@@ -25,6 +26,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What changes of the lists took, when they were measured.
     pub changes: Option<ChangesReport>,
+    /// What a scrape of the daemon takes, when it was measured.
+    pub scrape: Option<ScrapeReport>,
     /// What a live interface showed, when it was asked.
     pub live: Option<LiveReport>,
     /// The promises of all parts.
@@ -110,6 +113,7 @@ impl Report {
             scorecard: scorecard(&rows),
             rows,
             changes: None,
+            scrape: None,
             live: None,
         })
     }
@@ -124,6 +128,7 @@ impl Report {
             rounds: 0,
             rows: Vec::new(),
             changes: None,
+            scrape: None,
             live: None,
             scorecard: Scorecard::default(),
         })
@@ -134,6 +139,14 @@ impl Report {
     pub fn with_changes(mut self, changes: ChangesReport) -> Self {
         self.scorecard.extend(changes.scorecard.clone());
         self.changes = Some(changes);
+        self
+    }
+
+    /// With scrapes of the daemon, too.
+    #[must_use]
+    pub fn with_scrape(mut self, scrape: ScrapeReport) -> Self {
+        self.scorecard.extend(scrape.scorecard.clone());
+        self.scrape = Some(scrape);
         self
     }
 
@@ -208,6 +221,9 @@ impl fmt::Display for Report {
         }
         if let Some(changes) = &self.changes {
             writeln!(f, "{changes}")?;
+        }
+        if let Some(scrape) = &self.scrape {
+            writeln!(f, "{scrape}")?;
         }
         if let Some(live) = &self.live {
             writeln!(f, "{live}")?;

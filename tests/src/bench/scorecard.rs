@@ -36,13 +36,13 @@ fn lists(table: &Table, family: Family) -> Vec<Line> {
     ] {
         let cost = |program, listed| table.cost(program, case, family, listed, None);
         let long = cost(Program::Throttle, M1);
-        lines.push(at_most(
+        lines.push(Line::ratio_at_most(
             format!("{name}_{}_1m_against_1k", family.name()),
             divided(long, cost(Program::Throttle, K1)),
             1.5,
         ));
         let tries = table.cost(Program::Lpm, Case::BlockedPrefix, family, M1, None);
-        lines.push(at_most(
+        lines.push(Line::ratio_at_most(
             format!("{name}_{}_1m_against_lpm", family.name()),
             divided(long, tries),
             0.1,
@@ -70,7 +70,7 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
             | Program::Throttle
             | Program::XdpFilter => "itself",
         };
-        at_most(
+        Line::ratio_at_most(
             format!("{name}_{}_against_{against}", family.name()),
             divided(cost(Program::Throttle), cost(reference)),
             most,
@@ -82,7 +82,7 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
 /// A flood costs the same whether its sources repeat or not.
 fn floods(table: &Table, family: Family) -> Line {
     let cost = |sources| table.cost(Program::Throttle, Case::Refused, family, 0, Some(sources));
-    at_most(
+    Line::ratio_at_most(
         format!("refused_{}_new_against_1k", family.name()),
         divided(cost(0), cost(K1)),
         1.2,
@@ -94,7 +94,7 @@ fn threads(table: &Table, family: Family) -> Vec<Line> {
     let line = |(case, sources, name): (Case, _, &str)| {
         let row = table.row(case, family, K100, sources, 2);
         let speed_up = row.and_then(|row| row.speed_up);
-        at_least(
+        Line::ratio_at_least(
             format!("{name}_{}_two_threads", family.name()),
             speed_up.map(|figure| figure.median),
             1.7,
@@ -112,26 +112,6 @@ fn threads(table: &Table, family: Family) -> Vec<Line> {
 
 fn divided(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     ratio(a?, b?)
-}
-
-fn at_most(name: String, measured: Option<f64>, most: f64) -> Line {
-    let ok = measured.is_some_and(|value| value <= most);
-    line(ok, name, measured, format!("<={most}x"))
-}
-
-pub(super) fn at_least(name: String, measured: Option<f64>, least: f64) -> Line {
-    let ok = measured.is_some_and(|value| value >= least);
-    line(ok, name, measured, format!(">={least}x"))
-}
-
-fn line(ok: bool, name: String, measured: Option<f64>, target: String) -> Line {
-    let measured = measured.map_or("not_measured".into(), |value| format!("{value:.2}x"));
-    Line {
-        ok,
-        name,
-        measured,
-        target,
-    }
 }
 
 struct Table<'a>(&'a [Row]);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use xdp_tests::interrupt::on_signals;
-use xdp_tests::sandbox::{Options, Report, run};
+use xdp_tests::sandbox::{Options, run, watch};
 
 /// Shows what the throttler does, on this machine alone: a protected host, an honest client and
 /// an attacker in network namespaces that are gone afterwards. Needs root.
@@ -21,6 +21,14 @@ struct Args {
     /// Length of the three phases together
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(3..=3600))]
     seconds: u64,
+    /// Leave it running until Ctrl-C (an hour at most), the attack in waves, with a Prometheus beside
+    /// it, and print where to look at it
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// With --watch: seconds of each wave of the attack; a third of it is quiet before. Alerts wait for
+    /// a minute or two before they fire
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..=600))]
+    wave: u64,
     /// Write the report there, too, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -37,8 +45,8 @@ struct Args {
 
 fn main() -> ExitCode {
     match try_main() {
-        Ok(report) if report.scorecard().all_ok() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("sandbox: {error:#}");
             ExitCode::FAILURE
@@ -46,7 +54,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn try_main() -> Result<Report> {
+/// Whether all promises were kept.
+fn try_main() -> Result<bool> {
     let args = Args::parse();
     let stop = on_signals()?;
     let options = Options {
@@ -56,6 +65,10 @@ fn try_main() -> Result<Report> {
         attack_sources: args.sources,
         client_rate: args.requests,
     };
+    if args.watch {
+        watch(&options, Duration::from_secs(args.wave), stop)?;
+        return Ok(true);
+    }
     let report = run(&options, stop)?;
     println!("\n{report}");
     if let Some(path) = args.json {
@@ -63,5 +76,5 @@ fn try_main() -> Result<Report> {
         std::fs::write(&path, text + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(report)
+    Ok(report.scorecard().all_ok())
 }

@@ -4,23 +4,34 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// Names a ready binary to test instead of the one built from this tree.
 pub const BINARY_VARIABLE: &str = "XDP_THROTTLE_BIN";
 
-/// The binary: the one that the environment names, or else the one of this tree, built once per
-/// process in the profile of the tests.
+static CHOSEN: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Has the daemon be this program, in this process.
+///
+/// # Errors
+/// When there was one already.
+pub fn choose(path: PathBuf) -> Result<()> {
+    let path = std::path::absolute(path)?;
+    let chosen = CHOSEN.set(Ok(path));
+    chosen.map_err(|_| anyhow!("the daemon's program has been chosen already"))
+}
+
+/// The binary: the one that was chosen, or that the environment names, or else the one of this tree,
+/// built once per process in the profile of the tests.
 ///
 /// # Errors
 /// When it doesn't build; cargo has then printed why.
 pub fn binary() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
-        return Ok(path.into());
-    }
-    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    match built {
+    let chosen = CHOSEN.get_or_init(|| match std::env::var_os(BINARY_VARIABLE) {
+        Some(path) => Ok(path.into()),
+        None => build().map_err(|error| format!("{error:#}")),
+    });
+    match chosen {
         Ok(path) => Ok(path.clone()),
         Err(error) => bail!("{error}"),
     }

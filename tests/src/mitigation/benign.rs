@@ -1,10 +1,10 @@
 //! Benign captures, at their own pace, at a host that nobody attacks: nothing may be dropped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::attack::Replay;
@@ -13,6 +13,7 @@ use super::trial::Stage;
 use super::{Options, attack_cpu};
 use crate::daemon::outcomes::Outcomes;
 use crate::interrupt::sleep_until;
+use crate::prometheus::{Prometheus, RuleFile, Series};
 use crate::traffic::frames::Frames;
 use crate::traffic::sender::{Load, Sender};
 use crate::wait::wait_until;
@@ -39,6 +40,43 @@ pub struct Benign {
     pub error: Option<String>,
 }
 
+/// What a real Prometheus with our rules made of benign captures.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Every capture.
+    pub benign: Vec<Benign>,
+    /// The most packets a second that a rule recorded.
+    pub highest_rate: f64,
+    /// Every alert that was pending or firing at any time.
+    pub alerts: Vec<Series>,
+}
+
+/// Replays captures at a host whose daemon a real Prometheus with these rules scrapes; at most so much
+/// of each.
+///
+/// # Errors
+/// When something can't be made, or Prometheus doesn't answer.
+pub fn alerts_over(
+    daemon: &Path,
+    captures: &[PathBuf],
+    longest: Duration,
+    rules: &[RuleFile],
+) -> Result<Watched> {
+    let stage = Stage::build(Some(daemon), &[])?;
+    let target = stage.daemon.as_ref().context("no daemon")?;
+    let prometheus = Prometheus::start_with(&stage.topology.host, target.metrics_address(), rules)?;
+    let started = Instant::now();
+    let never = AtomicBool::new(false);
+    let benign = all(&stage, captures, longest.min(LONGEST), &never, &mut |_| {})?;
+    let span = started.elapsed();
+    let rates = prometheus.query_range("instance_interface:xdp_throttle_packets:rate1m", span)?;
+    Ok(Watched {
+        benign,
+        highest_rate: rates.iter().filter_map(Series::max).fold(0.0, f64::max),
+        alerts: prometheus.query_range("ALERTS", span)?,
+    })
+}
+
 /// Replays all captures one after another at one host.
 pub(super) fn run(
     daemon: &Path,
@@ -48,11 +86,21 @@ pub(super) fn run(
 ) -> Result<Vec<Benign>> {
     let stage = Stage::build(Some(daemon), &[])?;
     let longest = LONGEST.min(options.duration);
+    all(&stage, &options.benign, longest, stop, progress)
+}
+
+fn all(
+    stage: &Stage,
+    captures: &[PathBuf],
+    longest: Duration,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<Benign>> {
     let mut all = Vec::new();
-    for path in &options.benign {
+    for path in captures {
         let capture = path.file_stem().unwrap_or_default().to_string_lossy();
         let benign = match Replay::read(path) {
-            Ok(replay) => one(&stage, &capture, replay, longest, stop)?,
+            Ok(replay) => one(stage, &capture, replay, longest, stop)?,
             Err(error) => Benign {
                 capture: capture.into_owned(),
                 sent: 0,

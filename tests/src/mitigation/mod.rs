@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub use attack::{Attack, Builtin};
-pub use benign::Benign;
+pub use benign::{Benign, Watched, alerts_over};
 pub use clients::{Group, Latency, Served};
 pub use cpu::Shares;
 pub use report::{Attacked, Report};

@@ -8,13 +8,12 @@ use serde::Serialize;
 use super::attack::Prepared;
 use super::timeline::MOST_LEAKED;
 use super::{Benign, Group, Options, Served, Trial};
-use crate::scorecard::Scorecard;
+use crate::scorecard::{Line, NOT_MEASURED, Scorecard};
 
 /// Median latency under attack over that before.
 const MOST_SLOWED: f64 = 1.5;
 /// An attack that is slower proves less than it was meant to.
 const LEAST_RATE: f64 = 0.95;
-const NOT_MEASURED: &str = "not_measured";
 
 /// What a run measured.
 #[derive(Clone, Debug, Serialize)]
@@ -101,12 +100,8 @@ impl Attacked {
             );
         }
         let slowed = trial.old.slowed();
-        card.add(
-            slowed.is_some_and(|slowed| slowed <= MOST_SLOWED),
-            format!("{name}_latency"),
-            slowed.map_or(NOT_MEASURED.into(), |slowed| format!("{slowed:.2}x")),
-            format!("<={MOST_SLOWED}x"),
-        );
+        let name = format!("{name}_latency");
+        card.push(Line::ratio_at_most(name, slowed, MOST_SLOWED));
     }
 }
 
@@ -176,8 +171,7 @@ impl Report {
                 "<=0",
             );
         }
-        let measured = if self.torn_down { "clean" } else { "leftovers" };
-        card.add(self.torn_down, "torn_down", measured, "clean");
+        card.torn_down(self.torn_down);
         card
     }
 

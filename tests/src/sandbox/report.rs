@@ -48,8 +48,7 @@ impl Report {
 
     /// Notes whether everything is gone.
     pub(super) fn torn_down(&mut self, clean: bool) {
-        let measured = if clean { "clean" } else { "leftovers" };
-        self.scorecard.add(clean, "torn_down", measured, "clean");
+        self.scorecard.torn_down(clean);
     }
 
     /// What was promised against what was measured.

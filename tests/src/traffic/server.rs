@@ -1,17 +1,16 @@
 //! Servers that are just enough to be attacked.
 
 use std::net::SocketAddr;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::netns::Namespace;
 use crate::netns::offload::pin_current_thread;
+use crate::netns::serving::Serving;
 
 /// A client that says nothing is let go after this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,8 +36,7 @@ pub enum Service {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<()>>>,
+    _serving: Serving,
 }
 
 impl Server {
@@ -56,25 +54,15 @@ impl Server {
             .run(|| Bound::new(address, service))?
             .with_context(|| format!("cannot serve on {address} in {}", namespace.name()))?;
         let address = bound.address()?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = namespace.spawn("server", move || {
+        let serving = Serving::start(namespace, "server", async move {
             if let Some(cpu) = cpu {
                 pin_current_thread(cpu)?;
             }
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(async {
-                    tokio::select! {
-                        _ = stopped => Ok(()),
-                        served = bound.serve() => served,
-                    }
-                })
+            bound.serve().await
         })?;
         Ok(Self {
             address,
-            stop: Some(stop),
-            thread: Some(thread),
+            _serving: serving,
         })
     }
 
@@ -82,16 +70,6 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // Nobody is left to tell: the owner is gone, often in a panic already.
-            drop(thread.join());
-        }
     }
 }
 

@@ -40,16 +40,52 @@ pub mod map {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Listeners whose cookies the kernel takes now.
     pub const LISTENERS: &str = "LISTENERS";
+    /// The packet that a CPU judges.
+    pub const SCRATCH: &str = "SCRATCH";
     /// Events.
     pub const EVENTS: &str = "EVENTS";
     /// Sampled packets.
     pub const SAMPLES: &str = "SAMPLES";
+    /// The program's own diagnostics; `aya-log` names it.
+    pub const LOGS: &str = "AYA_LOGS";
 
     /// The program's name in the object.
     pub const PROGRAM: &str = "xdp_throttle";
     /// Where the program's own diagnostics say they come from: its crate.
     pub const DIAGNOSTICS: &str = "xdp_throttle_ebpf";
 }
+
+/// Entries of the maps, where neither the configuration nor the machine decides.
+pub mod entries {
+    use super::super::{CLASS_BANKS, MAX_CLASSES, MAX_INTERFACES, class_table};
+    use crate::fragments;
+    use crate::reason::Reason;
+
+    #[allow(clippy::cast_possible_truncation, reason = "32")]
+    const EACH_CLASS: u32 = MAX_CLASSES as u32;
+    #[allow(clippy::cast_possible_truncation, reason = "16")]
+    const EACH_INTERFACE: u32 = MAX_INTERFACES as u32;
+
+    /// Of [`super::map::COUNTERS`]: for each reason one of packets that passed, one of the others.
+    pub const COUNTERS: u32 = EACH_INTERFACE * Reason::SLOTS * 2;
+    /// Of [`super::map::CLASS_TABLE`].
+    pub const CLASS_TABLE: u32 = CLASS_BANKS * class_table::LINES;
+    /// Of [`super::map::CLASSES`].
+    pub const CLASSES: u32 = CLASS_BANKS * EACH_CLASS;
+    /// Of [`super::map::CLASS_STATES`].
+    pub const CLASS_STATES: u32 = EACH_CLASS;
+    /// Of [`super::map::CLASS_COUNTERS`].
+    pub const CLASS_COUNTERS: u32 = EACH_CLASS;
+    /// Of [`super::map::METERS`], set by the controller: 1 MiB, for 131,072 limits. A power of two.
+    pub const METERS: u32 = 1 << 14;
+    /// Of [`super::map::FRAGMENTS`].
+    pub const FRAGMENTS: u32 = fragments::WORDS;
+    /// Of [`super::map::LISTENERS`].
+    pub const LISTENERS: u32 = 1024;
+}
+
+/// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
+pub const SCRATCH_BYTES: usize = 288;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {

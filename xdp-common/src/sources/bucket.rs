@@ -1,8 +1,7 @@
 //! A source's way in its bucket: finding it, adding it, and who goes for it.
 
 use super::{
-    EARNED_NS, EARNED_PACKETS, MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold,
-    head, hot,
+    MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold, head, hot, may_earn,
 };
 use crate::verdict::Word;
 
@@ -249,10 +248,8 @@ impl<L: SourceLine> Found<L> {
     pub fn behaved(&self, now: u64, proven: impl FnOnce() -> bool) -> bool {
         let bit = 1_u64 << self.way << head::PROTECTED;
         let before = self.head.word(0).load();
-        if before & bit != 0
-            || self.hot(hot::PACKETS).load() < EARNED_PACKETS
-            || now.saturating_sub(self.hot(hot::FIRST_SEEN).load()) < EARNED_NS
-        {
+        let age = || now.saturating_sub(self.hot(hot::FIRST_SEEN).load());
+        if before & bit != 0 || !may_earn(self.hot(hot::PACKETS).load(), age()) {
             return false;
         }
         let protected = before >> head::PROTECTED & head::ALL_WAYS;

@@ -18,8 +18,8 @@
 //! once.
 //!
 //! **Who goes when a bucket is full.** Newcomers displace newcomers. A way is *protected* once its
-//! source has sent [`EARNED_PACKETS`] packets and then, [`EARNED_NS`] or more after the first, one
-//! within its limits; at most [`MAX_PROTECTED`] of a bucket are, and no newcomer, whatever it sends, takes
+//! source has sent [`EARNED_PACKETS`] packets, or twice or three times as many and so on, the last of
+//! them within its limits and [`EARNED_NS`] or more after the first ([`may_earn`]); at most [`MAX_PROTECTED`] of a bucket are, and no newcomer, whatever it sends, takes
 //! their place. Of the others those go first that have sent a single packet. Sources that stay away
 //! lose their protection to the controller's sweep.
 //!
@@ -48,10 +48,19 @@ pub use bucket::{
 pub const WAYS: u32 = 7;
 /// Lines of a bucket, without the cold ones.
 pub const BUCKET_LINES: u32 = WAYS + 1;
-/// Packets that a source must have sent to be protected.
+/// Packets that a source must have sent to be protected; one in as many may earn it. A power of two.
 pub const EARNED_PACKETS: u64 = 8;
 /// Time since its first packet after which one within its limits makes a source protected.
 pub const EARNED_NS: u64 = 1_000_000_000;
+const _: () = assert!(EARNED_PACKETS.is_power_of_two(), "a mask");
+
+/// Whether a source's packet within its limits may earn it protection: the last of so many, so long
+/// after the first. One in [`EARNED_PACKETS`] only, because what is asked then, whether a socket
+/// would take it, may cost more than the rest of the packet.
+#[inline(always)]
+pub const fn may_earn(packets: u64, age_ns: u64) -> bool {
+    packets >= EARNED_PACKETS && packets & (EARNED_PACKETS - 1) == 0 && age_ns >= EARNED_NS
+}
 /// Protected sources of a bucket; the other places stay open for newcomers.
 pub const MAX_PROTECTED: u32 = 5;
 /// How often a packet looks for its source while the bucket changes under it.
@@ -246,4 +255,18 @@ const fn inverse(odd: u64) -> u64 {
     x = x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x)));
     x = x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x)));
     x.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(x)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_eighth_packet_may_earn_protection_a_second_after_the_first() {
+        let earning: Vec<u64> = (0..=24)
+            .filter(|packets| may_earn(*packets, EARNED_NS))
+            .collect();
+        assert_eq!(earning, [8, 16, 24]);
+        assert!(!may_earn(8, EARNED_NS - 1));
+    }
 }

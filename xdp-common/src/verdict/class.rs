@@ -16,11 +16,11 @@
 
 use core::ops::ControlFlow;
 
-use super::limit::conforms;
+use super::limit::{conforms, has_room};
 use super::{Tables, Word, bytes_of};
 use crate::abi::{
     CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Class,
-    LEVEL_ATTACK, class_table,
+    LEVEL_ATTACK, Limit, class_table,
 };
 use crate::packet::tcp_flags::{ACK, SYN};
 use crate::packet::{Fragment, Packet, Transport, protocol};
@@ -49,6 +49,26 @@ impl Standing {
         match self {
             Self::Earning | Self::Unproven => 1,
             Self::Refused(_) => SAMPLE,
+        }
+    }
+}
+
+/// What a class says of a packet that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Who it comes from.
+    pub standing: Standing,
+    /// The class whose budget it takes from, as a newcomer's, once it has passed what else limits it.
+    pub newcomer_of: Option<u8>,
+}
+
+impl Admission {
+    /// Of a packet that no budget is for.
+    #[inline(always)]
+    pub const fn free(standing: Standing) -> Self {
+        Self {
+            standing,
+            newcomer_of: None,
         }
     }
 }
@@ -133,21 +153,22 @@ pub fn check<T: Tables>(
     may_be_known: bool,
     tables: &T,
     now: u64,
-) -> ControlFlow<Reason, Standing> {
+) -> ControlFlow<Reason, Admission> {
+    let go_on = |standing| ControlFlow::Continue(Admission::free(standing));
     if tables.stands_aside(packet) {
         tables.expect(place);
-        return ControlFlow::Continue(Standing::Earning);
+        return go_on(Standing::Earning);
     }
     if packet.fragment == Fragment::Later {
         match tables.first_fragment(packet, now) {
-            Some(true) => return ControlFlow::Continue(Standing::Unproven),
+            Some(true) => return go_on(Standing::Unproven),
             Some(false) => return ControlFlow::Break(Reason::FragmentDropped),
             None => {}
         }
     }
     let (number, proof) = find(packet, tables);
     let (Some(class), Some(state)) = (tables.class(number), tables.class_state(number)) else {
-        return ControlFlow::Continue(Standing::Earning);
+        return go_on(Standing::Earning);
     };
     tables.count_class(number, |counter| {
         counter.packets = counter.packets.wrapping_add(1);
@@ -158,7 +179,7 @@ pub fn check<T: Tables>(
     if proof == Proof::Connected {
         count_proven(number, tables);
         tables.expect(place);
-        return ControlFlow::Continue(Standing::Earning);
+        return go_on(Standing::Earning);
     }
     let standing = if now < state.pressure_until().load() {
         Standing::Unproven
@@ -170,13 +191,17 @@ pub fn check<T: Tables>(
     let known =
         !unasked && may_be_known && class.flags & CLASS_KNOWN_FIRST != 0 && tables.is_known(place);
     if class.budget.is_off() || known {
-        return ControlFlow::Continue(standing);
+        return go_on(standing);
     }
-    if is_within_budget(class, &state, number, tables, now) {
-        return ControlFlow::Continue(standing);
+    if has_room(state.tat(), budget(class, &state), 1, now) {
+        return ControlFlow::Continue(Admission {
+            standing,
+            newcomer_of: Some(number),
+        });
     }
+    note_pressure(class, &state, number, tables, now);
     match over_budget(packet, class, number, proof, tables, now) {
-        ControlFlow::Continue(standing) => ControlFlow::Continue(standing),
+        ControlFlow::Continue(standing) => go_on(standing),
         ControlFlow::Break(reason) => refuse(reason, class, number, tables),
     }
 }
@@ -238,28 +263,36 @@ fn refuse_source(reason: Reason, class: &Class) -> ControlFlow<Reason> {
     }
 }
 
-/// Takes room for a newcomer's packet from the budget. Where there is none, the class is under
-/// pressure from now on.
+/// What the class allows all newcomers together.
 #[inline(always)]
-fn is_within_budget<T: Tables>(
-    class: &Class,
-    state: &T::Class<'_>,
-    number: u8,
-    tables: &T,
-    now: u64,
-) -> bool {
-    let budget = if state.level() == LEVEL_ATTACK {
+fn budget<'a>(class: &'a Class, state: &impl ClassWords) -> &'a Limit {
+    if state.level() == LEVEL_ATTACK {
         &class.attack_budget
     } else {
         &class.budget
-    };
-    if conforms(state.tat(), budget, 1, now, tables) {
-        tables.count_class(number, |counter| {
-            counter.newcomers = counter.newcomers.wrapping_add(1);
-            counter.newcomers
-        });
-        return true;
     }
+}
+
+/// Takes room for a newcomer's packet from the budget of its class: behind all that limits the packet
+/// for itself, so that nobody spends the budget with packets that don't pass.
+///
+/// Concurrency: [`check`] has looked whether there is room. CPUs that looked at the same time pass
+/// together, which is one packet for each CPU more than the budget at most.
+#[inline(always)]
+pub fn charge<T: Tables>(number: u8, tables: &T, now: u64) {
+    let (Some(class), Some(state)) = (tables.class(number), tables.class_state(number)) else {
+        return;
+    };
+    conforms(state.tat(), budget(class, &state), 1, now, tables);
+    tables.count_class(number, |counter| {
+        counter.newcomers = counter.newcomers.wrapping_add(1);
+        counter.newcomers
+    });
+}
+
+/// The budget is spent: the class is under pressure from now on.
+#[inline(always)]
+fn note_pressure<T: Tables>(class: &Class, state: &T::Class<'_>, number: u8, tables: &T, now: u64) {
     let until = now.wrapping_add(class.pressure_ns);
     let pressure = state.pressure_until();
     if pressure.load().wrapping_add(PRESSURE_STEP_NS) < until {
@@ -269,7 +302,6 @@ fn is_within_budget<T: Tables>(
         counter.over = counter.over.wrapping_add(1);
         counter.over
     });
-    false
 }
 
 /// What else a newcomer can show when the budget is spent.
@@ -321,7 +353,7 @@ fn refuse<T: Tables>(
     class: &Class,
     number: u8,
     tables: &T,
-) -> ControlFlow<Reason, Standing> {
+) -> ControlFlow<Reason, Admission> {
     let counted = tables.count_class(number, |counter| {
         let outcome = if reason == Reason::Unsolicited {
             &mut counter.unsolicited
@@ -334,10 +366,10 @@ fn refuse<T: Tables>(
         *outcome
     });
     if class.flags & CLASS_OBSERVE != 0 {
-        return ControlFlow::Continue(Standing::Unproven);
+        return ControlFlow::Continue(Admission::free(Standing::Unproven));
     }
     if counted % SAMPLE == 0 {
-        return ControlFlow::Continue(Standing::Refused(reason));
+        return ControlFlow::Continue(Admission::free(Standing::Refused(reason)));
     }
     ControlFlow::Break(reason)
 }

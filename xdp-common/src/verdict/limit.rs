@@ -180,6 +180,13 @@ pub(super) fn conforms<T: Tables, W: Word>(
     false
 }
 
+/// Whether a limit has room for `units`, which are not taken.
+#[inline(always)]
+pub(super) fn has_room<W: Word>(tat: W, limit: &Limit, units: u64, now: u64) -> bool {
+    let next = advance(tat.load(), cost_ns(limit, units), limit.tolerance_ns, now);
+    limit.is_off() || next.wrapping_sub(now) <= limit.tolerance_ns
+}
+
 /// Cost of `units`, rounded up to a whole nanosecond. A cost fits 46 bits (one unit per
 /// second) and a frame 17: no overflow.
 #[inline(always)]

@@ -19,7 +19,10 @@ use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_CLASSES, Plain, Policy, SourceKe
 use crate::packet::{self, Address, Fragment, Packet, PacketView};
 use crate::reason::{Action, Class, Reason};
 pub use ban::{STRIKE_COUNT_BITS, next_ban, strikes_left};
-pub use class::{ClassWords, Cookie, Proof, SAMPLE, Standing, check as check_class, places};
+pub use class::{
+    Admission, ClassWords, Cookie, Proof, SAMPLE, Standing, charge as charge_class,
+    check as check_class, places,
+};
 pub use limit::{CAS_TRIES, Offence, STALE_NS, offended};
 pub use tables::{BanState, Offences, SourceState, Tables, Word};
 
@@ -118,14 +121,26 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     }
     sanity::check_sanity(view, packet, policy)?;
     let now = clock.now();
-    let standing = if policy.flags & FLAG_CLASSES == 0 {
+    let admission = if policy.flags & FLAG_CLASSES == 0 {
         tables.expect(&place);
-        Standing::Earning
+        Admission::free(Standing::Earning)
     } else {
         tables.check_class(packet, &place, may_be_known, now)?
     };
     aggregate::check_aggregate(packet, tables, policy, now)?;
-    limit::check_limits(packet, source, listed, standing, tables, policy, now)
+    limit::check_limits(
+        packet,
+        source,
+        listed,
+        admission.standing,
+        tables,
+        policy,
+        now,
+    )?;
+    if let Some(class) = admission.newcomer_of {
+        tables.charge_class(class, now);
+    }
+    ControlFlow::Continue(())
 }
 
 /// A source by its key, with where its state is.

@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use super::class::{self, ClassWords, Cookie, Proof, Standing};
+use super::class::{self, Admission, ClassWords, Cookie, Proof};
 use super::limit::{self, Offence};
 use crate::abi::{Ban, Class, ClassCounter, Fault, Limit, Limits, Policy, SourceKey};
 use crate::packet::{Address, Packet};
@@ -110,11 +110,20 @@ pub trait Tables {
         place: &Self::Place,
         may_be_known: bool,
         now: u64,
-    ) -> ControlFlow<Reason, Standing>
+    ) -> ControlFlow<Reason, Admission>
     where
         Self: Sized,
     {
         class::check(packet, place, may_be_known, self, now)
+    }
+    /// Takes a newcomer's packet from the budget of its class; a verifier may want it in a function of
+    /// its own.
+    #[inline(always)]
+    fn charge_class(&self, number: u8, now: u64)
+    where
+        Self: Sized,
+    {
+        class::charge(number, self, now);
     }
     /// Whether the source may be one that is known or banned: false for nearly all that are neither,
     /// at a small cost.

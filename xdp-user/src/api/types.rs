@@ -7,6 +7,7 @@ mod classes;
 mod entries;
 mod events;
 mod host;
+mod page;
 mod sources;
 mod status;
 
@@ -16,6 +17,7 @@ pub use classes::*;
 pub use entries::*;
 pub use events::*;
 pub use host::*;
+pub use page::*;
 pub use sources::*;
 pub use status::*;
 

@@ -131,7 +131,7 @@ mod tests {
              private       2  (of local networks: make sure that none of them is yours)\n\
              refused       2,000\n\
              took          1.2 s\n\
-             refused: line 7: 0.0.0.0/0: wider than /8, say --force if you mean it\n\
+             refused: line 7: 0.0.0.0/0: IPv4 prefixes wider than /8 need --force\n\
              refused: 1,999 more\n"
         );
     }

@@ -9,7 +9,7 @@ use super::output::Output;
 use super::table::{Table, numbers, words};
 use crate::config::{Config, ConfigError, Limits, LoadError, Problem};
 use crate::daemon;
-use crate::datapath::{Capacity, Memory, cost};
+use crate::datapath::{Capacity, Memory};
 use crate::failure::{Failure, FailureKind};
 
 const EXAMPLES: &str = "\
@@ -58,7 +58,7 @@ struct Summary {
 /// What one kernel table costs.
 #[derive(Debug, Serialize)]
 struct TableCost {
-    name: &'static str,
+    name: String,
     /// Entries that fit, of each of `per`.
     entries: u64,
     per: Per,
@@ -140,35 +140,33 @@ impl Summary {
 
 fn table_costs(capacity: &Capacity) -> Vec<TableCost> {
     let memory = Memory::when_full(capacity);
-    let grows = |name, entries: u32, bytes| TableCost {
-        name,
+    let table = |name: &str, entries: u32, per, bytes| TableCost {
+        name: name.to_owned(),
         entries: entries.into(),
-        per: Per::Family,
-        bytes,
-        at_start: false,
-    };
-    let fixed = |name, entries: u64, per, bytes| TableCost {
-        name,
-        entries,
         per,
         bytes,
-        at_start: true,
+        at_start: per != Per::Family,
     };
-    vec![
-        grows("allow", capacity.allow, memory.allow),
-        grows("block", capacity.block, memory.block),
-        grows("overrides", capacity.overrides, memory.overrides),
-        fixed(
-            "sources",
-            capacity.sources.into(),
-            Per::Host,
-            memory.sources,
+    let mut costs = vec![
+        table("allow", capacity.allow, Per::Family, memory.allow),
+        table("block", capacity.block, Per::Family, memory.block),
+        table(
+            "overrides",
+            capacity.overrides,
+            Per::Family,
+            memory.overrides,
         ),
-        fixed("bans", capacity.bans.into(), Per::Host, memory.bans),
-        fixed("hits", cost::HITS.into(), Per::Cpu, memory.hits),
-        fixed("events", cost::events(), Per::Host, memory.events),
-        fixed("samples", cost::samples(), Per::Host, memory.samples),
-    ]
+        table("sources", capacity.sources, Per::Host, memory.sources),
+        table("bans", capacity.bans, Per::Host, memory.bans),
+    ];
+    costs.extend(memory.fixed.iter().map(|map| TableCost {
+        name: map.shown(),
+        entries: map.entries,
+        per: if map.per_cpu { Per::Cpu } else { Per::Host },
+        bytes: map.bytes,
+        at_start: true,
+    }));
+    costs
 }
 
 fn render(report: &Report) -> String {
@@ -222,7 +220,7 @@ fn render_tables(costs: &[TableCost]) -> String {
             format!("up to about {bytes} when full, grows with the entries")
         };
         tables.row([
-            table.name.to_owned(),
+            table.name.clone(),
             format::count(table.entries),
             table.per.name().to_owned(),
             memory,
@@ -327,17 +325,19 @@ mod tests {
     #[test]
     fn every_table_and_ring_says_what_it_costs() {
         let costs = Summary::of(&Config::default()).tables;
-        let names: Vec<&str> = costs.iter().map(|table| table.name).collect();
-        let rings = ["hits", "events", "samples"];
-        let all: Vec<&str> = TABLES.into_iter().chain(rings).collect();
-        assert_eq!(names, all);
+        let mut names = costs.iter().map(|table| table.name.as_str());
+        assert!(names.by_ref().take(TABLES.len()).eq(TABLES));
+        let fixed: Vec<&str> = names.collect();
+        for name in ["hits", "events", "class_table", "known", "meters"] {
+            assert!(fixed.contains(&name), "{name} of {fixed:?}");
+        }
         assert!(costs.iter().all(|table| table.bytes > 0), "{costs:?}");
         let text = render_tables(&costs);
         let block = text.lines().find(|line| line.starts_with("block"));
         assert_eq!(
             block,
             Some(
-                "block      1,000,000  IPv4 and IPv6 each  up to about 73.3 MB when full, grows \
+                "block           1,000,000  IPv4 and IPv6 each  up to about 73.3 MB when full, grows \
                  with the entries"
             )
         );

@@ -109,11 +109,18 @@ impl Args {
 }
 
 fn render(it: &Explanation, now: Timestamp) -> String {
+    let mut text = render_why(it, now);
+    if let Some(known) = &it.known {
+        text += "\n";
+        text += &sources::render_views(std::slice::from_ref(known), now);
+    }
+    text
+}
+
+/// Without the source's counters, which `top` shows beside it.
+pub(super) fn render_why(it: &Explanation, now: Timestamp) -> String {
     let mut sections = vec![render_head(it), render_stages(it)];
     sections.push(limit::render_views(std::slice::from_ref(&it.limits)));
-    if let Some(known) = &it.known {
-        sections.push(sources::render_views(std::slice::from_ref(known), now));
-    }
     if let Some(ban) = &it.ban {
         sections.push(render_ban(ban, now));
     }

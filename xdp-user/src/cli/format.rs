@@ -15,6 +15,29 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// At most five characters: "999", "1.2k", "12.3k", "123k", "1.2M".
+pub(crate) fn short(number: u64) -> String {
+    const UNITS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
+    if number < 1000 {
+        return number.to_string();
+    }
+    let number = u128::from(number);
+    let mut size = 1000;
+    for unit in UNITS {
+        // What would round to 100.0 has no tenths, what would round to 1000 is of the next unit.
+        if number < size * 100 - size / 20 {
+            let tenths = (number * 10 + size / 2) / size;
+            return format!("{}.{}{unit}", tenths / 10, tenths % 10);
+        }
+        if number < size * 1000 - size / 2 {
+            return format!("{}{unit}", (number + size / 2) / size);
+        }
+        size *= 1000;
+    }
+    // A u64 ends at 18.4E.
+    format!("{number}")
+}
+
 /// Decimal units, as for links and disks: "999 B", "1.2 MB".
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -122,6 +145,25 @@ mod tests {
             (u64::MAX, "18,446,744,073,709,551,615"),
         ] {
             assert_eq!(count(number), text);
+        }
+    }
+
+    #[test]
+    fn short_numbers_take_five_places_at_most() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.0k"),
+            (12_345, "12.3k"),
+            (99_949, "99.9k"),
+            (99_950, "100k"),
+            (123_456, "123k"),
+            (999_449, "999k"),
+            (999_500, "1.0M"),
+            (1_250_000, "1.3M"),
+            (u64::MAX, "18.4E"),
+        ] {
+            assert_eq!(short(number), text, "{number}");
         }
     }
 

@@ -23,6 +23,7 @@ mod run;
 mod sources;
 mod status;
 mod table;
+pub mod top;
 
 use std::future::Future;
 use std::io::Write;
@@ -51,6 +52,7 @@ First steps:
   xdp-throttle check /etc/xdp-throttle/config.toml   find mistakes before they matter
   xdp-throttle run --iface eth0 --observe            count what would be dropped, drop nothing
   xdp-throttle status                                see what happens
+  xdp-throttle top                                   watch it as it happens, ban and allow
   xdp-throttle classes                               what strangers may send, and who is flooded
   xdp-throttle allow add 198.51.100.7                never lock yourself out
   xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
@@ -117,6 +119,7 @@ enum Command {
     Status(status::Args),
     Sources(sources::Args),
     Classes(classes::Args),
+    Top(top::Args),
     Explain(explain::Args),
     Events(events::Args),
     Capture(capture::Args),
@@ -172,6 +175,7 @@ impl Cli {
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),
             Command::Sources(args) => wait(async { args.run(&session()?).await }),
+            Command::Top(args) => wait(async { args.run(&session()?).await }),
             Command::Classes(args) => wait(async { args.run(&session()?).await }),
             Command::Explain(args) => wait(async { args.run(&session()?).await }),
             Command::Events(args) => wait(async { args.run(&session()?).await }),

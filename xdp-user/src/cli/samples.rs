@@ -6,8 +6,8 @@ use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
     HostStatus, InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind,
-    ListStatus, MitigationStatus, NamedCount, ReasonCount, Refusal, Sample, SampleView, SourceList,
-    SourceView, StageView, StateChange, StateChanges, Status, TableStatus,
+    ListStatus, MapStatus, MitigationStatus, NamedCount, ReasonCount, Refusal, Sample, SampleView,
+    SourceList, SourceView, StageView, StateChange, StateChanges, Status, TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 
@@ -101,6 +101,10 @@ pub(crate) fn status() -> Status {
             capacity: 131_072,
             memory_bytes: 17_976_000,
             when_full: "a new source takes the place of one that has sent least".into(),
+        }],
+        maps: vec![MapStatus {
+            name: "class_table".into(),
+            memory_bytes: 790_016,
         }],
         memory_bytes: 38_200_000,
         protected_sources: 40_000,
@@ -222,7 +226,7 @@ pub(crate) fn import_report() -> ChangeReport {
         refusals: vec![Refusal {
             line: Some(7),
             text: "0.0.0.0/0".into(),
-            why: "wider than /8, say --force if you mean it".into(),
+            why: "IPv4 prefixes wider than /8 need --force".into(),
         }],
         took_ms: 1234,
         ..ChangeReport::default()
@@ -308,6 +312,7 @@ fn source() -> SourceView {
         last_seen: at("2026-11-22T11:59:58Z"),
         strikes: 5,
         banned_until: Some(at("2026-11-22T12:03:00Z")),
+        listed: None,
     }
 }
 

@@ -38,6 +38,7 @@ impl Args {
             sort: Some(self.sort),
             limit: Some(self.limit),
             matching: self.matching,
+            each: false,
         };
         let list = session.client.sources(&query).await?;
         let now = Timestamp::now();

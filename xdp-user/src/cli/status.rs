@@ -7,12 +7,12 @@ use super::Session;
 use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
 use super::{format, host};
-use crate::api::types::{InterfaceStatus, ListStatus, ReasonCount, Status, TableStatus};
+use crate::api::types::{InterfaceStatus, ListStatus, MapStatus, ReasonCount, Status, TableStatus};
 
 const EXAMPLES: &str = "\
 Examples:
   xdp-throttle status
-  xdp-throttle status --all                  also the reasons that no packet had
+  xdp-throttle status --all                  also the reasons that no packet had, and all maps
   xdp-throttle status --output json | jq '.reasons[] | select(.packets > 0)'
   watch -n1 xdp-throttle status
 
@@ -26,7 +26,7 @@ is no part of its counts.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Show the reasons and faults that were never counted, too
+    /// Show the reasons and faults that were never counted, too, and the memory of every map
     #[arg(long)]
     all: bool,
 }
@@ -48,6 +48,7 @@ fn render(status: &Status, all: bool, now: Timestamp) -> String {
         render_reasons(&status.reasons, all),
         render_mitigation(&status.mitigation, all, now),
         render_tables(&status.tables),
+        render_maps(&status.maps, all),
         render_lists(&status.lists),
         host::render(&status.host, all),
         render_faults(status, all),
@@ -93,7 +94,7 @@ fn render_head(status: &Status, now: Timestamp) -> String {
     }
     text + &format!(
         "kernel   {}{}\n\
-         memory   {} in tables and rings\n\
+         memory   {} in kernel maps\n\
          bans     {} in force\n\
          sources  {} protected from newcomers\n",
         format::printable(&status.kernel),
@@ -156,7 +157,7 @@ fn attachment(interface: &InterfaceStatus) -> String {
 }
 
 /// Dropped, or answered in the host's place: the host didn't see it.
-fn is_refused(count: &ReasonCount) -> bool {
+pub(super) fn is_refused(count: &ReasonCount) -> bool {
     ["dropped", "answered"].contains(&count.action.as_str())
 }
 
@@ -198,7 +199,7 @@ fn render_reasons(reasons: &[ReasonCount], all: bool) -> String {
 }
 
 /// A reason to drop or to answer that passed was only observed.
-fn action(count: &ReasonCount) -> String {
+pub(super) fn action(count: &ReasonCount) -> String {
     let drops = |reason: Reason| reason.class() != Class::Pass;
     if !is_refused(count) && Reason::from_name(&count.reason).is_some_and(drops) {
         "observed".to_owned()
@@ -224,6 +225,20 @@ fn render_tables(tables: &[TableStatus]) -> String {
             format::share(status.entries, status.capacity),
             format::bytes(status.memory_bytes),
             status.when_full.clone(),
+        ]);
+    }
+    table.render()
+}
+
+fn render_maps(maps: &[MapStatus], all: bool) -> String {
+    if !all || maps.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([words("other map"), numbers("memory")]);
+    for map in maps {
+        table.row([
+            format::printable(&map.name),
+            format::bytes(map.memory_bytes),
         ]);
     }
     table.render()
@@ -281,10 +296,7 @@ mod tests {
         assert!(line(&text, "config").contains("2 reloads, 1 refused"));
         assert!(text.contains("the last reload was refused: c.toml:3:1: mode: nonsense"));
         assert!(line(&text, "kernel").ends_with("program verified in 1,512 instructions"));
-        assert_eq!(
-            line(&text, "memory"),
-            "memory   38.2 MB in tables and rings"
-        );
+        assert_eq!(line(&text, "memory"), "memory   38.2 MB in kernel maps");
         assert_eq!(line(&text, "bans"), "bans     12 in force");
         assert_eq!(
             line(&text, "sources  4"),
@@ -305,6 +317,14 @@ mod tests {
         assert!(line(&text, "before and behind").ends_with("own count"));
         assert!(line(&text, "eth0       1,000,000").ends_with("missed 1,200, crc 3"));
         assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+    }
+
+    #[test]
+    fn the_memory_of_every_map_is_on_the_whole_page_only() {
+        let text = |all| render(&samples::status(), all, samples::now());
+        assert!(!text(false).contains("class_table"));
+        let all = text(true);
+        assert!(line(&all, "class_table").ends_with("  790.0 kB"), "{all}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod validate;
 mod words;
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -28,8 +29,10 @@ pub use classes::{Class, Takes};
 pub use limits::{Limit, Limits, Override};
 pub use places::Place;
 pub use problem::{ConfigError, Problem};
-pub use schema::{Capacity, Interface, Log, Metrics, Mitigation, Sanity, Source};
-pub use words::{DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, TcpFlags};
+pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
+pub use words::{
+    DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, StatusPage, TcpFlags,
+};
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};
 use table::Sink;
@@ -98,6 +101,15 @@ pub struct Aggregate {
     pub ipv6_prefix: u8,
     pub packets: Option<Limit<PacketRate, Burst>>,
     pub bytes: Option<Limit<BitRate, ByteSize>>,
+}
+
+/// What is served over HTTP, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+    /// Beside the figures, while they are served.
+    pub page: StatusPage,
 }
 
 /// The control socket.

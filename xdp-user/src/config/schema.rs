@@ -13,7 +13,7 @@ use super::setting::{
 use super::table::{Sink, Table};
 use super::words::{
     AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, SocketPath,
-    TcpFlags,
+    StatusPage, TcpFlags,
 };
 use crate::domain::{
     AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
@@ -35,7 +35,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &AllowKeys::SECTION,
     &BlockKeys::SECTION,
     &Capacity::SECTION,
-    &Metrics::SECTION,
+    &MetricsKeys::SECTION,
     &ControlKeys::SECTION,
     &StateKeys::SECTION,
     &Log::SECTION,
@@ -313,12 +313,14 @@ section! {
 }
 
 section! {
-    /// Figures for Prometheus over HTTP, at `/metrics`.
-    pub struct Metrics, "metrics", repeated: false {
+    /// Figures for Prometheus over HTTP, at `/metrics`, and a status page for people, at `/`.
+    pub(super) struct MetricsKeys, "metrics", repeated: false {
         /// Whether they are served.
         enabled: bool as Boolean = Default::Is("true"), Restart;
         /// Where. There is no password: keep it on loopback or a private network.
         listen: SocketAddr as Text<SocketAddr> = Default::Is("\"127.0.0.1:9777\""), Restart;
+        /// What the status page shows to whoever reaches the port. `counters`: rates, reasons, classes, sizes, no address. `sources`: the top sources by address, too. `off`: there is no page. See docs/status-page.md.
+        page: Option<StatusPage> as Optional<Text<StatusPage>> = Default::Absent { meaning: "`\"counters\"` where `listen` is a loopback address, else `\"off\"`", example: "\"counters\"" }, Restart;
     }
 }
 

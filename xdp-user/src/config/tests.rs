@@ -1,6 +1,7 @@
 //! What the config file accepts, refuses and says.
 
 mod classes;
+mod page;
 
 use proptest::prelude::*;
 
@@ -87,6 +88,7 @@ fn every_kind_of_key_is_read() {
         prefixes = ["198.51.100.7", "2001:db8::/32"]
         [metrics]
         listen = "[::1]:1"
+        page = "sources"
         [log]
         format = "json"
         datapath = "warn"
@@ -100,6 +102,7 @@ fn every_kind_of_key_is_read() {
     assert_eq!(config.limits.bytes, None);
     assert_eq!(config.limits.tcp_new.unwrap().burst.get(), 7);
     assert_eq!(config.allow.len(), 2);
+    assert_eq!(config.metrics.page, StatusPage::Sources);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.datapath, DatapathLog::Warn);
 }

@@ -1,6 +1,7 @@
 //! From sections to [`Config`]: what one key alone can't tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
@@ -8,11 +9,13 @@ use super::classes::classes;
 use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
     AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, EventKeys, General,
-    Interface, LimitKeys, Log, Metrics, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
+    Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
 };
 use super::table::{Sink, Table};
-use super::words::DropReason;
-use super::{Aggregate, Ban, Config, Control, Events, MAX_INTERFACES, Outlets, Sampling, State};
+use super::words::{DropReason, StatusPage};
+use super::{
+    Aggregate, Ban, Config, Control, Events, MAX_INTERFACES, Metrics, Outlets, Sampling, State,
+};
 use crate::domain::{IfName, Prefix};
 use xdp_common::reason::Reason;
 
@@ -40,7 +43,8 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         .as_deref()
         .map(|prefixes| distinct(prefixes, "block.prefixes", sink));
     let capacity = Capacity::read(&root.section("capacity", sink), sink);
-    let metrics = Metrics::read(&root.section("metrics", sink), sink);
+    let metrics =
+        MetricsKeys::read(&root.section("metrics", sink), sink).map(|keys| metrics(&keys, sink));
     let control = ControlKeys::read(&root.section("control", sink), sink);
     let state = StateKeys::read(&root.section("state", sink), sink);
     let log = Log::read(&root.section("log", sink), sink);
@@ -51,9 +55,6 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
     }
     if let Some(capacity) = &capacity {
         check_capacity(capacity, allow.as_ref(), block.as_ref(), &overrides, sink);
-    }
-    if let Some(metrics) = &metrics {
-        warn_of_open_metrics(metrics, sink);
     }
     let general = general?;
     Some(Config {
@@ -309,10 +310,38 @@ fn most_of_a_family<'p>(prefixes: impl Iterator<Item = &'p Prefix>) -> usize {
     ipv4.len().max(ipv6.len())
 }
 
-fn warn_of_open_metrics(metrics: &Metrics, sink: &mut Sink) {
-    if metrics.enabled && !metrics.listen.ip().is_loopback() {
-        let message = format!("{} can be reached from other hosts", metrics.listen);
-        let help = "\"127.0.0.1:9777\", or make sure that only your Prometheus reaches it";
-        sink.warning_at("metrics.listen", message, help);
+fn metrics(keys: &MetricsKeys, sink: &mut Sink) -> Metrics {
+    let is_private = keys.listen.ip().to_canonical().is_loopback();
+    let page = keys.page.unwrap_or(match is_private {
+        true => StatusPage::Counters,
+        false => StatusPage::Off,
+    });
+    if keys.enabled && !is_private {
+        warn_of_open_metrics(keys.listen, page, sink);
     }
+    if !keys.enabled && keys.page.is_some_and(|page| page != StatusPage::Off) {
+        let message = "no page is served: metrics.enabled is false";
+        let help = "enabled = true, or leave page out";
+        sink.warning_at("metrics.page", message, help);
+    }
+    Metrics {
+        enabled: keys.enabled,
+        listen: keys.listen,
+        page,
+    }
+}
+
+fn warn_of_open_metrics(listen: SocketAddr, page: StatusPage, sink: &mut Sink) {
+    let message = format!("{listen} can be reached from other hosts");
+    let help = "\"127.0.0.1:9777\", or make sure that only your Prometheus reaches it";
+    sink.warning_at("metrics.listen", message, help);
+    let shown = match page {
+        StatusPage::Off => return,
+        StatusPage::Counters => "its counters",
+        StatusPage::Sources => "addresses of sources",
+    };
+    let message =
+        format!("whoever reaches {listen} reads {shown} on the status page, without a password");
+    let help = "\"off\", or \"127.0.0.1:9777\" for metrics.listen and a tunnel: ssh -L 9777:127.0.0.1:9777 HOST";
+    sink.warning_at("metrics.page", message, help);
 }

@@ -193,6 +193,18 @@ choice! {
 }
 
 choice! {
+    /// What the status page beside the metrics shows.
+    StatusPage {
+        /// There is no page.
+        Off = "off",
+        /// Counters, without anybody's address.
+        Counters = "counters",
+        /// The top sources by address, too.
+        Sources = "sources",
+    }
+}
+
+choice! {
     /// TCP segments that open no connection, by their flags.
     TcpFlags {
         /// SYN and ACK, without RST.

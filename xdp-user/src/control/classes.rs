@@ -58,6 +58,14 @@ struct Kept {
     before: ClassCounter,
 }
 
+/// A class with what is going on in it.
+struct Seen<'a> {
+    number: usize,
+    class: &'a Class,
+    kept: Kept,
+    reading: &'a ClassReading,
+}
+
 impl Kept {
     fn new(state: ClassState, reading: &ClassReading, now: Moment) -> Self {
         Self {
@@ -83,6 +91,22 @@ impl Classes {
     /// The set that the program was told last.
     pub(super) fn stored(&self) -> Option<&ClassSet> {
         self.stored.as_ref()
+    }
+
+    /// The classes of a configuration with what is going on in them, in the order of their numbers.
+    fn seen<'a>(&self, classes: &'a [Class], readings: &'a [ClassReading]) -> Vec<Seen<'a>> {
+        let seen = classes.iter().filter_map(|class| {
+            let number = self.numbers.of(&class.name)?;
+            Some(Seen {
+                number,
+                class,
+                kept: *self.kept.get(number)?,
+                reading: readings.get(number)?,
+            })
+        });
+        let mut seen: Vec<_> = seen.collect();
+        seen.sort_by_key(|seen| seen.number);
+        seen
     }
 
     fn note(&mut self, change: StateChange) {
@@ -154,14 +178,13 @@ impl Control {
             return Ok(());
         }
         let readings = self.datapath.classes()?;
-        for class in &self.config.classes {
-            let Some(number) = self.classes.numbers.of(&class.name) else {
-                continue;
-            };
-            let (Some(kept), Some(reading)) = (self.classes.kept.get(number), readings.get(number))
-            else {
-                continue;
-            };
+        for seen in self.classes.seen(&self.config.classes, &readings) {
+            let Seen {
+                number,
+                class,
+                kept,
+                reading,
+            } = seen;
             let mut escalation = kept.escalation;
             let look = look(reading, now);
             let step = if enabled {
@@ -297,31 +320,25 @@ impl Control {
 
     /// Every class with its settings and what goes on in it.
     pub fn list_classes(&mut self) -> Result<ClassList> {
-        let statuses = self.class_statuses(Self::now())?;
-        let view = |(number, class, status): (usize, &Class, ClassStatus)| ClassView {
-            status,
-            number: u8::try_from(number).unwrap_or(u8::MAX),
-            built_in: class.built_in,
-            enabled: class.enabled,
-            takes: class.takes_in_words(),
-            limits: build::limit_words(class),
-            flags: class.flags().into_iter().map(str::to_owned).collect(),
-        };
+        let now = Self::now();
+        let readings = self.datapath.classes()?;
+        let seen = self.classes.seen(&self.config.classes, &readings);
         Ok(ClassList {
             enabled: self.config.mitigation.enabled,
-            classes: statuses.into_iter().map(view).collect(),
+            classes: seen.iter().map(|seen| seen.view(now)).collect(),
         })
     }
 
     pub(super) fn mitigation_status(&self, now: Moment) -> Result<MitigationStatus> {
         let mitigation = &self.config.mitigation;
-        let statuses = self.class_statuses(now)?;
+        let readings = self.datapath.classes()?;
+        let seen = self.classes.seen(&self.config.classes, &readings);
         let in_force = mitigation.enabled && mitigation.forwarding == Forwarding::StandAside;
         let asides = self.classes.asides.iter();
         Ok(MitigationStatus {
             enabled: mitigation.enabled,
             forwarding: mitigation.forwarding.name().to_owned(),
-            classes: statuses.into_iter().map(|(_, _, status)| status).collect(),
+            classes: seen.iter().map(|seen| seen.status(now)).collect(),
             asides: asides
                 .map(|aside| AsideStatus {
                     interface: aside.interface.as_str().to_owned(),
@@ -333,32 +350,33 @@ impl Control {
             changes: self.classes.changes.iter().cloned().collect(),
         })
     }
+}
 
-    /// Every class with its number, in the order of the numbers.
-    fn class_statuses(&self, now: Moment) -> Result<Vec<(usize, &Class, ClassStatus)>> {
-        let readings = self.datapath.classes()?;
-        let mut statuses = Vec::new();
-        for class in &self.config.classes {
-            let Some(number) = self.classes.numbers.of(&class.name) else {
-                continue;
-            };
-            let (Some(kept), Some(reading)) = (self.classes.kept.get(number), readings.get(number))
-            else {
-                continue;
-            };
-            let state = kept.escalation.state();
-            let status = ClassStatus {
-                name: class.name.to_string(),
-                state,
-                since: now.to_wall(kept.escalation.since_ns()),
-                switched_on: build::switched_on(class, state),
-                counts: counts(&reading.counter, &kept.before),
-                state_changes: kept.changes,
-            };
-            statuses.push((number, class, status));
+impl Seen<'_> {
+    fn view(&self, now: Moment) -> ClassView {
+        let class = self.class;
+        ClassView {
+            status: self.status(now),
+            number: u8::try_from(self.number).unwrap_or(u8::MAX),
+            built_in: class.built_in,
+            enabled: class.enabled,
+            takes: class.takes_in_words(),
+            limits: build::limit_words(class),
+            flags: class.flags().into_iter().map(str::to_owned).collect(),
         }
-        statuses.sort_by_key(|(number, _, _)| *number);
-        Ok(statuses)
+    }
+
+    fn status(&self, now: Moment) -> ClassStatus {
+        let escalation = &self.kept.escalation;
+        let state = escalation.state();
+        ClassStatus {
+            name: self.class.name.to_string(),
+            state,
+            since: now.to_wall(escalation.since_ns()),
+            switched_on: build::switched_on(self.class, state),
+            counts: counts(&self.reading.counter, &self.kept.before),
+            state_changes: self.kept.changes,
+        }
     }
 }
 

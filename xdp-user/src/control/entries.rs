@@ -4,7 +4,7 @@
 //! says already takes no room in the kernel: an entry goes there only if it outlives every wider
 //! one, and comes back when that goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
@@ -81,6 +81,8 @@ pub struct Entries {
     v6: PrefixMap<Ipv6Net, Node>,
     /// Members with an end, the earliest first.
     ends: BTreeSet<(Timestamp, Prefix, ListId)>,
+    /// Members of each list that has any; a scrape asks for them, and can't count a million.
+    sizes: BTreeMap<ListId, u64>,
     stored_v4: usize,
     stored_v6: usize,
 }
@@ -147,6 +149,7 @@ impl Entries {
             }
             None => {
                 members.push(member);
+                *self.sizes.entry(list).or_default() += 1;
                 Outcome::Added
             }
         };
@@ -159,6 +162,10 @@ impl Entries {
     /// Takes a list's word on a prefix back.
     pub fn take(&mut self, prefix: &Prefix, list: ListId) -> Option<Member> {
         let member = in_family!(mut self, prefix, |map, net| take_member(map, &net, list))?;
+        match self.sizes.get(&list).map_or(0, |size| size - 1) {
+            0 => self.sizes.remove(&list),
+            left => self.sizes.insert(list, left),
+        };
         if let Some(at) = member.expires {
             self.ends.remove(&(at, *prefix, list));
         }
@@ -196,6 +203,11 @@ impl Entries {
             .take_while(|(at, _, _)| *at <= now)
             .map(|(_, prefix, list)| (*prefix, *list))
             .collect()
+    }
+
+    /// How many members each list has, of those that have any.
+    pub fn sizes(&self) -> impl Iterator<Item = (ListId, u64)> {
+        self.sizes.iter().map(|(list, size)| (*list, *size))
     }
 
     /// Every prefix with its members, in the order of the prefixes, IPv4 first.

@@ -8,18 +8,20 @@ use xdp_common::verdict::{STRIKE_COUNT_BITS, strikes_left};
 
 use super::clock::Moment;
 use super::{Control, policy};
-use crate::api::types::{SourceList, SourceQuery, SourceSort, SourceView};
+use crate::api::types::{ListKind, SourceList, SourceQuery, SourceSort, SourceView};
 use crate::datapath::keys::decode_source;
 use crate::domain::Prefix;
 
 const DEFAULT_PAGE: u64 = 20;
 const MAX_PAGE: u64 = 10_000;
 
+type Known = (Prefix, Source, Option<Ban>);
+
 impl Control {
     /// The first sources by what was asked for.
     pub fn list_sources(&mut self, query: &SourceQuery) -> Result<SourceList> {
         let now = Self::now();
-        let mut known: Vec<(Prefix, Source, Option<Ban>)> = Vec::new();
+        let mut known: Vec<Known> = Vec::new();
         let mut bans: HashMap<Prefix, Ban> = self
             .datapath
             .bans()?
@@ -48,17 +50,10 @@ impl Control {
             }
         }
         let total = u64::try_from(known.len()).unwrap_or(u64::MAX);
-        known.sort_by_key(|(prefix, source, ban)| {
-            (
-                std::cmp::Reverse(rank(query.sort, source, ban.as_ref())),
-                *prefix,
-            )
-        });
         let limit = usize::try_from(query.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE))
             .unwrap_or(usize::MAX);
-        let sources = known
+        let sources = first(known, query, limit)
             .into_iter()
-            .take(limit)
             .map(|(prefix, source, ban)| self.source_view(prefix, &source, ban, now))
             .collect();
         Ok(SourceList { sources, total })
@@ -91,6 +86,18 @@ impl Control {
             banned_until: ban
                 .filter(|b| b.until_ns > now.boot_ns)
                 .map(|b| now.to_wall(b.until_ns)),
+            listed: self.list_over(&source),
+        }
+    }
+
+    /// The list with an entry that covers all of the source.
+    fn list_over(&self, source: &Prefix) -> Option<ListKind> {
+        if !self.allow.covering(source).is_empty() {
+            Some(ListKind::Allow)
+        } else if !self.block.covering(source).is_empty() {
+            Some(ListKind::Block)
+        } else {
+            None
         }
     }
 
@@ -99,9 +106,39 @@ impl Control {
     }
 }
 
-fn rank(sort: Option<SourceSort>, source: &Source, ban: Option<&Ban>) -> u64 {
+/// The first by the order asked for, then those that other orders add.
+fn first(mut known: Vec<Known>, query: &SourceQuery, limit: usize) -> Vec<Known> {
+    let asked = query.sort.unwrap_or_default();
+    let mut taken = Vec::new();
+    let others = SourceSort::ALL.into_iter().filter(|sort| *sort != asked);
+    let others = others.filter(|_| query.each);
+    for sort in std::iter::once(asked).chain(others) {
+        let kept = keep_first(&mut known, sort, limit);
+        let rest = known.split_off(kept);
+        taken.append(&mut known);
+        known = rest;
+    }
+    taken
+}
+
+/// Brings the first `limit` to the front, in order; how many there are.
+fn keep_first(known: &mut [Known], sort: SourceSort, limit: usize) -> usize {
+    let order = |(prefix, source, ban): &Known| {
+        (std::cmp::Reverse(rank(sort, source, ban.as_ref())), *prefix)
+    };
+    let kept = limit.min(known.len());
+    if (1..known.len()).contains(&kept) {
+        known.select_nth_unstable_by_key(kept - 1, order);
+    }
+    if let Some(front) = known.get_mut(..kept) {
+        front.sort_unstable_by_key(order);
+    }
+    kept
+}
+
+fn rank(sort: SourceSort, source: &Source, ban: Option<&Ban>) -> u64 {
     let (packets, bytes) = ban.map_or((0, 0), |b| (b.packets, b.bytes));
-    match sort.unwrap_or_default() {
+    match sort {
         SourceSort::Packets => source.packets + packets,
         SourceSort::Bytes => source.bytes + bytes,
         SourceSort::Dropped => source.dropped_packets + packets,

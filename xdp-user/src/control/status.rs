@@ -1,7 +1,5 @@
 //! The state of everything in one answer.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use xdp_common::abi::{Fault, MAX_INTERFACES};
 use xdp_common::reason::{Action, Class, Reason};
@@ -9,8 +7,8 @@ use xdp_common::reason::{Action, Class, Reason};
 use super::Control;
 use super::entries::Entries;
 use crate::api::types::{
-    ConfigStatus, InterfaceStatus, ListKind, ListStatus, NamedCount, ReasonCount, Status,
-    TableStatus,
+    ConfigStatus, InterfaceStatus, ListKind, ListStatus, MapStatus, NamedCount, ReasonCount,
+    Status, TableStatus,
 };
 use crate::datapath::{Counters, Memory};
 
@@ -20,7 +18,7 @@ impl Control {
         let counters = self.datapath.counters()?;
         let now = Self::now();
         let bans = self.datapath.bans()?;
-        let sources = self.datapath.sources()?.len();
+        let sources = self.datapath.source_count()?;
         let memory = self.datapath.memory();
         let in_force = bans
             .iter()
@@ -52,6 +50,7 @@ impl Control {
             interfaces: self.interface_status(&counters),
             reasons: reason_counts(|reason, action| counters.total(reason, action), true),
             tables: self.table_status(sources, bans.len(), &memory),
+            maps: map_status(&memory),
             memory_bytes: memory.total(),
             protected_sources: self.datapath.protected_sources(),
             lists: self.list_status()?,
@@ -154,13 +153,7 @@ impl Control {
             (ListKind::Allow, &self.allow),
             (ListKind::Block, &self.block),
         ] {
-            let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
-            for (_, members) in entries.iter() {
-                for member in members {
-                    *sizes.entry(member.list).or_default() += 1;
-                }
-            }
-            for (list, entries) in sizes {
+            for (list, entries) in entries.sizes() {
                 lists.push(ListStatus {
                     name: self.list_name(list)?,
                     kind,
@@ -207,6 +200,15 @@ impl Control {
         }
         warnings
     }
+}
+
+fn map_status(memory: &Memory) -> Vec<MapStatus> {
+    let maps = memory.fixed.iter();
+    maps.map(|map| MapStatus {
+        name: map.shown(),
+        memory_bytes: map.bytes,
+    })
+    .collect()
 }
 
 fn reason_counts(

@@ -1,6 +1,10 @@
 //! The memory that tables take: of some capacity when they are full, and now.
 
-use xdp_common::abi::{Ban, Event, Hit, Sample, SourceKey, SourceLine, hits};
+use xdp_common::abi::{
+    Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, POLICY_SLOTS,
+    Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table, entries, hits, map,
+};
+use xdp_common::known;
 use xdp_common::sources::Shape;
 
 use super::source_table::buckets;
@@ -24,9 +28,112 @@ const HASH_BUCKET_BYTES: u64 = 16;
 /// What the ring buffer adds to an event.
 const EVENT_HEADER_BYTES: u64 = 8;
 
-/// Bytes of memory that tables take. Allowlist, blocklist and the marks of overrides lie in tables
+/// The ring buffer of the program's own diagnostics, of messages of very different lengths
+/// (aya-log-ebpf 0.2).
+const LOG_BYTES: u64 = 128 * 1024;
+
+/// A value of an array is rounded up to this, and an array with a value for each CPU has a pointer of
+/// this size to each of its entries (6.18).
+const WORD_BYTES: u64 = 8;
+
+/// A map whose memory is taken at the start and stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// Its name in the kernel ([`map`]).
+    pub name: &'static str,
+    /// Entries that fit, on each CPU if it has them there.
+    pub entries: u64,
+    /// Whether each CPU has its own entries.
+    pub per_cpu: bool,
+    /// Bytes, of all CPUs together.
+    pub bytes: u64,
+}
+
+impl Fixed {
+    /// Its name in output.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+
+    fn array<V>(name: &'static str, entries: u32) -> Self {
+        Self::of_values(name, entries, size_of::<V>())
+    }
+
+    fn of_values(name: &'static str, entries: u32, value: usize) -> Self {
+        Self {
+            name,
+            entries: entries.into(),
+            per_cpu: false,
+            bytes: u64::from(entries) * (value as u64).next_multiple_of(WORD_BYTES),
+        }
+    }
+
+    /// An array with a value for each CPU.
+    fn each_cpu(one: Self) -> Self {
+        Self {
+            per_cpu: true,
+            bytes: one.bytes * cpus() + one.entries * WORD_BYTES,
+            ..one
+        }
+    }
+
+    /// In the order in which they are shown.
+    fn all(capacity: &Capacity) -> Vec<Self> {
+        let known_lines = known::all_lines(known::mask_for(capacity.sources, capacity.bans));
+        vec![
+            Self {
+                name: map::HITS,
+                entries: hits::RING.into(),
+                per_cpu: true,
+                bytes: cpus() * u64::from(hits::RING) * size_of::<Hit>() as u64,
+            },
+            Self::each_cpu(Self::array::<HitWriter>(map::HIT_WRITERS, 1)),
+            Self {
+                name: map::EVENTS,
+                entries: u64::from(EVENT_BYTES) / (size_of::<Event>() as u64 + EVENT_HEADER_BYTES),
+                per_cpu: false,
+                bytes: EVENT_BYTES.into(),
+            },
+            Self {
+                name: map::SAMPLES,
+                entries: u64::from(SAMPLE_RING_BYTES)
+                    / (size_of::<Sample>() as u64 + EVENT_HEADER_BYTES),
+                per_cpu: false,
+                bytes: SAMPLE_RING_BYTES.into(),
+            },
+            Self::array::<Policy>(map::POLICY, POLICY_SLOTS),
+            Self::array::<u32>(map::ACTIVE, 1),
+            Self::each_cpu(Self::array::<Counter>(map::COUNTERS, entries::COUNTERS)),
+            Self::each_cpu(Self::array::<u64>(map::FAULTS, Fault::SLOTS)),
+            Self::of_values(map::CLASS_TABLE, entries::CLASS_TABLE, class_table::LINE),
+            Self::array::<Class>(map::CLASSES, entries::CLASSES),
+            Self::array::<ClassState>(map::CLASS_STATES, entries::CLASS_STATES),
+            Self::each_cpu(Self::array::<ClassCounter>(
+                map::CLASS_COUNTERS,
+                entries::CLASS_COUNTERS,
+            )),
+            Self::array::<WordLine>(map::KNOWN, known_lines),
+            Self::array::<WordLine>(map::METERS, entries::METERS),
+            Self::array::<u64>(map::FRAGMENTS, entries::FRAGMENTS),
+            Self::array::<u64>(map::LISTENERS, entries::LISTENERS),
+            Self::each_cpu(Self::of_values(map::SCRATCH, 1, SCRATCH_BYTES)),
+            Self {
+                name: map::LOGS,
+                entries: LOG_BYTES,
+                per_cpu: false,
+                bytes: LOG_BYTES,
+            },
+        ]
+    }
+}
+
+/// Bytes of memory that the maps take. Allowlist, blocklist and the marks of overrides lie in tables
 /// that they share, of which each has the part that its prefixes are of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// The kernel adds its own record of each map, less than a thousand bytes, up to four pages for each
+/// ring buffer, and rounds up to pages. That is not counted, nor are the program's code and constants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Allowlist.
     pub allow: u64,
@@ -38,12 +145,8 @@ pub struct Memory {
     pub sources: u64,
     /// Ban table.
     pub bans: u64,
-    /// Rings of hits, for all CPUs.
-    pub hits: u64,
-    /// Ring buffer of events.
-    pub events: u64,
-    /// Ring buffer of samples.
-    pub samples: u64,
+    /// The other maps.
+    pub fixed: Vec<Fixed>,
 }
 
 impl Memory {
@@ -58,53 +161,35 @@ impl Memory {
             block: both(capacity.block),
             overrides: both(capacity.overrides) + of_limits(2 * u64::from(capacity.overrides)),
             sources: of_sources(capacity.sources),
-            ..Self::fixed(capacity)
+            ..Self::at_start(capacity)
         }
     }
 
     /// What is taken at the start, without the sources, of whose memory the table knows itself.
-    pub(super) fn fixed(capacity: &Capacity) -> Self {
+    pub(super) fn at_start(capacity: &Capacity) -> Self {
         let bans = u64::from(capacity.bans);
         let ban = HASH_SLOT_BYTES + (size_of::<SourceKey>() + size_of::<Ban>()) as u64;
         Self {
             bans: bans * ban + bans.next_power_of_two() * HASH_BUCKET_BYTES,
-            hits: cpus() * u64::from(hits::RING) * size_of::<Hit>() as u64,
-            events: EVENT_BYTES.into(),
-            samples: SAMPLE_RING_BYTES.into(),
+            fixed: Fixed::all(capacity),
             ..Self::default()
         }
     }
 
     /// All of it.
     #[must_use]
-    pub const fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         let Self {
             allow,
             block,
             overrides,
             sources,
             bans,
-            hits,
-            events,
-            samples,
+            fixed,
         } = self;
-        *allow + *block + *overrides + *sources + *bans + *hits + *events + *samples
+        let fixed: u64 = fixed.iter().map(|map| map.bytes).sum();
+        allow + block + overrides + sources + bans + fixed
     }
-}
-
-/// Hits that the ring of each CPU holds.
-pub const HITS: u32 = hits::RING;
-
-/// Events that their ring buffer holds.
-#[must_use]
-pub const fn events() -> u64 {
-    EVENT_BYTES as u64 / (size_of::<Event>() as u64 + EVENT_HEADER_BYTES)
-}
-
-/// Samples that their ring buffer holds.
-#[must_use]
-pub const fn samples() -> u64 {
-    SAMPLE_RING_BYTES as u64 / (size_of::<Sample>() as u64 + EVENT_HEADER_BYTES)
 }
 
 /// Limits of so many prefixes, without their marks.
@@ -157,32 +242,73 @@ mod tests {
         assert_eq!(memory.bans, 8_388_608);
     }
 
+    fn fixed<'a>(memory: &'a Memory, name: &str) -> &'a Fixed {
+        memory.fixed.iter().find(|map| map.name == name).unwrap()
+    }
+
     #[test]
-    fn rings_do_not_depend_on_the_capacity() {
+    fn fixed_maps_do_not_depend_on_the_lists() {
         let small = Capacity {
             block: 1,
             bans: 16,
             ..CAPACITY
         };
         let [small, large] = [small, CAPACITY].map(|c| Memory::when_full(&c));
-        assert_eq!((small.hits, small.events), (large.hits, large.events));
+        assert_eq!(small.fixed, large.fixed);
         assert!(small.block < large.block && small.bans < large.bans);
-        assert_eq!(large.hits % (u64::from(HITS) * 32), 0);
-        assert_eq!((events(), samples()), (4096, 1724));
+        let hits = fixed(&large, map::HITS);
+        assert_eq!(hits.bytes % (hits.entries * 32), 0);
+        assert_eq!(fixed(&large, map::EVENTS).entries, 4096);
+        assert_eq!(fixed(&large, map::SAMPLES).entries, 1724);
+    }
+
+    /// As their comments say.
+    #[test]
+    fn maps_of_classes_take_what_is_written_of_them() {
+        let memory = Memory::when_full(&CAPACITY);
+        for (name, kib) in [
+            (map::CLASS_TABLE, 771),
+            (map::CLASSES, 12),
+            (map::CLASS_STATES, 2),
+            (map::METERS, 1024),
+            (map::FRAGMENTS, 32),
+            (map::LISTENERS, 8),
+        ] {
+            assert_eq!(fixed(&memory, name).bytes / 1024, kib, "{name}");
+        }
+        let counters = fixed(&memory, map::CLASS_COUNTERS);
+        assert_eq!(counters.bytes, 32 * (64 * cpus() + 8));
+    }
+
+    #[test]
+    fn the_filter_of_known_sources_grows_with_the_source_table() {
+        let of = |sources| {
+            let memory = Memory::when_full(&Capacity {
+                sources,
+                ..CAPACITY
+            });
+            fixed(&memory, map::KNOWN).bytes
+        };
+        assert_eq!(of(131_072), 128 * 1024 + 64);
+        assert_eq!(of(262_144), 256 * 1024 + 64);
     }
 
     #[test]
     fn the_total_is_of_all_parts() {
+        let map = |bytes| Fixed {
+            name: map::HITS,
+            entries: 1,
+            per_cpu: false,
+            bytes,
+        };
         let one = Memory {
             allow: 1,
             block: 10,
             overrides: 100,
             sources: 1000,
             bans: 10_000,
-            hits: 100_000,
-            events: 1_000_000,
-            samples: 10_000_000,
+            fixed: vec![map(100_000), map(1_000_000)],
         };
-        assert_eq!(one.total(), 11_111_111);
+        assert_eq!(one.total(), 1_111_111);
     }
 }

@@ -262,6 +262,10 @@ impl Datapath for KernelDatapath {
         Ok(self.sources.all(self.lengths))
     }
 
+    fn source_count(&self) -> Result<usize> {
+        Ok(self.sources.count())
+    }
+
     fn is_known(&self, source: &SourceKey) -> bool {
         self.sources.is_protected(source)
     }
@@ -352,7 +356,7 @@ impl Datapath for KernelDatapath {
             block: lists.block,
             overrides: lists.limits + cost::of_limits(lists.limited),
             sources: self.sources.bytes(),
-            ..Memory::fixed(&self.capacity)
+            ..Memory::at_start(&self.capacity)
         }
     }
 

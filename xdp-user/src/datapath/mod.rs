@@ -217,6 +217,10 @@ pub trait Datapath: Send {
     fn source(&self, source: &SourceKey) -> Result<Option<Source>>;
     /// All known sources.
     fn sources(&self) -> Result<Vec<(SourceKey, Source)>>;
+    /// How many sources are known now, for whoever asks every few seconds.
+    fn source_count(&self) -> Result<usize> {
+        self.sources().map(|sources| sources.len())
+    }
 
     /// Whether a source has behaved for a while, so that it doesn't count against budgets.
     fn is_known(&self, source: &SourceKey) -> bool;

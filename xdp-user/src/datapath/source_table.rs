@@ -75,6 +75,17 @@ impl<M: AsRef<[AtomicU64]>> SourceTable<M> {
         all
     }
 
+    /// How many sources are known: of every bucket its first line is read, and nothing copied.
+    pub(crate) fn count(&self) -> usize {
+        let memory = Words(self.memory.as_ref());
+        let known = |bucket: u32| {
+            let line = memory.line(bucket * BUCKET_LINES)?;
+            let tags = (0..WAYS as usize).map(|way| line.word(1 + way).load());
+            Some(tags.filter(|tag| *tag != 0).count())
+        };
+        (0..self.shape.buckets).filter_map(known).sum()
+    }
+
     /// Sets what is known of a source.
     pub(crate) fn put(&self, key: &SourceKey, source: &Source) -> bool {
         let memory = Words(self.memory.as_ref());

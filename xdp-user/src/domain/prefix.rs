@@ -88,6 +88,25 @@ impl Prefix {
         matches!(self.0, IpNet::V4(_))
     }
 
+    /// The prefix length of the widest IPv4 prefix that a list takes without force.
+    pub const WIDEST_IPV4: u8 = 8;
+    /// The same of IPv6.
+    pub const WIDEST_IPV6: u8 = 16;
+
+    /// The prefix length of the widest prefix of this family that a list takes without force.
+    pub fn widest(&self) -> u8 {
+        if self.is_ipv4() {
+            Self::WIDEST_IPV4
+        } else {
+            Self::WIDEST_IPV6
+        }
+    }
+
+    /// Whether it's wider than what a list takes without force.
+    pub fn is_wide(&self) -> bool {
+        self.prefix_len() < self.widest()
+    }
+
     /// The network address, in the order it has on the wire.
     pub fn addr_bytes(&self) -> AddrBytes {
         match self.0 {

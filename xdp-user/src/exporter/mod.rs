@@ -1,4 +1,4 @@
-//! Figures for Prometheus: text over HTTP, read at each scrape.
+//! Figures for Prometheus: text over HTTP, read at each scrape. Beside them, a page for people.
 //!
 //! [`metrics::METRICS`] is the one table of what is told: it drives the text and the page that
 //! [`reference::markdown`] writes. Labels come from closed sets or from what the operator named
@@ -8,10 +8,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::api::types::Status;
+use crate::api::types::{SourceList, SourceQuery, Status};
 
 pub mod labels;
 pub mod metrics;
+mod page;
 mod read;
 pub mod reference;
 mod render;
@@ -25,6 +26,12 @@ pub use server::serve;
 pub trait SnapshotSource: Send + Sync + 'static {
     /// The state of the daemon as of now.
     fn snapshot(&self) -> impl Future<Output = anyhow::Result<Arc<Status>>> + Send;
+
+    /// The sources that a query asks for. Only a page that shows addresses asks.
+    fn sources(
+        &self,
+        query: SourceQuery,
+    ) -> impl Future<Output = anyhow::Result<SourceList>> + Send;
 }
 
 /// What one scrape tells.

@@ -25,8 +25,8 @@ const INTRODUCTION: &str = "# Metrics\n\n\
     <!-- Written from the table in xdp-user/src/exporter/metrics.rs. -->\n\n\
     The daemon serves these for Prometheus at `/metrics`, on `127.0.0.1:9777` unless `[metrics]` \
     in the configuration says otherwise. Values are read at each scrape. Every series is there \
-    from the start, at 0, but those of the host's own losses that its kernel doesn't count; no label holds an address. `packaging/grafana/overview.json` is a \
-    dashboard over them, `packaging/prometheus/alerts.yml` has alerts on them.\n";
+    from the start, at 0, but those of the host's own losses that its kernel doesn't count; no label holds an address. Dashboards, \
+    alerts and how to set them up: [monitoring.md](monitoring.md).\n";
 
 fn metrics() -> String {
     let mut text = String::from(

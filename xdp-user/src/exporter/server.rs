@@ -1,4 +1,4 @@
-//! HTTP for the scrapes.
+//! HTTP for the scrapes and the status page.
 //!
 //! Whoever reaches the port is served, so everything is bounded: connections at once, the time of
 //! each, the size of a request's head. A connection carries one request; a scraper opens one for
@@ -23,7 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use super::page::Page;
 use super::{Scrape, SnapshotSource, render};
+use crate::config::StatusPage;
 
 /// What one client can take at most.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,10 @@ pub(super) struct Bounds {
     pub(super) connection: Duration,
     /// For the state to be read.
     pub(super) snapshot: Duration,
+    /// How old the state on the page may be: no more than one is read in this time.
+    pub(super) page_age: Duration,
+    /// The same for its sources, which cost more.
+    pub(super) sources_age: Duration,
 }
 
 const BOUNDS: Bounds = Bounds {
@@ -44,12 +50,14 @@ const BOUNDS: Bounds = Bounds {
     // Prometheus itself gives up after 10 s unless told otherwise.
     connection: Duration::from_secs(10),
     snapshot: Duration::from_secs(5),
+    page_age: Duration::from_secs(1),
+    sources_age: Duration::from_secs(5),
 };
 
 /// After a failed accept, mostly for want of file descriptors, trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves `/metrics` on `listener` until `shutdown` is done.
+/// Serves `/metrics` and what the page is to show on `listener` until `shutdown` is done.
 ///
 /// A scrape under way is cut off then. Connections that fail are theirs to see, not ours.
 ///
@@ -57,15 +65,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// When the listener has no address, so when it isn't one.
 pub async fn serve<S: SnapshotSource>(
     listener: TcpListener,
+    page: StatusPage,
     source: S,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    serve_within(BOUNDS, listener, source, shutdown).await
+    serve_within(BOUNDS, listener, page, source, shutdown).await
 }
 
 pub(super) async fn serve_within<S: SnapshotSource>(
     bounds: Bounds,
     listener: TcpListener,
+    page: StatusPage,
     source: S,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
@@ -73,7 +83,9 @@ pub(super) async fn serve_within<S: SnapshotSource>(
         .local_addr()
         .context("cannot serve metrics: the listener has no address")?;
     debug!("metrics on http://{address}/metrics");
-    let routes = routes(bounds, source);
+    let source = Arc::new(source);
+    let people = Page::new(Arc::clone(&source), page, address, bounds);
+    let routes = routes(bounds, source, people);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -113,23 +125,26 @@ async fn answer(bounds: Bounds, stream: TcpStream, routes: Router) {
 }
 
 struct Shared<S> {
-    source: S,
+    source: Arc<S>,
     patience: Duration,
     errors: AtomicU64,
 }
 
-fn routes<S: SnapshotSource>(bounds: Bounds, source: S) -> Router {
+fn routes<S: SnapshotSource>(bounds: Bounds, source: Arc<S>, page: Option<Page<S>>) -> Router {
     let shared = Arc::new(Shared {
         source,
         patience: bounds.snapshot,
         errors: AtomicU64::new(0),
     });
     // `get` answers HEAD too, and every other method with 405.
-    Router::new()
-        .route("/", get(index))
+    let routes = Router::new()
         .route("/metrics", get(metrics::<S>))
         .fallback(nothing_here)
-        .with_state(shared)
+        .with_state(shared);
+    match page {
+        Some(page) => routes.merge(page.routes()),
+        None => routes.route("/", get(index)),
+    }
 }
 
 async fn index() -> &'static str {

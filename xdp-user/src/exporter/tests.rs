@@ -17,6 +17,7 @@ use crate::host::lost::{HostLoss, SynCookieEvent};
 use crate::host::received::LinkLoss;
 
 mod http;
+mod page;
 mod text;
 
 /// A daemon that has just started: two interfaces, one list, no packet yet.
@@ -39,6 +40,7 @@ fn fresh() -> Status {
         interfaces: ["eth0", "eth1"].map(interface).to_vec(),
         reasons: Vec::new(),
         tables: TABLES.map(table).to_vec(),
+        maps: Vec::new(),
         memory_bytes: 0,
         protected_sources: 0,
         lists: vec![ListStatus {

@@ -51,17 +51,13 @@ fn entry(column: &[u8], accept_wide: bool) -> Result<(Prefix, bool), RefusalReas
         PrefixError::NotAnAddress | PrefixError::HostBits { .. } => RefusalReason::NotAnAddress,
         PrefixError::BadLength { .. } => RefusalReason::BadPrefixLength,
     })?;
-    if is_wide(&prefix) && !accept_wide {
+    if prefix.is_wide() && !accept_wide {
         return Err(RefusalReason::TooWide);
     }
     if is_never_a_source(&prefix) {
         return Err(RefusalReason::NotASource);
     }
     Ok((prefix, cleared))
-}
-
-fn is_wide(prefix: &Prefix) -> bool {
-    prefix.prefix_len() < if prefix.is_ipv4() { 8 } else { 16 }
 }
 
 /// Whether no address of the prefix can be a packet's source (RFC 1122, section 3.2.1.3; RFC 4291,

@@ -33,7 +33,7 @@ pub struct Bounds {
     /// Entries after duplicates are left out.
     pub max_entries: usize,
     pub max_bytes: u64,
-    /// Take IPv4 prefixes wider than /8 and IPv6 prefixes wider than /16 as well.
+    /// Take prefixes that are wide ([`Prefix::is_wide`]) as well.
     pub accept_wide: bool,
 }
 

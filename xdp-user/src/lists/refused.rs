@@ -4,13 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Prefix;
+
 /// Why a line isn't an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalReason {
     NotAnAddress,
     BadPrefixLength,
-    /// IPv4 wider than /8, IPv6 wider than /16.
+    /// [`Prefix::is_wide`].
     TooWide,
     /// Unspecified, loopback or multicast: no packet on the wire comes from there.
     NotASource,
@@ -26,22 +28,23 @@ impl RefusalReason {
         Self::NotASource,
         Self::LineTooLong,
     ];
-
-    /// For people.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::NotAnAddress => "not an address or prefix",
-            Self::BadPrefixLength => "prefix length out of range",
-            Self::TooWide => "wider than /8 (IPv4) or /16 (IPv6), not taken without force",
-            Self::NotASource => "unspecified, loopback or multicast, never a source",
-            Self::LineTooLong => "line too long",
-        }
-    }
 }
 
 impl fmt::Display for RefusalReason {
+    /// For people.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.description())
+        match self {
+            Self::NotAnAddress => out.write_str("not an address or prefix"),
+            Self::BadPrefixLength => out.write_str("prefix length out of range"),
+            Self::TooWide => write!(
+                out,
+                "wider than /{} (IPv4) or /{} (IPv6), not taken without force",
+                Prefix::WIDEST_IPV4,
+                Prefix::WIDEST_IPV6
+            ),
+            Self::NotASource => out.write_str("unspecified, loopback or multicast, never a source"),
+            Self::LineTooLong => out.write_str("line too long"),
+        }
     }
 }
 

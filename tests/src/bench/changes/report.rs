@@ -8,7 +8,7 @@ use super::super::cases::Family;
 use super::super::figures::Figure;
 use super::traffic::Seen;
 use super::{Change, DELTA, Effort, Trial};
-use crate::scorecard::{Line, Scorecard};
+use crate::scorecard::{Line, NOT_MEASURED, Scorecard};
 
 /// What a change of the lists takes.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +76,7 @@ fn scorecard(rows: &[ChangeRow], entries: usize, misjudged: u64) -> Scorecard {
             card.push(Line {
                 ok: measured.is_some_and(|ms| ms <= most_ms),
                 name: format!("{name}_{}", family.name()),
-                measured: measured.map_or("not_measured".into(), |ms| time(ms, most_ms)),
+                measured: measured.map_or(NOT_MEASURED.into(), |ms| time(ms, most_ms)),
                 target: if most_ms < 1e3 {
                     format!("<={most_ms}ms")
                 } else {

@@ -6,10 +6,9 @@ use anyhow::Error;
 use serde::Serialize;
 
 use super::super::figures::{Figure, ratio};
-use super::super::scorecard::at_least;
 use super::rounds::{Sample, Trial};
 use super::{Effort, Receiver, Sources};
-use crate::scorecard::Scorecard;
+use crate::scorecard::{Line, Scorecard};
 
 /// What the live half found out.
 #[derive(Clone, Debug, Serialize)]
@@ -143,7 +142,7 @@ fn scorecard(trials: &[Trial]) -> Scorecard {
     ]
     .into_iter()
     .map(|(name, sources, against, least)| {
-        at_least(format!("live_{name}"), rate(sources, against), least)
+        Line::ratio_at_least(format!("live_{name}"), rate(sources, against), least)
     })
     .collect()
 }

@@ -43,6 +43,7 @@ async fn queries_and_answers_cross_as_the_types_say() {
     let echo = |Query(query): Query<SourceQuery>| async move {
         assert_eq!(query.sort, Some(SourceSort::LastSeen));
         assert_eq!(query.limit, None);
+        assert!(query.each);
         assert_eq!(query.matching, Some("2001:db8::/32".parse().unwrap()));
         Json(json!({"sources": [], "total": 7}))
     };
@@ -51,6 +52,7 @@ async fn queries_and_answers_cross_as_the_types_say() {
         sort: Some(SourceSort::LastSeen),
         limit: None,
         matching: Some("2001:db8::/32".parse().unwrap()),
+        each: true,
     };
     assert_eq!(served.client.sources(&query).await.unwrap().total, 7);
 }

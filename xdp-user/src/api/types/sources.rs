@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Sample;
+use super::{ListKind, Sample};
 use crate::domain::{Mode, Prefix};
 
 /// `GET /v1/bans`.
@@ -116,6 +116,10 @@ pub struct SourceQuery {
     pub limit: Option<u64>,
     /// Only sources in this prefix.
     pub matching: Option<Prefix>,
+    /// Also the first `limit` by each of the other orders, after those asked for: whoever matters
+    /// in some way, in one answer.
+    #[serde(default)]
+    pub each: bool,
 }
 
 /// What sources are sorted by.
@@ -131,6 +135,11 @@ pub enum SourceSort {
     Dropped,
     /// When last seen.
     LastSeen,
+}
+
+impl SourceSort {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Packets, Self::Bytes, Self::Dropped, Self::LastSeen];
 }
 
 /// `GET /v1/sources`.
@@ -163,6 +172,10 @@ pub struct SourceView {
     pub strikes: u64,
     /// Until when it is banned, if it is.
     pub banned_until: Option<Timestamp>,
+    /// The list kind that decides over all of it: the allowlist where both have it. What an entry
+    /// decides isn't counted here.
+    #[serde(default)]
+    pub listed: Option<ListKind>,
 }
 
 /// `GET /v1/explain`: query, one hypothetical packet.

@@ -31,7 +31,10 @@ pub struct Status {
     pub reasons: Vec<ReasonCount>,
     /// The tables and how full they are.
     pub tables: Vec<TableStatus>,
-    /// Bytes that all tables and the rings for hits, events and samples take now.
+    /// The other maps, whose memory stays the same.
+    #[serde(default)]
+    pub maps: Vec<MapStatus>,
+    /// Bytes that all tables and the other maps take now.
     pub memory_bytes: u64,
     /// Known sources whose place no newcomer takes; up to ten seconds old.
     pub protected_sources: u64,
@@ -111,6 +114,15 @@ pub struct TableStatus {
     pub memory_bytes: u64,
     /// What happens when it is full.
     pub when_full: String,
+}
+
+/// A kernel map that is no table of [`Status::tables`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapStatus {
+    /// Its name in the kernel, in lower case.
+    pub name: String,
+    /// Bytes that it takes, on all CPUs.
+    pub memory_bytes: u64,
 }
 
 /// One list of entries.

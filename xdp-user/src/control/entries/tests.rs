@@ -227,6 +227,11 @@ impl Model {
         held.sort_unstable();
         let expected: Vec<(Prefix, ListId)> = self.members.keys().copied().collect();
         prop_assert_eq!(held, expected);
+        let mut sizes: BTreeMap<ListId, u64> = BTreeMap::new();
+        for (_, list) in self.members.keys() {
+            *sizes.entry(*list).or_default() += 1;
+        }
+        prop_assert_eq!(self.entries.sizes().collect::<BTreeMap<_, _>>(), sizes);
         for address in addresses().step_by(7) {
             let covering: Vec<Prefix> = self
                 .entries

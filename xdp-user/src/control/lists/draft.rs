@@ -12,8 +12,6 @@ use crate::control::names::MANUAL;
 use crate::domain::{ListName, Prefix, Span};
 use crate::state::{EntryChange, EntryRow};
 
-/// Narrowest prefix lengths that need no force (IPv4, IPv6).
-const WIDE: (u8, u8) = (8, 16);
 /// Refusals that a report spells out.
 const MAX_REFUSALS: usize = 100;
 
@@ -152,14 +150,11 @@ impl Control {
         prefix: &Prefix,
         draft: &Draft,
     ) -> Option<String> {
-        let (narrowest, other) = if prefix.is_ipv4() {
-            (WIDE.0, "IPv4")
-        } else {
-            (WIDE.1, "IPv6")
-        };
-        if prefix.prefix_len() < narrowest && !target.force {
+        if prefix.is_wide() && !target.force {
+            let family = if prefix.is_ipv4() { "IPv4" } else { "IPv6" };
+            let widest = prefix.widest();
             return Some(format!(
-                "{other} prefixes wider than /{narrowest} need --force"
+                "{family} prefixes wider than /{widest} need --force"
             ));
         }
         let capacity = match target.kind {

@@ -201,6 +201,7 @@ fn sources_are_sorted_and_cut_as_asked() {
             sort,
             limit,
             matching: matching.map(prefix),
+            each: false,
         };
         let list = world.control.list_sources(&query).unwrap();
         let shown = list
@@ -228,6 +229,55 @@ fn sources_are_sorted_and_cut_as_asked() {
         .remove(0);
     assert_eq!((flooder.dropped_packets, flooder.dropped_bytes), (2, 128));
     assert!(flooder.first_seen <= flooder.last_seen);
+}
+
+#[test]
+fn sources_by_each_order_come_once_and_those_asked_for_first() {
+    let mut world = World::new("[limits]\npackets = \"3pps\"\n[ban]\nenabled = false\n");
+    // In this order: 192.0.2.9 is seen last, 192.0.2.2 sends and loses most.
+    for (source, packets) in [("192.0.2.2", 6), ("192.0.2.3", 3), ("192.0.2.9", 1)] {
+        for _ in 0..packets {
+            world.judge(source);
+        }
+    }
+    let mut sources = |sort, limit| {
+        let query = SourceQuery {
+            sort: Some(sort),
+            limit: Some(limit),
+            matching: None,
+            each: true,
+        };
+        let list = world.control.list_sources(&query).unwrap();
+        let shown: Vec<String> = list.sources.iter().map(|s| s.source.to_string()).collect();
+        (shown.join(" "), list.total)
+    };
+    // The third order has nobody left but 192.0.2.3.
+    let all = |order: &str| (order.to_owned(), 3);
+    assert_eq!(
+        sources(SourceSort::Dropped, 1),
+        all("192.0.2.2 192.0.2.3 192.0.2.9")
+    );
+    assert_eq!(
+        sources(SourceSort::LastSeen, 1),
+        all("192.0.2.9 192.0.2.2 192.0.2.3")
+    );
+    assert_eq!(
+        sources(SourceSort::Packets, 9),
+        all("192.0.2.2 192.0.2.3 192.0.2.9")
+    );
+    assert_eq!(sources(SourceSort::Packets, 0), all(""));
+}
+
+#[test]
+fn sources_say_which_list_has_them_and_the_allowlist_wins() {
+    let mut world = World::new("[block]\nprefixes = [\"198.51.100.0/24\", \"192.0.2.0/24\"]\n");
+    for source in ["192.0.2.1", "198.51.100.1", "203.0.113.1"] {
+        put(&world, source, 0, Moment::now().boot_ns + 60 * SECOND);
+    }
+    world.add(ListKind::Allow, &["192.0.2.1"]);
+    let list = world.control.list_sources(&SourceQuery::default()).unwrap();
+    let listed: Vec<_> = list.sources.iter().map(|s| s.listed).collect();
+    assert_eq!(listed, [Some(ListKind::Allow), Some(ListKind::Block), None]);
 }
 
 #[test]

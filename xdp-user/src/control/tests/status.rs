@@ -41,6 +41,7 @@ fn every_reason_and_every_fault_is_there_from_the_start() {
         assert!(!table.when_full.is_empty(), "{}", table.name);
         assert_eq!(table.memory_bytes, 0, "in the process nobody counts it");
     }
+    assert_eq!(status.maps, []);
     assert_eq!((status.memory_bytes, status.protected_sources), (0, 0));
     assert!(status.warnings.is_empty(), "{:?}", status.warnings);
 }

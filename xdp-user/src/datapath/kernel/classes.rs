@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
 use xdp_common::abi::{
-    CLASS_BANKS, Class, ClassCounter, ClassState, MAX_CLASSES, class_table, map,
+    CLASS_BANKS, Class, ClassCounter, ClassState, MAX_CLASSES, class_table, entries, map,
 };
 
 use super::super::{ClassReading, ClassSet, Result};
@@ -34,15 +34,16 @@ pub(super) struct Classes {
 impl Classes {
     /// Takes the maps of a loaded object.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let classes = u32::try_from(MAX_CLASSES).unwrap_or(u32::MAX);
-        let lines = CLASS_BANKS * class_table::LINES;
         Ok(Self {
             table: Mapped::new::<[u64; class_table::LINE / WORD]>(
                 map_data(ebpf, map::CLASS_TABLE)?,
-                lines,
+                entries::CLASS_TABLE,
             )?,
-            classes: Mapped::new::<Class>(map_data(ebpf, map::CLASSES)?, CLASS_BANKS * classes)?,
-            states: Mapped::new::<ClassState>(map_data(ebpf, map::CLASS_STATES)?, classes)?,
+            classes: Mapped::new::<Class>(map_data(ebpf, map::CLASSES)?, entries::CLASSES)?,
+            states: Mapped::new::<ClassState>(
+                map_data(ebpf, map::CLASS_STATES)?,
+                entries::CLASS_STATES,
+            )?,
             counters: take(ebpf, map::CLASS_COUNTERS)?,
             bank: 0,
         })

@@ -7,7 +7,7 @@ use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use nix::libc;
 use nix::time::{ClockId, clock_getres};
-use xdp_common::abi::{SourceLine, WordLine, constant, hits, map};
+use xdp_common::abi::{SourceLine, WordLine, constant, entries, hits, map};
 use xdp_common::known;
 use xdp_common::sources::Shape;
 
@@ -43,9 +43,9 @@ impl KernelDatapath {
             .saturating_mul(hits::RING);
         let lines = shape.lines();
         let period_shift = period_shift();
-        let known_mask = known::mask_for(capacity.sources);
+        let known_mask = known::mask_for(capacity.sources, capacity.bans);
         let known_lines = known::all_lines(known_mask);
-        let meter_mask = METER_LINES - 1;
+        let meter_mask = entries::METERS - 1;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(map::LIMITS_V4, capacity.overrides)
             .map_max_entries(map::LIMITS_V6, capacity.overrides)
@@ -55,7 +55,7 @@ impl KernelDatapath {
             .map_max_entries(map::EVENTS, event_bytes)
             .map_max_entries(map::SAMPLES, SAMPLE_RING_BYTES)
             .map_max_entries(map::KNOWN, known_lines)
-            .map_max_entries(map::METERS, METER_LINES)
+            .map_max_entries(map::METERS, entries::METERS)
             .override_global(constant::KNOWN_MASK, &known_mask, true)
             .override_global(constant::METER_MASK, &meter_mask, true)
             .override_global(constant::SOURCE_BUCKETS, &shape.buckets, true)
@@ -92,9 +92,6 @@ impl KernelDatapath {
         })
     }
 }
-
-/// Lines of the meters: 1 MiB, for 131,072 limits. A power of two.
-const METER_LINES: u32 = 1 << 14;
 
 /// Timer ticks are shifted by this to periods of about a second: the kernel's coarse clocks have
 /// the length of a tick as their resolution.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use xdp_common::abi::{Ban, Source};
-use xdp_common::sources::{EARNED_NS, EARNED_PACKETS};
+use xdp_common::sources::may_earn;
 use xdp_common::verdict::{BanState, Offences, SourceState, Word};
 
 /// A word of one source.
@@ -109,7 +109,7 @@ macro_rules! source_cell {
 
             fn judged(&self, now: u64, earns: bool, proven: impl FnOnce() -> bool) {
                 let age = now.saturating_sub(self.first_seen_ns.get());
-                if earns && self.packets.get() >= EARNED_PACKETS && age >= EARNED_NS && proven() {
+                if earns && may_earn(self.packets.get(), age) && proven() {
                     self.earned.set(true);
                 }
             }

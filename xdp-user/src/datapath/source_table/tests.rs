@@ -77,6 +77,7 @@ fn a_source_is_told_from_its_tag() {
         }
     }
     assert!(known.len() <= 2_001);
+    assert_eq!(table.count(), known.len());
     assert!(table.get(&long).is_some());
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -12,19 +12,25 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::api::types::{SourceList, SourceQuery};
+use crate::config::StatusPage;
 use crate::exporter::SnapshotSource;
 use crate::exporter::server::{Bounds, serve_within};
 
-const BOUNDS: Bounds = Bounds {
+pub(super) const BOUNDS: Bounds = Bounds {
     connections: 2,
     head: 8192,
     connection: Duration::from_secs(10),
     snapshot: Duration::from_secs(5),
+    page_age: Duration::from_secs(60),
+    sources_age: Duration::from_secs(60),
 };
 
 /// A state, and what happens when it is asked for.
-enum Source {
+pub(super) enum Source {
     Good,
+    /// Counts how often its state and its sources are read.
+    Counted(Arc<AtomicU32>, Arc<AtomicU32>),
     FailingOnce(AtomicBool),
     Hanging,
 }
@@ -36,23 +42,43 @@ impl SnapshotSource for Source {
                 bail!("the control task is busy")
             }
             Self::Good | Self::FailingOnce(_) => Ok(Arc::new(fresh())),
+            Self::Counted(states, _) => {
+                states.fetch_add(1, Ordering::Relaxed);
+                Ok(Arc::new(fresh()))
+            }
             Self::Hanging => std::future::pending().await,
         }
     }
+
+    async fn sources(&self, query: SourceQuery) -> Result<SourceList> {
+        if let Self::Counted(_, sources) = self {
+            sources.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(super::page::sources(&query))
+    }
 }
 
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<()>>,
 }
 
 impl Server {
     async fn start(bounds: Bounds, source: Source) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::with_page("127.0.0.1:0", bounds, StatusPage::Off, source).await
+    }
+
+    pub(super) async fn with_page(
+        listen: &str,
+        bounds: Bounds,
+        page: StatusPage,
+        source: Source,
+    ) -> Self {
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(serve_within(bounds, listener, source, async {
+        let task = tokio::spawn(serve_within(bounds, listener, page, source, async {
             stopped.await.ok();
         }));
         Self {
@@ -63,7 +89,7 @@ impl Server {
     }
 
     /// Sends `request` as it is and returns everything that comes back.
-    async fn ask(&self, request: &str) -> String {
+    pub(super) async fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -101,6 +127,8 @@ async fn only_get_and_head_of_two_paths_are_answered() {
         ("DELETE", "/", 405),
         ("GET", "/metrics/", 404),
         ("GET", "/v1/status", 404),
+        // There is no page.
+        ("GET", "/status.json", 404),
     ] {
         let answer = server.request(method, path).await;
         let expected = format!("HTTP/1.1 {status} ");

@@ -181,6 +181,8 @@ fn the_gauges_say_what_the_state_says() {
     status.config.reloads = 3;
     status.config.refused = 1;
     status.faults[2].count = 5;
+    status.events.published[0].count = 12;
+    status.events.lost[0].count = 7;
     let read = Exposition::of(&status);
     let abi = ABI_VERSION.to_string();
     type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
