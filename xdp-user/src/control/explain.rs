@@ -2,20 +2,22 @@
 
 mod frame;
 
+use std::ops::ControlFlow;
+
 use anyhow::Result;
-use xdp_common::abi::{Limit, Limits, Plain, Policy, Source};
+use xdp_common::abi::{Limit, Limits, Plain, Policy, Source, SourceKey};
 use xdp_common::reason::{Action, Reason};
-use xdp_common::verdict::{STALE_NS, Verdict};
+use xdp_common::verdict::{STALE_NS, Verdict, network};
 
 use super::bans::ban_view;
-use super::clock::Moment;
+use super::clock::{Moment, as_program};
 use super::{Control, policy};
 use crate::api::types::{
     BanView, ExplainQuery, Explanation, ListKind, SampleView, SourceView, StageView,
 };
 use crate::datapath::keys::source_to_abi;
 use crate::datapath::memory::MemoryDatapath;
-use crate::datapath::{Capacity, Datapath};
+use crate::datapath::{Capacity, Datapath, Meter};
 use crate::domain::Prefix;
 use frame::Hypothetical;
 
@@ -77,7 +79,8 @@ impl Control {
         for (class, reading) in self.datapath.classes()?.iter().enumerate() {
             copy.put_class_reading(class, reading);
         }
-        let verdict = copy.judge(&packet.frame, now.boot_ns);
+        self.copy_meters(&packet, &key, &policy, &mut copy)?;
+        let verdict = copy.judge(&packet.frame, as_program(&policy, now.boot_ns));
 
         let ban_in_force = ban.filter(|ban| ban.until_ns > now.boot_ns);
         let view = known.map(|known| self.source_view(source, &known, ban, now));
@@ -156,6 +159,31 @@ impl Control {
             words.join(", "),
             stored.packets
         )))
+    }
+
+    /// Copies the limits that are kept for the source in its class, and for its network.
+    fn copy_meters(
+        &self,
+        packet: &Hypothetical,
+        source: &SourceKey,
+        policy: &Policy,
+        copy: &mut MemoryDatapath,
+    ) -> Result<()> {
+        let class = match xdp_common::packet::parse(&packet.frame[..]) {
+            ControlFlow::Continue(packet) => self.class_number_of(&packet),
+            ControlFlow::Break(_) => None,
+        };
+        let of_class = class.map(|class| (*source, class));
+        let network = (network(&packet.address.into(), policy), 0);
+        for (key, class) in of_class.into_iter().chain([network]) {
+            for bytes in [false, true] {
+                let meter = Meter { key, class, bytes };
+                if let Some(time) = self.datapath.meter(&meter)? {
+                    copy.put_meter(&meter, time);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn current_policy(&self) -> Result<Policy> {

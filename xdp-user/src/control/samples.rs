@@ -175,13 +175,17 @@ impl Control {
 
     /// The configuration's class of a packet, where classes decide anything.
     pub(super) fn class_of(&self, packet: &packet::Packet) -> Option<&config::Class> {
+        self.class_by_number(self.class_number_of(packet)?.into())
+    }
+
+    /// Its number in the program.
+    pub(super) fn class_number_of(&self, packet: &packet::Packet) -> Option<u8> {
         let set = self.classes.stored()?;
         let (first, second) = places(packet);
-        let number = match (set.class_at(first), second) {
+        Some(match (set.class_at(first), second) {
             (0, Some(second)) => set.class_at(second),
             (number, _) => number,
-        };
-        self.class_by_number(number.into())
+        })
     }
 }
 

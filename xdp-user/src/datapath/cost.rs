@@ -2,7 +2,8 @@
 
 use xdp_common::abi::{
     Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, POLICY_SLOTS,
-    Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table, entries, hits, map,
+    Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table, entries, hits,
+    map,
 };
 use xdp_common::known;
 use xdp_common::sources::Shape;

@@ -81,6 +81,7 @@ impl KernelDatapath {
             hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
             sources: SourceTable::new(sources, shape),
             known: KnownFilter::new(known, known_mask),
+            meters: take(&mut ebpf, map::METERS)?,
             lengths: Lengths(32, 64),
             bans: Table::take(&mut ebpf, map::BANS)?,
             events: Some(take(&mut ebpf, map::EVENTS)?),
