@@ -33,6 +33,9 @@ pub(super) struct Running {
     token: Weak<()>,
 }
 
+/// What IP's length fields can say is less.
+const MAX_FRAME: u32 = 1 << 16;
+
 /// Captures at a time.
 const MAX_CAPTURES: usize = 8;
 
@@ -142,7 +145,7 @@ impl Control {
             .to_owned(),
             source: sampled.source,
             list,
-            class: self.class_name_of(&sampled.frame),
+            class: self.class_name_of(&sampled.frame, sampled.length),
             stands_for: sampled.stands_for.into(),
             length: sampled.length,
             frame: FrameBytes(sampled.frame.to_vec()),
@@ -164,9 +167,12 @@ impl Control {
         self.list_name(list).map(|name| Some(name.to_string()))
     }
 
-    /// The class that a frame is in now, by its first bytes.
-    fn class_name_of(&self, frame: &[u8]) -> Option<String> {
-        let ControlFlow::Continue(packet) = packet::parse(&frame) else {
+    /// The class that a frame of a length is in now, by its first bytes.
+    fn class_name_of(&self, frame: &[u8], length: u32) -> Option<String> {
+        // The parser holds headers against the frame's length; no class looks at what is behind them.
+        let mut whole = frame.to_vec();
+        whole.resize(frame.len().max(length.min(MAX_FRAME) as usize), 0);
+        let ControlFlow::Continue(packet) = packet::parse(&whole[..]) else {
             return None;
         };
         let class = self.class_of(&packet)?;

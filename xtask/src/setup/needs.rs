@@ -31,13 +31,16 @@ pub(crate) enum Way {
 
 /// Programs that are started by name, or stand for what comes with them: first purpose, program,
 /// Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 16] = [
+const PROGRAMS: [(Purpose, &str, &str); 18] = [
     (Purpose::Run, "ip", "iproute2"),
     // The dashboards' queries are tested against the real thing.
     (Purpose::Watch, "prometheus", "prometheus"),
     (Purpose::Test, "promtool", "prometheus"),
     // A test forwards through a host that translates addresses.
     (Purpose::Test, "nft", "nftables"),
+    // Captures are opened by Wireshark's own programs.
+    (Purpose::Test, "tshark", "tshark"),
+    (Purpose::Test, "capinfos", "wireshark-common"),
     (Purpose::Kernels, "qemu-system-x86_64", "qemu-system-x86"),
     (Purpose::Kernels, "busybox", "busybox-static"),
     (Purpose::Kernels, "cpio", "cpio"),
