@@ -4,6 +4,7 @@
 //! - [`datapath`]: the kernel's side in domain verbs, the only place that names the loader;
 //! - [`control`]: one task that owns the datapath; [`state`]: what outlives it on disk;
 //! - [`host`]: whose packets these are, and what was lost beside the program;
+//! - [`privileges`]: what the daemon may do, and how it gives up the rest;
 //! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
 //! - [`daemon`]: all of it wired together.
 
@@ -18,4 +19,5 @@ pub mod exporter;
 pub mod failure;
 pub mod host;
 pub mod lists;
+pub mod privileges;
 pub mod state;
