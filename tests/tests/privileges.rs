@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use caps::{CapSet, Capability, CapsHashSet};
-use nix::sys::signal::Signal;
-use nix::unistd::User;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
 use xdp_tests::daemon::scene::{HOST, PEER, Scene, from_v4, protecting};
 use xdp_tests::daemon::{Daemon, binary};
 use xdp_tests::netns::link::{Attachment, End, veth_pair};
@@ -51,8 +52,7 @@ fn start_as(scene: &Scene, user: Option<&str>) -> Result<Daemon> {
 }
 
 /// The status of each thread, as the kernel has it.
-fn threads(daemon: &Daemon) -> Result<Vec<String>> {
-    let pid = daemon.pid().context("not running")?;
+fn threads(pid: u32) -> Result<Vec<String>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
     let statuses = tasks.map(|task| fs::read_to_string(task?.path().join("status")));
     Ok(statuses.collect::<std::io::Result<_>>()?)
@@ -67,14 +67,19 @@ fn field<'a>(status: &'a str, name: &str) -> Result<&'a str> {
 }
 
 fn assert_reduced(daemon: &Daemon, uid: u32) -> Result<()> {
-    let threads = threads(daemon)?;
+    assert_holds(daemon.pid().context("not running")?, uid, 0)
+}
+
+fn assert_holds(pid: u32, uid: u32, bounding: u64) -> Result<()> {
+    let threads = threads(pid)?;
     // The first, the control task and the runtime's.
     ensure!(threads.len() >= 4, "only {} threads", threads.len());
     for status in &threads {
         let set = |name| -> Result<u64> { Ok(u64::from_str_radix(field(status, name)?, 16)?) };
         assert_eq!(set("CapPrm:")?, PROMISED, "{status}");
         assert_eq!(set("CapEff:")?, PROMISED, "{status}");
-        for name in ["CapInh:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(set("CapBnd:")?, bounding, "{status}");
+        for name in ["CapInh:", "CapAmb:"] {
             assert_eq!(set(name)?, 0, "{name} of {status}");
         }
         assert_eq!(field(status, "NoNewPrivs:")?, "1", "{status}");
@@ -85,7 +90,7 @@ fn assert_reduced(daemon: &Daemon, uid: u32) -> Result<()> {
 }
 
 /// A reload that adds an interface, one that comes back, entries, a list, a ban.
-fn assert_works(scene: &Scene, daemon: &Daemon) -> Result<()> {
+fn assert_works(scene: &Scene, daemon: &Daemon, pid: u32) -> Result<()> {
     let blocked = from_v4("203.0.113.7").udp(1, 2);
     daemon.cli_text(&["block", "add", "203.0.113.7"])?;
     assert!(!scene.passes(&blocked)?);
@@ -108,7 +113,7 @@ fn assert_works(scene: &Scene, daemon: &Daemon) -> Result<()> {
     daemon.write_config(&protecting(&format!(
         "[[interface]]\nname = \"host1\"\n{STRICT}"
     )))?;
-    daemon.signal(Signal::SIGHUP)?;
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGHUP)?;
     wait_until("the new interface to be attached", TIMEOUT, || {
         scene
             .host
@@ -142,7 +147,7 @@ fn every_thread_holds_three_capabilities_and_everything_works() -> Result<()> {
         };
         let mut daemon = start_as(&scene, user)?;
         assert_reduced(&daemon, uid)?;
-        assert_works(&scene, &daemon)?;
+        assert_works(&scene, &daemon, daemon.pid().context("not running")?)?;
         assert_reduced(&daemon, uid)?;
 
         let status = daemon.status()?;
@@ -160,6 +165,116 @@ fn every_thread_holds_three_capabilities_and_everything_works() -> Result<()> {
         arguments.extend(user.map(|user| ["--user", user]).iter().flatten());
         daemon.run(&arguments)?;
         assert_eq!(entries(&daemon.status()?), kept.0);
+    }
+    Ok(())
+}
+
+/// A process that is ended with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already where the test went well.
+        drop(self.0.kill().and_then(|()| self.0.wait()));
+    }
+}
+
+/// As systemd starts it with `User=` and `AmbientCapabilities=`: the user has no way to empty the
+/// bounding set, and what is in it is what is kept.
+#[test]
+fn a_user_with_ambient_capabilities_needs_no_root() -> Result<()> {
+    require_kernel!("a_user_with_ambient_capabilities_needs_no_root");
+    let scene = Scene::new()?;
+    let daemon = Daemon::prepare(&scene.host, &binary()?, &protecting(STRICT))?;
+    let owner = User::from_name(NOBODY)?.context("no such user")?;
+    let uid = owner.uid.as_raw();
+    // The one that was built may be where others have no way.
+    let program = daemon.directory().join("xdp-throttle");
+    fs::copy(binary()?, &program)?;
+    chown(daemon.directory(), Some(uid), None)?;
+    let sets = KEPT.map(|capability| format!("+cap_{}", capability.index()));
+    let set = |name: &str| format!("--{name}=-all,{}", sets.join(","));
+    let child = scene
+        .host
+        .command("setpriv")
+        .args([format!("--reuid={uid}"), format!("--regid={}", owner.gid)])
+        .args(["--clear-groups".to_owned(), set("bounding-set")])
+        .args([set("inh-caps"), set("ambient-caps")])
+        .arg(&program)
+        .args(["run", "--config"])
+        .arg(daemon.config_path())
+        .stdin(Stdio::null())
+        .spawn()?;
+    let mut running = Running(child);
+    wait_until("the daemon to answer", TIMEOUT, || {
+        daemon
+            .cli(&["status"])
+            .is_ok_and(|output| output.status.success())
+    })?;
+    assert_holds(running.0.id(), uid, PROMISED)?;
+    assert_eq!(scene.host.xdp_attachment(HOST)?, Attachment::Native);
+    assert_works(&scene, &daemon, running.0.id())?;
+    kill(Pid::from_raw(running.0.id().cast_signed()), Signal::SIGTERM)?;
+    assert!(running.0.wait()?.success());
+    Ok(())
+}
+
+#[test]
+fn a_state_directory_that_is_missing_is_made_wherever_it_is() -> Result<()> {
+    require_kernel!("a_state_directory_that_is_missing_is_made_wherever_it_is");
+    let scene = Scene::new()?;
+    let mut daemon = Daemon::prepare(&scene.host, &binary()?, &protecting(""))?;
+    let elsewhere = tempfile::tempdir()?;
+    let state = elsewhere.path().join("deep/state");
+    let path = daemon.config_path();
+    let config = fs::read_to_string(&path)?;
+    let usual = daemon.directory().join("state").display().to_string();
+    ensure!(config.contains(&usual), "no {usual} in {config}");
+    fs::write(&path, config.replace(&usual, &state.display().to_string()))?;
+    daemon.restart()?;
+    daemon.cli_text(&["block", "add", "203.0.113.7"])?;
+    daemon.kill9()?;
+    daemon.restart()?;
+    assert_eq!(entries(&daemon.status()?), 1);
+    assert_eq!(fs::metadata(&state)?.permissions().mode() & 0o777, 0o700);
+    Ok(())
+}
+
+/// The control task reads the file: the restriction holds in threads that were started after it.
+#[test]
+fn a_reload_reads_what_the_configuration_opened_and_nothing_else() -> Result<()> {
+    require_kernel!("a_reload_reads_what_the_configuration_opened_and_nothing_else");
+    let scene = Scene::new()?;
+    let elsewhere = tempfile::tempdir()?;
+    let open = format!("[daemon]\nreadable = [{:?}]\n", elsewhere.path());
+    for (rest, readable) in [
+        ("", false),
+        (&*open, true),
+        ("[daemon]\nrestrict_files = false\n", true),
+    ] {
+        let config = protecting(rest);
+        let daemon = Daemon::start(&scene.host, &config)?;
+        let privileges = daemon.status()?.privileges;
+        let why = privileges.files_why.unwrap_or_default();
+        if rest.contains("restrict_files") {
+            assert_eq!(privileges.files, "open");
+            assert!(why.contains("daemon.restrict_files"), "{why}");
+        } else if privileges.files == "open" {
+            eprintln!("skipped: {why}");
+            return Ok(());
+        }
+        let moved = elsewhere.path().join("config.toml");
+        fs::write(&moved, daemon.whole_config(&config))?;
+        fs::remove_file(daemon.config_path())?;
+        symlink(&moved, daemon.config_path())?;
+        let reload = daemon.cli(&["apply"])?;
+        let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+        assert_eq!(reload.status.success(), readable, "{rest}: {said}");
+        assert_eq!(
+            said.contains("ermission denied"),
+            !readable,
+            "{rest}: {said}"
+        );
     }
     Ok(())
 }

@@ -5,12 +5,14 @@
 //! mounted on a directory below it, but not for what is mounted on the directory itself. So pins are
 //! allowed from `/sys/fs`, and a bpffs that is mounted anew is still theirs.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 
 use crate::config::Config;
@@ -64,7 +66,23 @@ impl Needed {
     }
 }
 
+/// Restricts this process as far as the kernel can; what it can't is in the answer.
+///
+/// # Errors
+/// When a directory to write to can't be made: a rule takes one that is there.
 pub(super) fn restrict(needed: &Needed) -> Result<Files> {
+    for directory in &needed.write {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("could not make {}", directory.display()))?;
+    }
+    // A container may forbid it where the kernel doesn't.
+    Ok(rules(needed).unwrap_or_else(|error| Files::Open(format!("the kernel refused: {error}"))))
+}
+
+fn rules(needed: &Needed) -> Result<Files, RulesetError> {
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V5))?
@@ -73,10 +91,8 @@ pub(super) fn restrict(needed: &Needed) -> Result<Files> {
         .add_rules(path_beneath_rules(&needed.read, reading()))?
         .add_rules(path_beneath_rules(&needed.write, writing()))?
         .add_rules(path_beneath_rules([PINS_BELOW], pinning()))?;
-    let status = rules.restrict_self();
-    status
-        .map(|status| outcome(&status.ruleset, status.landlock))
-        .context("could not restrict files: `restrict_files = false` under [daemon] does without")
+    let status = rules.restrict_self()?;
+    Ok(outcome(&status.ruleset, status.landlock))
 }
 
 fn reading() -> BitFlags<AccessFs> {
