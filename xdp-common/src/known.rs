@@ -1,7 +1,8 @@
 //! A filter of the sources that something is known of: protected ones and banned ones.
 //!
-//! Under a flood of sources that never repeat nearly every packet's source is none of them. A bit each,
-//! small enough for the cache of a core, says so without a look at the source table, which is not.
+//! Under a flood of sources that never repeat nearly every packet's source is none of them. Two bits of
+//! one word for each (a blocked Bloom filter: Putze, Sanders, Singler, 2007), small enough for the cache
+//! of a core, say so without a look at the source table, which is not.
 //!
 //! There are two filters in the map ([`crate::abi::map::KNOWN`]); its first line says which is in use.
 //! What becomes known is set in both. Bits are taken away by making the other filter anew, from the
@@ -12,15 +13,23 @@ pub const LINE_BITS: u32 = 512;
 /// Words of a line.
 pub const WORDS: u32 = 8;
 
-/// Where a bit is.
+/// Where the bits of a source are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bit {
+pub struct Bits {
     /// Number of the line.
     pub line: u32,
     /// Number of the word in it.
     pub word: u32,
-    /// The bit alone.
+    /// The bits alone: two, or one where both fall together.
     pub mask: u64,
+}
+
+impl Bits {
+    /// Whether a word has them all: then the source may be known.
+    #[inline(always)]
+    pub const fn are_in(&self, word: u64) -> bool {
+        word & self.mask == self.mask
+    }
 }
 
 /// Lines of a filter, whose bits are `mask` and one more.
@@ -34,9 +43,9 @@ pub const fn all_lines(mask: u32) -> u32 {
     lines(mask).wrapping_mul(2).wrapping_add(1)
 }
 
-/// The bit of a source in one of the filters, by its tag ([`crate::sources::Place::tag`]).
+/// The bits of a source in one of the filters, by its tag ([`crate::sources::Place::tag`]).
 #[inline(always)]
-pub const fn bit(tag: u64, mask: u32, filter: u32) -> Bit {
+pub const fn bits(tag: u64, mask: u32, filter: u32) -> Bits {
     // Other bits than those that choose a bucket (the upper half) and a bit of its bans.
     #[allow(clippy::cast_possible_truncation, reason = "the middle bits")]
     let index = (tag >> 14) as u32 & mask;
@@ -45,17 +54,18 @@ pub const fn bit(tag: u64, mask: u32, filter: u32) -> Bit {
     } else {
         lines(mask).wrapping_add(1)
     };
-    Bit {
+    Bits {
         line: first.wrapping_add(index >> LINE_BITS.ilog2()),
         word: index >> 6 & (WORDS - 1),
-        mask: 1 << (index & 63),
+        mask: 1 << (index & 63) | 1 << (tag >> 2 & 63),
     }
 }
 
-/// Bits of a filter for a source table of so many places: four for each, so that with a tenth of the
-/// places protected one in forty of the other sources passes, and a quarter at the worst.
-pub const fn mask_for(places: u32) -> u32 {
-    let bits = places.saturating_mul(4);
+/// Bits of a filter, less one, for a source table and a table of bans of so many places: four for each.
+/// With 100,000 protected sources and 200,000 banned ones in tables of a million and 262,144, one in
+/// fifty of the other sources passes.
+pub const fn mask_for(places: u32, bans: u32) -> u32 {
+    let bits = places.saturating_add(bans).saturating_mul(4);
     let bits = if bits < 4096 { 4096 } else { bits };
     // A power of two, rounded down: never more memory than asked for.
     (1_u32 << bits.ilog2()).wrapping_sub(1)

@@ -1,6 +1,6 @@
 //! The filter of known sources, over its map.
 
-use xdp_common::known::{Bit, bit};
+use xdp_common::known::{Bits, bits};
 use xdp_common::verdict::Word as _;
 
 use crate::map_pointer::{MapWord, Slot};
@@ -13,23 +13,23 @@ pub(crate) fn may_be(tag: u64) -> bool {
         return false;
     };
     let filter = Slot::at(first).word_of_line(0).load() as u32;
-    let bit = bit(tag, constant::known_mask(), filter);
-    word(&bit).is_some_and(|word| word.load() & bit.mask != 0)
+    let bits = bits(tag, constant::known_mask(), filter);
+    word(&bits).is_some_and(|word| bits.are_in(word.load()))
 }
 
 /// Something is known of the source from now on.
 #[inline(always)]
 pub(crate) fn add(tag: u64) {
     for filter in 0..2 {
-        let bit = bit(tag, constant::known_mask(), filter);
-        if let Some(word) = word(&bit) {
-            word.or(bit.mask);
+        let bits = bits(tag, constant::known_mask(), filter);
+        if let Some(word) = word(&bits) {
+            word.or(bits.mask);
         }
     }
 }
 
 #[inline(always)]
-fn word(bit: &Bit) -> Option<MapWord<'static>> {
-    let line = KNOWN.get_ptr_mut(bit.line)?;
-    Some(Slot::at(line).word_of_line(bit.word as usize))
+fn word(bits: &Bits) -> Option<MapWord<'static>> {
+    let line = KNOWN.get_ptr_mut(bits.line)?;
+    Some(Slot::at(line).word_of_line(bits.word as usize))
 }

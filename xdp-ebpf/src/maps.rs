@@ -144,8 +144,8 @@ pub(crate) struct Scratch {
 
 const _: () = assert!(size_of::<Scratch>() == SCRATCH_BYTES);
 
-/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a source place, 128 KiB
-/// at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
+/// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a place of the sources and
+/// the bans, 128 KiB each at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.
 /// Full: never; a denser filter only says "perhaps" more often, and the source table is asked then.
 /// Concurrency: bits are set by atomic operations, in both filters.
 #[map]

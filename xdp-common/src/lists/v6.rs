@@ -155,6 +155,18 @@ pub const fn meta(rest: u64, length: u32, flags: u8) -> u64 {
     rest << META_BITS | (length as u64).wrapping_sub(1) << 4 | flags as u64
 }
 
+/// The length in the first word of a slot with a prefix of up to /64; nothing in others' and in an
+/// empty one's.
+pub const fn length_of(meta: u64) -> Option<u32> {
+    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+    let length = ((meta >> 4 & 0x7f) as u32).wrapping_add(1);
+    if meta >> META_BITS == 0 && length >= 16 && length <= 64 {
+        Some(length)
+    } else {
+        None
+    }
+}
+
 /// The first word of a last slot that links a line.
 pub const fn link(line: u32) -> u64 {
     (line as u64) << META_BITS | LINK_CODE << 4

@@ -77,7 +77,7 @@ impl Fixed {
 
     /// In the order in which they are shown.
     fn all(capacity: &Capacity) -> Vec<Self> {
-        let known_lines = known::all_lines(known::mask_for(capacity.sources));
+        let known_lines = known::all_lines(known::mask_for(capacity.sources, capacity.bans));
         vec![
             Self {
                 name: map::HITS,

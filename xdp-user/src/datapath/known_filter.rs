@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use xdp_common::known::{LINE_BITS, WORDS, bit, lines};
+use xdp_common::known::{LINE_BITS, WORDS, bits, lines};
 use xdp_common::lists::LINE_WORDS;
 
 /// The two filters, shared with the program.
@@ -43,10 +43,10 @@ impl<M: AsRef<[AtomicU64]>> KnownFilter<M> {
     }
 
     fn set(&self, tag: u64, filter: u32) {
-        let bit = bit(tag, self.mask, filter);
-        let index = bit.line as usize * LINE_WORDS + bit.word as usize;
+        let bits = bits(tag, self.mask, filter);
+        let index = bits.line as usize * LINE_WORDS + bits.word as usize;
         if let Some(word) = self.memory.as_ref().get(index) {
-            word.fetch_or(bit.mask, Ordering::SeqCst);
+            word.fetch_or(bits.mask, Ordering::SeqCst);
         }
     }
 }
@@ -66,9 +66,9 @@ mod tests {
 
     fn holds(filter: &KnownFilter<Vec<AtomicU64>>, tag: u64) -> bool {
         let in_use = filter.memory[0].load(Ordering::SeqCst) as u32;
-        let bit = bit(tag, filter.mask, in_use);
-        let index = bit.line as usize * LINE_WORDS + bit.word as usize;
-        filter.memory[index].load(Ordering::SeqCst) & bit.mask != 0
+        let bits = bits(tag, filter.mask, in_use);
+        let index = bits.line as usize * LINE_WORDS + bits.word as usize;
+        bits.are_in(filter.memory[index].load(Ordering::SeqCst))
     }
 
     const TAGS: [u64; 3] = [1 << 14, 77 << 14, 0xffff << 14];

@@ -43,7 +43,7 @@ impl KernelDatapath {
             .saturating_mul(hits::RING);
         let lines = shape.lines();
         let period_shift = period_shift();
-        let known_mask = known::mask_for(capacity.sources);
+        let known_mask = known::mask_for(capacity.sources, capacity.bans);
         let known_lines = known::all_lines(known_mask);
         let meter_mask = entries::METERS - 1;
         let mut ebpf = EbpfLoader::new()

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use xdp_common::lists::{END_SHIFT, Found, LINE_WORDS, Levels, Line, Table as Lookup};
+use xdp_common::lists::v6::Level;
+use xdp_common::lists::{END_SHIFT, Found, LINE_WORDS, Levels, Line, Table as Lookup, halves};
 
 use super::*;
+use crate::domain::AddrBytes;
 
 const UNIT: u64 = 1 << END_SHIFT;
 const NOW: u64 = 1_000 * UNIT;
@@ -331,4 +333,44 @@ fn a_source_stays_listed_while_its_key_gets_a_group_or_loses_it() {
     let before = |lists: &mut TestLists| put(lists, &many[..1]);
     let more = |lists: &mut TestLists| replace(lists, &[], &many);
     assert_always(BLOCK, "2001:db8:0:100::1", before, more);
+}
+
+#[test]
+fn a_source_stays_listed_while_its_key_gets_a_group_in_place() {
+    let six = [
+        "2001:db8:100::/40",
+        "2001:db8:200::/40",
+        "2001:db8:300::/47",
+        "2001:db8:400::/41",
+        "2001:db8:4000::/34",
+        "2001:db8:8000::/34",
+    ];
+    // The group takes a place that a look-up has passed when it comes to the slots.
+    let before = |lists: &mut TestLists| {
+        put(lists, &["2001:db9::/64"]);
+        let other = &of_the_same_line(lists, six[0]);
+        put(lists, &[other]);
+        put(lists, &six);
+        exchange(lists, &[other], &[]);
+    };
+    for seventh in ["2001:db8:c000::/36", "2001:db8:c000::/42"] {
+        let more = |lists: &mut TestLists| put(lists, &[seventh]);
+        for host in ["2001:db8:100::1", "2001:db8:300::1", "2001:db8:4000::1"] {
+            assert_always(BLOCK, host, before, more);
+        }
+        assert_always(0, "2001:db8:500::1", before, more);
+    }
+}
+
+/// A prefix of the same length whose key is another one, in the same line.
+fn of_the_same_line(lists: &TestLists, text: &str) -> String {
+    let head = &lists.v6.as_ref().unwrap().head;
+    let line = |high| Level::of(40).place(head, high, 0).line;
+    let AddrBytes::V6(address) = text.parse::<Prefix>().unwrap().addr_bytes() else {
+        panic!("{text} is no IPv6 prefix");
+    };
+    let wanted = line(halves(&address).0);
+    let mut others = (0x2a00_0000_u64..).map(|n| n << 32);
+    let high = others.find(|high| line(*high) == wanted).unwrap();
+    Prefix::new(shadow::ipv6(high), 40).unwrap().to_string()
 }

@@ -1,6 +1,7 @@
 //! One family's table: where everything lies in it, groups, ends.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use xdp_common::lists::head::{self, Head, SHORT};
 use xdp_common::lists::{ALLOW, BLOCK, LINE_WORDS, TIMED, group};
@@ -49,8 +50,13 @@ impl Free {
         Self { next, end }
     }
 
+    /// Whether there is one more.
+    pub(super) fn any(&self) -> bool {
+        self.next < self.end
+    }
+
     pub(super) fn take(&mut self) -> Result<u32, TooSmall> {
-        if self.next >= self.end {
+        if !self.any() {
             return Err(TooSmall);
         }
         self.next += 1;
@@ -150,9 +156,7 @@ impl<M: Memory> Table<M> {
 
     /// Removes an item that the shadow no longer holds.
     pub(super) fn remove(&mut self, item: Item, shadow: &Shadow) {
-        // A look-up that misses it, and came too early for what was put in its place, begins anew.
-        self.head.version = self.head.version.wrapping_add(1);
-        self.words().set(0, head::VERSION, self.head.version.into());
+        self.begin_removal();
         match Spot::of(&item.prefix) {
             // The group is there: the item was.
             Spot::Short => drop(self.paint_short(&item.prefix, shadow)),
@@ -163,28 +167,39 @@ impl<M: Memory> Table<M> {
         self.write_earliest();
     }
 
-    /// Writes a group that nobody finds yet, from all items of its key: which cells each covers.
+    /// Something goes: a look-up that misses it, and came too early for what was put in its place,
+    /// begins anew.
+    pub(super) fn begin_removal(&mut self) {
+        self.head.version = self.head.version.wrapping_add(1);
+        self.words().set(0, head::VERSION, self.head.version.into());
+    }
+
+    /// Writes a group that nobody finds yet, from all items of its key, which the table didn't hold
+    /// yet: which cells each covers.
     pub(super) fn fill_group(
         &mut self,
         group: u32,
-        items: impl Iterator<Item = (std::ops::Range<u32>, Item)>,
+        items: impl Iterator<Item = (Range<u32>, Item)>,
     ) {
-        let mut cells = [Cell::default(); 256];
-        for (range, item) in items {
+        let ends = &mut self.ends;
+        let counted = items.map(|(range, item)| {
             if item.end != 0 {
-                *self.ends.entry(item.end).or_default() += 1;
+                *ends.entry(item.end).or_default() += 1;
             }
-            let range = range.start as usize..range.end as usize;
-            for cell in cells.get_mut(range).unwrap_or_default() {
-                cell.add(item.kind, item.end);
-            }
-        }
+            (range, item.kind, item.end)
+        });
+        let cells = cells_of(counted);
+        self.paint_cells(group, &cells);
+        self.write_earliest();
+    }
+
+    /// Writes a group that nobody finds yet.
+    pub(super) fn paint_cells(&self, group: u32, cells: &[Cell; 256]) {
         for (number, cell) in (0..).zip(cells) {
             if cell.flags != 0 {
-                self.paint(group, number, cell);
+                self.paint(group, number, *cell);
             }
         }
-        self.write_earliest();
     }
 
     /// Notes that a level holds something, once it does.
@@ -262,6 +277,18 @@ impl<M: Memory> Table<M> {
         let others = words.get(line, word) & !(15 << shift);
         words.set(line, word, others | u64::from(flags) << shift);
     }
+}
+
+/// The cells of a group, from the kind and the end of what covers each.
+pub(super) fn cells_of(covering: impl Iterator<Item = (Range<u32>, u8, u32)>) -> [Cell; 256] {
+    let mut cells = [Cell::default(); 256];
+    for (range, kind, end) in covering {
+        let range = range.start as usize..range.end as usize;
+        for cell in cells.get_mut(range).unwrap_or_default() {
+            cell.add(kind, end);
+        }
+    }
+    cells
 }
 
 /// Where a prefix belongs in its family's table.

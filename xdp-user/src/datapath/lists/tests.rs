@@ -253,3 +253,37 @@ fn hits_go_to_the_longest_entry_and_stay_with_it() {
     assert_eq!(hits(&lists, "192.0.2.7"), (3, 300));
     assert_eq!(hits(&lists, "192.0.2.0/24"), (1, 60));
 }
+
+#[test]
+fn prefixes_that_crowd_under_a_few_keys_stay_in_the_table_in_use() {
+    let (mut lists, mut model) = (lists(), Model::default());
+    let in_use = |lists: &Lists<InProcess>| {
+        let table = lists.v6.as_ref().unwrap();
+        table.memory().words().as_ptr() as usize
+    };
+    let mut entries = Vec::new();
+    for network in 0..8_u16 {
+        for n in 0..64_u8 {
+            let length = 33 + n % 15;
+            let scattered = u32::from(n).wrapping_mul(0x9e37_79b1);
+            let bits = u128::from(network) << 96 | u128::from(scattered) << 64;
+            let address = Ipv6Addr::from(0x2a00 << 112 | bits);
+            entries.push(Prefix::new(address.into(), length).unwrap());
+        }
+    }
+    let mut first = 0;
+    for prefix in entries {
+        let entry = NewEntry {
+            prefix,
+            expires_ns: 0,
+            list: 0,
+        };
+        lists.put(ListKind::Block, entry).unwrap();
+        model.0.insert((BLOCK, prefix), 0);
+        if first == 0 {
+            first = in_use(&lists);
+        }
+        assert_eq!(in_use(&lists), first, "built anew for {prefix}");
+    }
+    compare(&lists, &model, &mut StdRng::seed_from_u64(3), 0);
+}

@@ -1,7 +1,10 @@
 //! Writing the slots of an IPv6 table.
 
+mod regroup;
+
 use xdp_common::lists::v6::{
-    Level, MIN_LINES, Place, SLOTS, end_place, group_meta, grouped, link, linked, meta, upper_cell,
+    Level, MIN_LINES, Place, SLOTS, end_place, group_meta, grouped, length_of, link, linked, meta,
+    upper_cell,
 };
 use xdp_common::lists::{MAX_CHAIN, TIMED, halves};
 
@@ -10,8 +13,11 @@ use super::shadow::{Item, Shadow, ipv6};
 use super::table::{Size, Table, TooSmall};
 use crate::domain::AddrBytes;
 
-/// A key with more prefixes than this gets a group, where the table is built anew.
+/// A key with more prefixes than this gets a group.
 const GROUP_FROM: usize = 6;
+/// Groups for keys that get many prefixes after the table was built, and one more for every eighth
+/// that it begins with.
+const SPARE_GROUPS: u32 = 16;
 
 /// Keys for a line of the filter: eight bits each, of which two are set.
 const KEYS_OF_FILTER_LINE: usize = 64;
@@ -62,6 +68,17 @@ impl Spot {
         }
     }
 
+    /// Whether a slot holds a prefix of the same key.
+    fn shares_key(&self, meta: u64, bits: u64) -> bool {
+        self.key().is_some_and(|(number, key)| {
+            let ignored = 48 - number * 8;
+            let first = 64 - ignored;
+            let longest = first + if number % 2 == 0 { 15 } else { 7 } + u32::from(number >= 4);
+            bits >> ignored << ignored == key
+                && length_of(meta).is_some_and(|length| (first..=longest).contains(&length))
+        })
+    }
+
     /// Its cells in a group, with an address of each and the lengths of the level.
     fn cells(&self, number: u32) -> impl Iterator<Item = (u32, u64, std::ops::RangeInclusive<u8>)> {
         // A group holds eight lengths of an even level, and all of an odd one.
@@ -106,6 +123,8 @@ struct Walk {
     same: Option<At>,
     group: Option<u32>,
     empty: Option<At>,
+    /// Slots of the key itself.
+    own: usize,
     last: u32,
     chain: usize,
 }
@@ -132,8 +151,11 @@ fn walk<M: Memory>(table: &Table<M>, place: Place, spot: &Spot, kind: u8) -> Wal
                 {
                     walk.group = Some(group);
                 }
-            } else if meta & !u64::from(TIMED) == wanted && bits == spot.bits() {
-                walk.same = Some((line, index));
+            } else {
+                walk.own += usize::from(spot.shares_key(meta, bits));
+                if meta & !u64::from(TIMED) == wanted && bits == spot.bits() {
+                    walk.same = Some((line, index));
+                }
             }
         }
         match next {
@@ -164,6 +186,9 @@ pub(super) fn put<M: Memory>(
     let (spot, place, found) = locate(table, spot, item.kind);
     if let Some(group) = found.group {
         paint(table, group, &spot, shadow);
+    } else if found.same.is_none() && found.own >= GROUP_FROM && table.groups.any() {
+        regroup::key_of(table, spot)?;
+        return put(table, spot, item, shadow);
     } else {
         let timed = if item.end == 0 { 0 } else { TIMED };
         let slot = (
@@ -390,6 +415,6 @@ pub(super) fn size_for(prefixes: usize, groups: u32, attempt: u32, has_short: bo
         lines,
         spare,
         ends: (lines + spare).div_ceil(4),
-        groups: groups + if has_short { 256 } else { 0 },
+        groups: groups + groups / 8 + SPARE_GROUPS + if has_short { 256 } else { 0 },
     }
 }
