@@ -9,7 +9,7 @@ use super::Finding;
 pub(super) use crate::datapath::kernel::features::program_name;
 use crate::datapath::kernel::features::{Support, support};
 use crate::host::file;
-use crate::privileges::{self, PINS};
+use crate::privileges::PINS;
 
 const SYS: &str = "/sys";
 const PROC: &str = "/proc";
@@ -19,7 +19,6 @@ pub(super) fn look() -> Vec<Finding> {
     let bpffs = Path::new(PINS).parent().unwrap_or(Path::new(PINS));
     let mounted = statfs(bpffs).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
     let mut findings = vec![
-        rights(),
         version(&support(), &release()),
         jit(file::read_number(&proc.join("sys/net/core/bpf_jit_enable")).ok()),
         bpf_filesystem(mounted, &bpffs.display().to_string()),
@@ -30,31 +29,6 @@ pub(super) fn look() -> Vec<Finding> {
     let lockdown = file::read(&sys.join("kernel/security/lockdown"), 128).ok();
     findings.extend(lockdown.map(|modes| self::lockdown(&modes)));
     findings
-}
-
-fn rights() -> Finding {
-    const CHECK: &str = "rights";
-    let missing = match privileges::missing() {
-        Ok(missing) => missing,
-        Err(error) => {
-            return Finding::warn(
-                CHECK,
-                format!("this process's capabilities can't be read: {error}"),
-                "it isn't known whether it could load a program",
-                "mount -t proc proc /proc",
-            );
-        }
-    };
-    if missing.is_empty() {
-        return Finding::ok(CHECK, "all that `run` needs is held");
-    }
-    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    Finding::warn(
-        CHECK,
-        format!("this check runs without {}", names.join(", ")),
-        "some of it could not be looked at, and `run` started like this would refuse",
-        "sudo xdp-throttle doctor",
-    )
 }
 
 fn release() -> String {

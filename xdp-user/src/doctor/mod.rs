@@ -4,6 +4,7 @@
 mod interface;
 mod kernel;
 mod memory;
+mod rights;
 mod surroundings;
 
 use serde::Serialize;
@@ -118,7 +119,8 @@ impl Report {
 /// Looks at this host, with `config` in mind and at its interfaces.
 #[must_use]
 pub fn examine(config: &Config) -> Report {
-    let mut findings = kernel::look();
+    let mut findings = rights::look(config);
+    findings.extend(kernel::look());
     findings.push(memory::look(config));
     for interface in &config.interfaces {
         let name = interface.name.as_str();
