@@ -79,9 +79,15 @@ fn verdict(report: &Report) -> Option<Failure> {
         Level::Fail => FailureKind::Unsupported,
     };
     let count = |level| report.count(level) as u64;
-    let fails = format::plural(count(Level::Fail), "thing won't", "things won't");
-    let warns = format::plural(count(Level::Warn), "warning", "warnings");
-    Some(Failure::new(kind, format!("{fails} work, {warns}")))
+    let warnings = format::plural(count(Level::Warn), "warning", "warnings");
+    let message = match count(Level::Fail) {
+        0 => warnings,
+        fails => {
+            let fails = format::plural(fails, "thing won't", "things won't");
+            format!("{fails} work, {warnings}")
+        }
+    };
+    Some(Failure::new(kind, message))
 }
 
 fn render(report: &Report, all: bool) -> String {
@@ -149,6 +155,8 @@ mod tests {
         assert_eq!(code(&both), Some(ExitCode::Unsupported));
         let text = verdict(&report(&both)).unwrap().to_string();
         assert_eq!(text, "1 thing won't work, 1 warning");
+        let text = verdict(&report(&[Level::Warn])).unwrap().to_string();
+        assert_eq!(text, "1 warning");
     }
 
     #[test]
