@@ -160,9 +160,8 @@ fn remove_groups(mount: &Path, namespace: &Namespace) {
 
 fn remove_group(group: &Path) -> bool {
     let inner = fs::read_dir(group).into_iter().flatten().flatten();
-    let inner = inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    inner.fold(true, |gone, entry| remove_group(&entry.path()) && gone)
-        && fs::remove_dir(group).is_ok()
+    let mut inner = inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    inner.all(|entry| remove_group(&entry.path())) && fs::remove_dir(group).is_ok()
 }
 
 fn config(interfaces: &[&str]) -> String {
