@@ -32,6 +32,7 @@ pub use problem::{ConfigError, Problem};
 pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
 pub use words::{
     DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, StatusPage, TcpFlags,
+    UserName, UserNameError,
 };
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, Span};
@@ -71,6 +72,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub control: Control,
     pub state: State,
+    pub daemon: Daemon,
     pub log: Log,
 }
 
@@ -124,6 +126,17 @@ pub struct Control {
 pub struct State {
     /// Absolute.
     pub directory: PathBuf,
+}
+
+/// What the daemon may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// Whom to become.
+    pub user: Option<UserName>,
+    /// Whether files are restricted to what is needed.
+    pub restrict_files: bool,
+    /// Further directories to read from; absolute.
+    pub readable: Vec<PathBuf>,
 }
 
 /// A valid configuration and what is odd about it.

@@ -8,12 +8,12 @@ use toml::de::DeTable;
 use super::classes::classes;
 use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
-    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, General, Interface,
-    LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
+    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, DaemonKeys, General,
+    Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
 };
 use super::table::{Sink, Table};
 use super::words::{DropReason, StatusPage};
-use super::{Aggregate, Ban, Config, Control, MAX_INTERFACES, Metrics, State};
+use super::{Aggregate, Ban, Config, Control, Daemon, MAX_INTERFACES, Metrics, State};
 use crate::domain::{IfName, Prefix};
 use xdp_common::reason::Reason;
 
@@ -45,6 +45,8 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         MetricsKeys::read(&root.section("metrics", sink), sink).map(|keys| metrics(&keys, sink));
     let control = ControlKeys::read(&root.section("control", sink), sink);
     let state = StateKeys::read(&root.section("state", sink), sink);
+    let daemon =
+        DaemonKeys::read(&root.section("daemon", sink), sink).map(|keys| daemon(keys, sink));
     let log = Log::read(&root.section("log", sink), sink);
 
     if let (Some(allow), Some(block)) = (&allow, &block_given) {
@@ -74,6 +76,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         state: State {
             directory: state?.directory.0,
         },
+        daemon: daemon?,
         log: log?,
     })
 }
@@ -188,6 +191,19 @@ fn control(keys: ControlKeys, sink: &mut Sink) -> Control {
     Control {
         socket: keys.socket.0,
         socket_mode: keys.socket_mode,
+    }
+}
+
+fn daemon(keys: DaemonKeys, sink: &mut Sink) -> Daemon {
+    const MOST: usize = 64;
+    if keys.readable.len() > MOST {
+        let message = format!("{} directories, at most {MOST}", keys.readable.len());
+        sink.problem_at("daemon.readable", message, "a directory above several");
+    }
+    Daemon {
+        user: keys.user,
+        restrict_files: keys.restrict_files,
+        readable: keys.readable.into_iter().map(|path| path.0).collect(),
     }
 }
 

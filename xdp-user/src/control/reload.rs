@@ -133,7 +133,7 @@ impl Control {
                 }
             )+};
         }
-        keep!(capacity metrics control state log);
+        keep!(capacity metrics control state daemon log);
         for wanted in &mut next.interfaces {
             if let Some(held) = old.interfaces.iter().find(|held| held.name == wanted.name)
                 && held.attach != wanted.attach

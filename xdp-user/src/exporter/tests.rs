@@ -57,6 +57,7 @@ fn fresh() -> Status {
             })
             .collect(),
         host: host(),
+        privileges: crate::api::types::PrivilegeStatus::default(),
         warnings: Vec::new(),
     }
 }
