@@ -31,6 +31,7 @@ pub mod privilege;
 pub mod remains;
 pub mod serving;
 pub mod stats;
+pub mod stranger;
 
 /// A network namespace with its mount namespace. Clones are handles to the same one.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use xdp_tests::daemon::scene::{HOST, Scene, from_v4, protecting};
 use xdp_tests::daemon::{Daemon, binary};
 use xdp_tests::netns::Namespace;
@@ -230,36 +230,6 @@ fn every_verb_that_reads_prints_json_and_text() -> Result<()> {
     );
     let why = daemon.cli_json(&["explain", "192.0.2.7"])?;
     assert_eq!(why["known"]["packets"], 3);
-    Ok(())
-}
-
-/// A line of `/proc/PID/status` of every thread, as a number.
-fn capabilities(pid: u32, line: &str) -> Result<BTreeSet<u64>> {
-    let mut found = BTreeSet::new();
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = std::fs::read_to_string(thread?.path().join("status"))?;
-        let hex = status.lines().find_map(|text| text.strip_prefix(line));
-        let hex = hex.context("no such line")?.trim();
-        found.insert(u64::from_str_radix(hex, 16)?);
-    }
-    ensure!(!found.is_empty(), "no threads");
-    Ok(found)
-}
-
-#[test]
-fn the_daemon_keeps_three_capabilities() -> Result<()> {
-    require_kernel!("the_daemon_keeps_three_capabilities");
-    let scene = Scene::new()?;
-    let daemon = scene.protect("")?;
-    let pid = daemon.pid().context("it ended")?;
-    // CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF by their bits in linux/capability.h.
-    let kept = BTreeSet::from([1 << 12 | 1 << 38 | 1 << 39]);
-    assert_eq!(capabilities(pid, "CapEff:")?, kept);
-    assert_eq!(capabilities(pid, "CapPrm:")?, kept);
-    assert_eq!(capabilities(pid, "CapInh:")?, BTreeSet::from([0]));
-    assert_eq!(capabilities(pid, "CapAmb:")?, BTreeSet::from([0]));
-    assert_eq!(capabilities(pid, "CapBnd:")?, kept);
-    assert_eq!(capabilities(pid, "NoNewPrivs:")?, BTreeSet::from([1]));
     Ok(())
 }
 

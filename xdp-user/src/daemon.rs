@@ -1,20 +1,20 @@
 //! The daemon: configuration, state, datapath, control task, API and exporter wired together.
 
 mod logging;
+mod notify;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use caps::{CapSet, Capability, CapsHashSet};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::api::server;
 use crate::api::types::{Apply, SourceList, SourceQuery, Status};
-use crate::config::{self, Config, DatapathLog, LoadError, StatusPage};
+use crate::config::{self, Config, DatapathLog, LoadError, StatusPage, UserName};
 use crate::control::{Control, Handle, Overrides, look_at_host};
 use crate::datapath::events::{self, Ring};
 use crate::datapath::kernel::KernelDatapath;
@@ -23,7 +23,11 @@ use crate::datapath::{Capacity, DatapathError};
 use crate::domain::{AttachMode, IfName};
 use crate::exporter::{self, SnapshotSource};
 use crate::failure::{Failure, FailureKind};
+use crate::privileges;
 use crate::state::State;
+
+/// The configuration that is used if none is named and this one is there.
+pub const DEFAULT_CONFIG: &str = "/etc/xdp-throttle/config.toml";
 
 /// What the command line chose.
 #[derive(Clone, Debug, Default)]
@@ -36,17 +40,9 @@ pub struct Options {
     pub attach: Option<AttachMode>,
     /// Drop nothing.
     pub observe: bool,
+    /// Whom to become, in place of the file's choice.
+    pub user: Option<UserName>,
 }
-
-/// What the daemon keeps of root's powers, and why.
-const KEPT: [Capability; 3] = [
-    // Attach to interfaces that a reload names.
-    Capability::CAP_NET_ADMIN,
-    // Read and write maps.
-    Capability::CAP_BPF,
-    // Load programs of this size (kernel/bpf/verifier.c, `bpf_allow_ptr_leaks`).
-    Capability::CAP_PERFMON,
-];
 
 /// Runs until SIGINT or SIGTERM, then detaches.
 ///
@@ -69,13 +65,18 @@ pub fn run(options: Options) -> Result<()> {
         .into());
     }
     logging::start(&config.log, config.events.outlets.mask_addresses)?;
+    if let Some(user) = options.user.as_ref().or(config.daemon.user.as_ref()) {
+        privileges::user::become_user(user.as_str(), &config)?;
+    }
     // First of all, so that a second daemon is told of the first and not of its locked state.
     let listener =
         server::listen_blocking(&config.control.socket, config.control.socket_mode.bits())?;
     let _socket = SocketFile(config.control.socket.clone());
-    let state = State::open(&config.state.directory)?;
     // Before anything is attached: what can fail on the way up fails without touching traffic.
     let metrics = metrics_port(&config.metrics)?;
+    // All that follows is done with what the daemon keeps, so that a reload can do it again.
+    privileges::give_up(&config, &path)?;
+    let state = State::open(&config.state.directory)?;
     let page = config.metrics.page;
     let mut datapath =
         KernelDatapath::load(capacity(&config), log_level(config.log.datapath)).map_err(kind_of)?;
@@ -88,7 +89,6 @@ pub fn run(options: Options) -> Result<()> {
     let diagnostics = (config.log.datapath != DatapathLog::Off)
         .then(|| datapath.diagnostics())
         .transpose()?;
-    drop_privileges()?;
 
     let control = Control::start(
         Box::new(datapath),
@@ -150,7 +150,7 @@ fn load_config(options: &Options) -> Result<(Config, String)> {
 }
 
 /// The capacity that a configuration asks for.
-pub(crate) fn capacity(config: &Config) -> Capacity {
+pub fn capacity(config: &Config) -> Capacity {
     let c = &config.capacity;
     Capacity {
         allow: c.allow,
@@ -170,36 +170,6 @@ fn log_level(level: DatapathLog) -> u8 {
         DatapathLog::Info => 3,
         DatapathLog::Debug => 4,
     }
-}
-
-/// Gives up every capability but [`KEPT`], and the ways to get one back. Threads started later
-/// inherit the smaller sets.
-fn drop_privileges() -> Result<()> {
-    for capability in caps::all().difference(&CapsHashSet::from(KEPT)) {
-        if let Err(error) = caps::drop(None, CapSet::Bounding, *capability) {
-            // A service manager that gave only what is needed gave no CAP_SETPCAP either.
-            tracing::debug!(%capability, "still in the bounding set: {error}");
-        }
-    }
-    caps::clear(None, CapSet::Ambient).context("could not clear the ambient capabilities")?;
-    nix::sys::prctl::set_no_new_privs().context("could not give up new privileges")?;
-    let held = caps::read(None, CapSet::Permitted)?;
-    let mut kept: CapsHashSet = KEPT
-        .into_iter()
-        .filter(|capability| held.contains(capability))
-        .collect();
-    if kept.len() < KEPT.len() && held.contains(&Capability::CAP_SYS_ADMIN) {
-        // It stands for the two that were split off it, where they weren't given.
-        kept.insert(Capability::CAP_SYS_ADMIN);
-    }
-    for (set, capabilities) in [
-        (CapSet::Effective, &kept),
-        (CapSet::Permitted, &kept),
-        (CapSet::Inheritable, &CapsHashSet::new()),
-    ] {
-        caps::set(None, set, capabilities).context("could not give up capabilities")?;
-    }
-    Ok(())
 }
 
 /// Serves until that ends, then asks the control task to end and waits for it. A control task that
@@ -235,7 +205,9 @@ async fn serve(
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let watchdog = tokio::spawn(notify::feed_watchdog(control.clone()));
     tracing::info!("ready");
+    notify::ready();
     let ended = loop {
         tokio::select! {
             _ = hang_up.recv() => reload(&control).await,
@@ -246,6 +218,8 @@ async fn serve(
         }
     };
     tracing::info!("stopping");
+    notify::stopping();
+    watchdog.abort();
     stop.send_replace(true);
     ended
 }
@@ -289,7 +263,9 @@ async fn reload(control: &Handle) {
         text: None,
     };
     // The control task has logged the outcome and keeps it for `status`.
+    notify::reloading();
     drop(control.call(move |c| c.apply(&request)).await);
+    notify::ready();
 }
 
 struct Snapshots(Handle);

@@ -13,6 +13,21 @@ const SET_TSO: u32 = 0x1f;
 /// `ETHTOOL_SGRO` of linux/ethtool.h.
 const SET_GRO: u32 = 0x2c;
 
+/// `ETHTOOL_SCHANNELS` of linux/ethtool.h.
+const SET_CHANNELS: u32 = 0x3d;
+
+/// `struct ethtool_channels` of linux/ethtool.h.
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    command: u32,
+    most: [u32; 4],
+    rx: u32,
+    tx: u32,
+    other: u32,
+    combined: u32,
+}
+
 /// `struct ethtool_value` of linux/ethtool.h.
 #[repr(C)]
 struct Value {
@@ -32,6 +47,22 @@ impl Namespace {
             .with_context(|| format!("cannot switch GRO of {interface} on in {}", self.name()))
     }
 
+    /// Has an interface with separate queues use so many for receiving and for sending, as
+    /// `ethtool -L` does.
+    ///
+    /// # Errors
+    /// When there is no such interface, or it has fewer.
+    pub fn use_queues(&self, interface: &str, rx: u32, tx: u32) -> Result<()> {
+        let mut channels = Channels {
+            command: SET_CHANNELS,
+            rx,
+            tx,
+            ..Channels::default()
+        };
+        self.run(|| request(interface, (&raw mut channels).cast()))?
+            .with_context(|| format!("cannot set the queues of {interface} in {}", self.name()))
+    }
+
     /// Switches TCP segmentation offload of an interface off. What a veth end sends then goes
     /// through its peer's NAPI, if the peer has one, and not through the sender's softirq
     /// (`veth_skb_is_eligible_for_gro`); attaching a program to the peer does the same.
@@ -45,8 +76,13 @@ impl Namespace {
 }
 
 fn set(interface: &str, command: u32, data: u32) -> io::Result<()> {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let mut value = Value { command, data };
+    request(interface, (&raw mut value).cast())
+}
+
+/// `value` is one of the kinds that ethtool's commands read and that begin with the command.
+fn request(interface: &str, value: *mut libc::c_char) -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
     // SAFETY: all zeros is a valid `ifreq`: an empty name and no data.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let room = request.ifr_name.len() - 1;
@@ -57,7 +93,7 @@ fn set(interface: &str, command: u32, data: u32) -> io::Result<()> {
     {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    request.ifr_ifru.ifru_data = value;
     // SAFETY: the request is a live `ifreq` that ends its name with 0 and points to a live value of
     // the kind that the command reads.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };

@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod classes;
 mod completions;
+mod doctor;
 mod entries;
 mod events;
 pub mod exit;
@@ -50,6 +51,7 @@ over a socket.";
 const FIRST_STEPS: &str = "\
 First steps:
   xdp-throttle check /etc/xdp-throttle/config.toml   find mistakes before they matter
+  xdp-throttle doctor --interface eth0               find what this host lacks, and the fix
   xdp-throttle run --iface eth0 --observe            count what would be dropped, drop nothing
   xdp-throttle status                                see what happens
   xdp-throttle top                                   watch it as it happens, ban and allow
@@ -115,6 +117,7 @@ struct Global {
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Apply(apply::Args),
     Status(status::Args),
     Sources(sources::Args),
@@ -172,6 +175,7 @@ impl Cli {
             .into()),
             Command::Run(args) => args.run(),
             Command::Check(args) => args.run(output),
+            Command::Doctor(args) => args.run(output),
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),
             Command::Sources(args) => wait(async { args.run(&session()?).await }),

@@ -2,25 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use caps::{CapSet, Capability};
+use caps::Capability;
 
-use crate::daemon;
+use crate::config::UserName;
+use crate::daemon::{self, DEFAULT_CONFIG};
 use crate::domain::{AttachMode, IfName};
 use crate::failure::{Failure, FailureKind};
-
-const DEFAULT_CONFIG: &str = "/etc/xdp-throttle/config.toml";
+use crate::privileges::{self, KEPT};
 
 const EXAMPLES: &str = "\
 Examples:
   xdp-throttle run --config /etc/xdp-throttle/config.toml
   xdp-throttle run --iface eth0 --observe        try it on live traffic, drop nothing
   xdp-throttle run --iface eth0 --iface eth1 --mode native
+  xdp-throttle run --user xdp-throttle           hand over to a user of its own
 
 On a machine that you reach over the network: put your own address into `[allow]` first, or begin
 with --observe.
 
-Needs the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON; root has them. SIGHUP reads the
-configuration again; SIGINT (Ctrl-C) and SIGTERM detach and end.";
+Needs the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON; root has them, and all others are
+given up. `xdp-throttle doctor` says what would go wrong. SIGHUP reads the configuration
+again; SIGINT (Ctrl-C) and SIGTERM detach and end.";
 
 /// Protect network interfaces until stopped
 ///
@@ -42,6 +44,9 @@ pub(crate) struct Args {
     /// Decide and count as usual, but drop nothing
     #[arg(long)]
     observe: bool,
+    /// User to become after the start, in place of the configuration's choice; root only
+    #[arg(long, value_name = "NAME")]
+    user: Option<UserName>,
 }
 
 impl Args {
@@ -67,33 +72,17 @@ impl Args {
             interfaces: self.interfaces,
             attach: self.attach,
             observe: self.observe,
+            user: self.user,
         })
     }
 }
 
-/// What loading and attaching take (since Linux 5.8).
-const NEEDED: [Capability; 3] = [
-    Capability::CAP_NET_ADMIN,
-    Capability::CAP_BPF,
-    Capability::CAP_PERFMON,
-];
-
 fn check_capabilities() -> Result<(), Failure> {
-    let held = caps::read(None, CapSet::Effective).map_err(|error| {
+    let missing = privileges::missing().map_err(|error| {
         let message = format!("can't read this process's capabilities: {error}");
         Failure::new(FailureKind::Failed, message)
     })?;
-    let missing: Vec<Capability> = NEEDED
-        .into_iter()
-        .filter(|needed| !held.contains(needed) && !implied(*needed, &held))
-        .collect();
     refuse_missing(&missing)
-}
-
-/// CAP_SYS_ADMIN still stands for the two capabilities that were split off it
-/// (include/linux/capability.h, `bpf_capable` and `perfmon_capable`).
-fn implied(needed: Capability, held: &caps::CapsHashSet) -> bool {
-    needed != Capability::CAP_NET_ADMIN && held.contains(&Capability::CAP_SYS_ADMIN)
 }
 
 fn refuse_missing(missing: &[Capability]) -> Result<(), Failure> {
@@ -104,7 +93,7 @@ fn refuse_missing(missing: &[Capability]) -> Result<(), Failure> {
     let message = format!(
         "run needs the capabilities {} and lacks {}: run it as root, or let the service manager \
          give it these capabilities (systemd: AmbientCapabilities=)",
-        names(&NEEDED).join(", "),
+        names(&KEPT).join(", "),
         names(missing).join(", "),
     );
     Err(Failure::new(FailureKind::Privilege, message))
@@ -123,6 +112,7 @@ mod tests {
                 .collect(),
             attach: None,
             observe: false,
+            user: None,
         }
     }
 
@@ -159,13 +149,5 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("lacks CAP_BPF:"), "{text}");
-    }
-
-    #[test]
-    fn sys_admin_stands_for_bpf_but_not_for_net_admin() {
-        let held = caps::CapsHashSet::from_iter([Capability::CAP_SYS_ADMIN]);
-        assert!(implied(Capability::CAP_BPF, &held));
-        assert!(implied(Capability::CAP_PERFMON, &held));
-        assert!(!implied(Capability::CAP_NET_ADMIN, &held));
     }
 }

@@ -6,8 +6,9 @@ use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
     HostStatus, InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind,
-    ListStatus, MapStatus, MitigationStatus, NamedCount, ReasonCount, Refusal, Sample, SampleView,
-    SourceList, SourceView, StageView, StateChange, StateChanges, Status, TableStatus,
+    ListStatus, MapStatus, MitigationStatus, NamedCount, PrivilegeStatus, ReasonCount, Refusal,
+    Sample, SampleView, SourceList, SourceView, StageView, StateChange, StateChanges, Status,
+    TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 
@@ -118,6 +119,13 @@ pub(crate) fn status() -> Status {
         faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
         events: EventsStatus::default(),
         host: host(),
+        privileges: PrivilegeStatus {
+            user: "xdp-throttle".into(),
+            capabilities: vec!["CAP_BPF".into(), "CAP_NET_ADMIN".into()],
+            no_new_privs: true,
+            files: "partly restricted".into(),
+            files_why: Some("this kernel's Landlock is an older one".into()),
+        },
         warnings: vec!["eth1 is attached in generic mode".into()],
     }
 }

@@ -7,7 +7,9 @@ use super::Session;
 use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
 use super::{format, host};
-use crate::api::types::{InterfaceStatus, ListStatus, MapStatus, ReasonCount, Status, TableStatus};
+use crate::api::types::{
+    InterfaceStatus, ListStatus, MapStatus, PrivilegeStatus, ReasonCount, Status, TableStatus,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,12 +98,28 @@ fn render_head(status: &Status, now: Timestamp) -> String {
         "kernel   {}{}\n\
          memory   {} in kernel maps\n\
          bans     {} in force\n\
-         sources  {} protected from newcomers\n",
+         sources  {} protected from newcomers\n\
+         rights   {}\n",
         format::printable(&status.kernel),
         verified.unwrap_or_default(),
         format::bytes(status.memory_bytes),
         format::count(status.bans),
         format::count(status.protected_sources),
+        rights(&status.privileges),
+    )
+}
+
+fn rights(privileges: &PrivilegeStatus) -> String {
+    let capabilities = match privileges.capabilities.as_slice() {
+        [] => "no capability".to_owned(),
+        held => held.join(" "),
+    };
+    let why = privileges.files_why.as_deref();
+    let why = why.map_or_else(String::new, |why| format!(": {}", format::printable(why)));
+    format!(
+        "{}, {capabilities}, files {}{why}",
+        format::printable(&privileges.user),
+        privileges.files,
     )
 }
 
@@ -301,6 +319,11 @@ mod tests {
         assert_eq!(
             line(&text, "sources  4"),
             "sources  40,000 protected from newcomers"
+        );
+        assert_eq!(
+            line(&text, "rights"),
+            "rights   xdp-throttle, CAP_BPF CAP_NET_ADMIN, files partly restricted: this kernel's \
+             Landlock is an older one"
         );
         assert_eq!(
             line(&text, "warning"),

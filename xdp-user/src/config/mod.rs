@@ -32,6 +32,7 @@ pub use problem::{ConfigError, Problem};
 pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
 pub use words::{
     DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, StatusPage, TcpFlags,
+    UserName, UserNameError,
 };
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};
@@ -71,6 +72,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub control: Control,
     pub state: State,
+    pub daemon: Daemon,
     pub log: Log,
     pub events: Events,
 }
@@ -156,6 +158,17 @@ pub struct Outlets {
     pub file_count: u32,
     /// Shorten addresses there and in the log.
     pub mask_addresses: bool,
+}
+
+/// What the daemon may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// Whom to become.
+    pub user: Option<UserName>,
+    /// Whether files are restricted to what is needed.
+    pub restrict_files: bool,
+    /// Further directories to read from; absolute.
+    pub readable: Vec<PathBuf>,
 }
 
 /// A valid configuration and what is odd about it.

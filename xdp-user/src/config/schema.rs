@@ -13,7 +13,7 @@ use super::setting::{
 use super::table::{Sink, Table};
 use super::words::{
     AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, SocketPath,
-    StatusPage, TcpFlags,
+    StatusPage, TcpFlags, UserName,
 };
 use crate::domain::{
     AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
@@ -38,6 +38,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &MetricsKeys::SECTION,
     &ControlKeys::SECTION,
     &StateKeys::SECTION,
+    &DaemonKeys::SECTION,
     &Log::SECTION,
     &EventKeys::SECTION,
 ];
@@ -339,6 +340,18 @@ section! {
     pub(super) struct StateKeys, "state", repeated: false {
         /// A directory; made if it isn't there.
         directory: AbsolutePath as Text<AbsolutePath> = Default::Is("\"/var/lib/xdp-throttle\""), Restart;
+    }
+}
+
+section! {
+    /// What the daemon may do once it runs. See docs/security.md.
+    pub(super) struct DaemonKeys, "daemon", repeated: false {
+        /// The user to become at the start, which root has to do; `run --user` takes its place. Directories that are missing or empty are given to that user. `"off"`: it stays whoever started it.
+        user: Option<UserName> as OrOff<Text<UserName>> = Default::Is("\"off\""), Restart;
+        /// Keep the daemon, with Landlock, from writing anywhere but to its state, its runtime directory and its pins, and from reading anywhere but in system directories, beside its configuration and in `readable`.
+        restrict_files: bool as Boolean = Default::Is("true"), Restart;
+        /// Further directories to read from, at most 64: for files that a later reload may name.
+        readable: Vec<AbsolutePath> as List<Text<AbsolutePath>> = Default::Is("[]"), Restart;
     }
 }
 

@@ -165,6 +165,10 @@ fn answers_name_what_would_be_valid() {
     assert!(message("[ban]\nstrikes = -1").contains("found -1"));
     assert!(message("[control]\nsocket_mode = \"0400\"").contains("octal"));
     assert!(message("[control]\nsocket = \"run/x.sock\"").contains("starts with /"));
+    assert!(message("[daemon]\nuser = \"0day\"").contains("a letter"));
+    assert!(message("[daemon]\nreadable = [\"lists\"]").contains("starts with /"));
+    let many = vec!["\"/x\""; 65].join(", ");
+    assert!(message(&format!("[daemon]\nreadable = [{many}]")).contains("at most 64"));
     assert!(message("[state]\ndirectory = \"/var/../etc\"").contains(".."));
     assert!(message(&format!("[control]\nsocket = \"/{}\"", "x".repeat(107))).contains("107"));
 }

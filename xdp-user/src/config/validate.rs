@@ -8,13 +8,15 @@ use toml::de::DeTable;
 use super::classes::classes;
 use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
-    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, EventKeys, General,
-    Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
+    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, DaemonKeys, EventKeys,
+    General, Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source,
+    StateKeys,
 };
 use super::table::{Sink, Table};
 use super::words::{DropReason, StatusPage};
 use super::{
-    Aggregate, Ban, Config, Control, Events, MAX_INTERFACES, Metrics, Outlets, Sampling, State,
+    Aggregate, Ban, Config, Control, Daemon, Events, MAX_INTERFACES, Metrics, Outlets, Sampling,
+    State,
 };
 use crate::domain::{IfName, Prefix};
 use xdp_common::reason::Reason;
@@ -47,6 +49,8 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         MetricsKeys::read(&root.section("metrics", sink), sink).map(|keys| metrics(&keys, sink));
     let control = ControlKeys::read(&root.section("control", sink), sink);
     let state = StateKeys::read(&root.section("state", sink), sink);
+    let daemon =
+        DaemonKeys::read(&root.section("daemon", sink), sink).map(|keys| daemon(keys, sink));
     let log = Log::read(&root.section("log", sink), sink);
     let events = EventKeys::read(&root.section("events", sink), sink);
 
@@ -77,6 +81,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         state: State {
             directory: state?.directory.0,
         },
+        daemon: daemon?,
         log: log?,
         events: self::events(events?, sink),
     })
@@ -223,6 +228,19 @@ fn events(keys: EventKeys, sink: &mut Sink) -> Events {
             file_count: keys.file_count,
             mask_addresses: keys.mask_addresses,
         },
+    }
+}
+
+fn daemon(keys: DaemonKeys, sink: &mut Sink) -> Daemon {
+    const MOST: usize = 64;
+    if keys.readable.len() > MOST {
+        let message = format!("{} directories, at most {MOST}", keys.readable.len());
+        sink.problem_at("daemon.readable", message, "a directory above several");
+    }
+    Daemon {
+        user: keys.user,
+        restrict_files: keys.restrict_files,
+        readable: keys.readable.into_iter().map(|path| path.0).collect(),
     }
 }
 

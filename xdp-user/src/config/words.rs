@@ -307,7 +307,36 @@ impl FromStr for SocketPath {
     }
 }
 
+/// A user's name, as useradd(8) takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserName(String);
+
+/// Why a text isn't a [`UserName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected a user's name: up to 32 letters, digits, \"-\", \"_\" and \".\", a letter or \"_\" first"
+)]
+pub struct UserNameError;
+
+impl UserName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = UserNameError;
+
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
+        let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let valid = text.len() <= 32 && begins && text.chars().all(fits);
+        valid.then(|| Self(text.to_owned())).ok_or(UserNameError)
+    }
+}
+
 worded! {
+    UserName, "user's name", ["\"xdp-throttle\""];
     AbsolutePath, "path", ["\"/var/lib/xdp-throttle\""];
     SocketPath, "path of at most 107 bytes", ["\"/run/xdp-throttle/control.sock\""];
 }

@@ -146,7 +146,7 @@ impl Control {
                 }
             )+};
         }
-        keep!(capacity metrics control state log);
+        keep!(capacity metrics control state daemon log);
         if next.events.outlets != old.events.outlets {
             let words = "[events] file, file_size, file_count and mask_addresses";
             report.needs_restart.push(words.to_owned());

@@ -67,6 +67,7 @@ impl Control {
             host: self
                 .host
                 .read(self.interfaces.iter().map(|interface| &interface.name)),
+            privileges: crate::privileges::current(),
             warnings: self.current_warnings(&counters),
         })
     }

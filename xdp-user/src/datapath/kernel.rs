@@ -2,7 +2,7 @@
 
 mod attach;
 mod classes;
-mod features;
+pub(crate) mod features;
 mod hits;
 mod load;
 mod mapped;

@@ -59,6 +59,7 @@ fn fresh() -> Status {
             .collect(),
         events: events(),
         host: host(),
+        privileges: crate::api::types::PrivilegeStatus::default(),
         warnings: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// Reads a file of at most `limit` bytes.
-pub(super) fn read(path: &Path, limit: u64) -> io::Result<String> {
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     std::fs::File::open(path)?
         .take(limit.saturating_add(1))
@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<String> {
 }
 
 /// Reads a file with one number in it, as sysctls are.
-pub(super) fn read_number(path: &Path) -> io::Result<i64> {
+pub(crate) fn read_number(path: &Path) -> io::Result<i64> {
     let text = read(path, 32)?;
     let trimmed = text.trim();
     trimmed.parse().map_err(|_not| {

@@ -3,6 +3,7 @@
 //! - [`asides`]: where packets may be for somebody else than this host's sockets, so that the
 //!   program must not drop one because no socket waits for it;
 //! - [`tcp_settings`]: the host's own answer to floods of connection requests;
+//! - [`device`]: what an interface's driver can and has switched on;
 //! - [`figures`]: what the link, the interface and the kernel lost before and behind the program.
 //!
 //! Links come over rtnetlink: a socket asks the namespace that this process is in, where `/sys`
@@ -10,8 +11,10 @@
 //! show the namespace of the reading thread.
 
 mod aside;
+pub mod device;
 pub mod figures;
-mod file;
+pub(crate) mod file;
+mod generic;
 mod link;
 pub mod lost;
 mod netlink;

@@ -66,11 +66,20 @@ pub(super) struct Socket {
 impl Socket {
     /// A socket for routes, links and addresses.
     pub(super) fn open() -> Result<Self, NetlinkError> {
+        Self::of(SockProtocol::NetlinkRoute)
+    }
+
+    /// A socket for families that are found by name.
+    pub(super) fn generic() -> Result<Self, NetlinkError> {
+        Self::of(SockProtocol::NetlinkGeneric)
+    }
+
+    fn of(protocol: SockProtocol) -> Result<Self, NetlinkError> {
         let descriptor = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
+            protocol,
         )
         .map_err(NetlinkError::Socket)?;
         setsockopt(&descriptor, ReceiveTimeout, &TIMEOUT).map_err(NetlinkError::Socket)?;

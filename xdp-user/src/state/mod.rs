@@ -101,6 +101,8 @@ impl State {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        // The daemon can write to its own directories only, not to /tmp.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         // No other process writes here; a second daemon finds the lock and says so.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;

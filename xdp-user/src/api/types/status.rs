@@ -52,6 +52,9 @@ pub struct Status {
     /// What was lost before and behind the program.
     #[serde(default)]
     pub host: HostStatus,
+    /// What the daemon may do.
+    #[serde(default)]
+    pub privileges: PrivilegeStatus,
     /// What works less well than it could, each as a sentence.
     pub warnings: Vec<String>,
 }
@@ -69,6 +72,21 @@ pub struct ConfigStatus {
     pub refused: u64,
     /// Why the last one was refused, if the last one was.
     pub last_error: Option<String>,
+}
+
+/// What the daemon may do, as the kernel has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivilegeStatus {
+    /// The user that it runs as.
+    pub user: String,
+    /// The capabilities that it holds, sorted.
+    pub capabilities: Vec<String>,
+    /// Whether it can't gain any by starting a program.
+    pub no_new_privs: bool,
+    /// What it can reach of the file system: `restricted`, `partly restricted` or `open`.
+    pub files: String,
+    /// Why they aren't restricted fully, if they aren't.
+    pub files_why: Option<String>,
 }
 
 /// One interface.

@@ -25,14 +25,43 @@ struct Feature {
 /// Refuses a kernel without a needed feature. Without the right to ask it says nothing: loading
 /// tells that better.
 pub(super) fn require() -> Result<()> {
-    match is_helper_supported(ProgramType::Xdp, NEWEST.helper) {
-        Ok(false) => Err(DatapathError::Unsupported {
+    match support() {
+        Support::Lacks(feature, since) => Err(DatapathError::Unsupported {
             running: running(),
-            feature: NEWEST.name,
-            since: NEWEST.since,
+            feature,
+            since,
         }),
-        Ok(true) | Err(_) => Ok(()),
+        Support::Complete | Support::Unknown => Ok(()),
     }
+}
+
+/// Whether the kernel has what the datapath needs.
+pub(crate) enum Support {
+    /// Everything is there.
+    Complete,
+    /// This feature isn't, since which release it is.
+    Lacks(&'static str, &'static str),
+    /// The kernel didn't let this process ask.
+    Unknown,
+}
+
+/// Asks for what the datapath needs.
+pub(crate) fn support() -> Support {
+    match is_helper_supported(ProgramType::Xdp, NEWEST.helper) {
+        Ok(true) => Support::Complete,
+        Ok(false) => Support::Lacks(NEWEST.name, NEWEST.since),
+        Err(_) => Support::Unknown,
+    }
+}
+
+/// The name of the program with this number; `None` without the right to ask (CAP_SYS_ADMIN) or
+/// without such a program.
+pub(crate) fn program_name(id: u32) -> Option<String> {
+    let programs = aya::programs::loaded_programs();
+    let found = programs
+        .map_while(|program| program.ok())
+        .find(|program| program.id() == id)?;
+    Some(found.name_as_str()?.to_owned())
 }
 
 fn running() -> String {

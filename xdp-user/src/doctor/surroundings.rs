@@ -1,0 +1,95 @@
+//! The host around the interfaces: whose packets they are, and how it answers floods itself.
+
+use super::Finding;
+use crate::config::{Config, Forwarding};
+use crate::domain::IfName;
+use crate::host::{self, Aside, SynCookies};
+
+pub(super) fn look(config: &Config) -> Vec<Finding> {
+    let names = config
+        .interfaces
+        .iter()
+        .map(|interface| interface.name.clone());
+    let names: Vec<IfName> = names.collect();
+    let mut findings = forwarding(config, &host::asides(&names));
+    match host::tcp_settings() {
+        Ok(settings) => findings.push(cookies(settings.syn_cookies)),
+        Err(error) => tracing::debug!("{error}"),
+    }
+    findings
+}
+
+fn forwarding(config: &Config, asides: &[Aside]) -> Vec<Finding> {
+    const CHECK: &str = "forwarding";
+    let ignored = !config.mitigation.enabled || config.mitigation.forwarding == Forwarding::Ignore;
+    if asides.is_empty() || ignored {
+        return vec![Finding::ok(
+            CHECK,
+            "service classes decide on every interface",
+        )];
+    }
+    let found = asides.iter().map(|aside| Finding {
+        interface: Some(aside.interface.to_string()),
+        ..Finding::warn(
+            CHECK,
+            format!(
+                "service classes decide nothing for {}",
+                aside.family.title()
+            ),
+            aside.reason.to_string(),
+            "if this host's own services are what counts: `forwarding = \"ignore\"` under \
+             [mitigation]; lists, limits and bans work either way",
+        )
+    });
+    found.collect()
+}
+
+fn cookies(setting: SynCookies) -> Finding {
+    const CHECK: &str = "syn_cookies";
+    match setting {
+        SynCookies::Off => Finding::warn(
+            CHECK,
+            "the kernel takes no SYN cookies",
+            "newcomers over a budget are refused, where they could be asked for proof",
+            "sysctl -w net.ipv4.tcp_syncookies=1",
+        ),
+        SynCookies::WhenFull | SynCookies::Always => {
+            Finding::ok(CHECK, "the kernel takes SYN cookies")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+    use crate::api::types::Family;
+    use crate::host::AsideReason;
+
+    #[test]
+    fn a_host_that_forwards_is_told_how_to_have_classes_all_the_same() {
+        let aside = Aside {
+            interface: "eth0".parse().unwrap(),
+            family: Family::Ipv4,
+            reason: AsideReason::Ipvs,
+        };
+        let config = |text: &str| Config::parse(text, "test").unwrap().config;
+        let found = forwarding(&config(""), std::slice::from_ref(&aside));
+        assert_eq!((found.len(), found[0].level), (1, Level::Warn));
+        assert_eq!(found[0].interface.as_deref(), Some("eth0"));
+        assert!(found[0].what.ends_with("IPv4"), "{found:?}");
+        for text in ["forwarding = \"ignore\"", "enabled = false"] {
+            let config = config(&format!("[mitigation]\n{text}\n"));
+            assert_eq!(
+                forwarding(&config, std::slice::from_ref(&aside))[0].level,
+                Level::Ok
+            );
+        }
+    }
+
+    #[test]
+    fn cookies_that_are_off_are_told() {
+        assert_eq!(cookies(SynCookies::Off).level, Level::Warn);
+        assert_eq!(cookies(SynCookies::WhenFull).level, Level::Ok);
+    }
+}
