@@ -274,19 +274,19 @@ mod tests {
         let mut reader = PcapNgReader::new(&bytes[..]).unwrap();
         let mut seen = Vec::new();
         while let Some(block) = reader.next_block() {
-            match block.unwrap() {
-                Block::InterfaceDescription(_) => seen.push("interface".to_owned()),
-                Block::EnhancedPacket(packet) => {
-                    assert_eq!((packet.original_len, packet.data.len()), (1500, 61));
-                    assert_eq!(packet.timestamp.subsec_nanos(), 123_456_789);
-                    let expected = "blocklisted, dropped, list manual, class tcp-new, one of 12";
-                    assert_eq!(
-                        packet.options,
-                        [EnhancedPacketOption::Comment(expected.into())]
-                    );
-                    seen.push(packet.interface_id.to_string());
-                }
-                other => panic!("{other:?}"),
+            let block = block.unwrap();
+            if let Block::EnhancedPacket(packet) = block {
+                assert_eq!((packet.original_len, packet.data.len()), (1500, 61));
+                assert_eq!(packet.timestamp.subsec_nanos(), 123_456_789);
+                let expected = "blocklisted, dropped, list manual, class tcp-new, one of 12";
+                assert_eq!(
+                    packet.options,
+                    [EnhancedPacketOption::Comment(expected.into())]
+                );
+                seen.push(packet.interface_id.to_string());
+            } else {
+                assert!(matches!(block, Block::InterfaceDescription(_)), "{block:?}");
+                seen.push("interface".to_owned());
             }
         }
         assert_eq!(seen, ["interface", "0", "interface", "1", "0"]);

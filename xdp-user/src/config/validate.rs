@@ -52,7 +52,8 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
     let daemon =
         DaemonKeys::read(&root.section("daemon", sink), sink).map(|keys| daemon(keys, sink));
     let log = Log::read(&root.section("log", sink), sink);
-    let events = EventKeys::read(&root.section("events", sink), sink);
+    let events =
+        EventKeys::read(&root.section("events", sink), sink).map(|keys| self::events(keys, sink));
 
     if let (Some(allow), Some(block)) = (&allow, &block_given) {
         warn_of_odd_lists(allow, block, sink);
@@ -83,7 +84,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         },
         daemon: daemon?,
         log: log?,
-        events: self::events(events?, sink),
+        events: events?,
     })
 }
 

@@ -123,11 +123,12 @@ impl Control {
     }
 
     fn described(&mut self, sampled: Sampled) -> Result<Sample> {
-        let decided = match sampled.reason {
-            Reason::Allowlisted => Some(ListKind::Allow),
-            Reason::Blocklisted => Some(ListKind::Block),
-            _ => None,
-        };
+        let decides = [
+            (Reason::Allowlisted, ListKind::Allow),
+            (Reason::Blocklisted, ListKind::Block),
+        ];
+        let mut decides = decides.into_iter();
+        let decided = decides.find_map(|(by, kind)| (by == sampled.reason).then_some(kind));
         let list = match (decided, sampled.source) {
             (Some(kind), Some(source)) => self.deciding_list(kind, &Prefix::host(source))?,
             _ => None,

@@ -23,9 +23,12 @@ const BACKLOG: usize = 4096;
 /// Addresses are in it: for its owner, and a group that the directory's owner chose.
 const MODE: u32 = 0o640;
 
+/// The thread, and the way to it.
+type Thread = (SyncSender<Arc<Event>>, JoinHandle<()>);
+
 /// Gives events to the thread that writes them.
 pub(super) struct EventsFile {
-    thread: Mutex<Option<(SyncSender<Arc<Event>>, JoinHandle<()>)>>,
+    thread: Mutex<Option<Thread>>,
     lost: Arc<AtomicU64>,
 }
 
