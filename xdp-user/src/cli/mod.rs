@@ -20,6 +20,7 @@ mod host;
 mod limit;
 mod man;
 mod output;
+mod replay;
 mod run;
 mod sources;
 mod status;
@@ -126,6 +127,7 @@ enum Command {
     Explain(explain::Args),
     Events(events::Args),
     Capture(capture::Args),
+    Replay(replay::Args),
     Block(block::Args),
     Allow(allow::Args),
     Ban(ban::Args),
@@ -175,6 +177,7 @@ impl Cli {
             .into()),
             Command::Run(args) => args.run(),
             Command::Check(args) => args.run(output),
+            Command::Replay(args) => args.run(output),
             Command::Doctor(args) => args.run(output),
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),
