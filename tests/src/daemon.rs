@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -159,14 +159,21 @@ impl Daemon {
     /// # Errors
     /// When it can't be started; what it answers is the caller's to judge.
     pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
-        self.namespace
-            .command(&self.binary)
+        self.command(arguments)
+            .output()
+            .with_context(|| format!("cannot run {}", arguments.join(" ")))
+    }
+
+    /// A verb of the command line against this daemon, for the caller to run.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.namespace.command(&self.binary);
+        command
             .arg("--socket")
             .arg(self.socket_path())
             .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot run {}", arguments.join(" ")))
+            .stdin(Stdio::null());
+        command
     }
 
     /// Runs a verb that has to succeed, and returns what it printed.

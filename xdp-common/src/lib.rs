@@ -29,5 +29,6 @@ pub mod lists;
 pub mod meters;
 pub mod packet;
 pub mod reason;
+pub mod sampler;
 pub mod sources;
 pub mod verdict;

@@ -72,8 +72,7 @@ pub fn conforms<W: Word>(
     now_ns: u64,
 ) -> bool {
     let now = now_ns >> UNIT_SHIFT & TIME_MASK;
-    // Its lowest bit is set: no tag is 0, as in a word never used.
-    let tag = (hash >> TIME_BITS | 1) << TIME_BITS;
+    let tag = tag_of(hash);
     for _ in 0..CAS_TRIES {
         let (way, before) = choose(&word, tag, now);
         let is_own = before & !TIME_MASK == tag;
@@ -95,6 +94,25 @@ pub fn conforms<W: Word>(
         }
     }
     false
+}
+
+/// The tag of a hash, in its place. Its lowest bit is set: no tag is 0, as in a word never used.
+#[inline(always)]
+const fn tag_of(hash: u64) -> u64 {
+    (hash >> TIME_BITS | 1) << TIME_BITS
+}
+
+/// The time of a hash's limit, as it stands in its line; nothing where the line doesn't hold it.
+pub fn time_in(line: &[u64; WORDS], hash: u64) -> Option<u64> {
+    let own = line
+        .iter()
+        .find(|word| **word & !TIME_MASK == tag_of(hash))?;
+    Some(own & TIME_MASK)
+}
+
+/// The word of a hash whose limit has this time.
+pub const fn word_with(hash: u64, time: u64) -> u64 {
+    tag_of(hash) | time & TIME_MASK
 }
 
 /// The word of a tag, else the one to take, with its value.

@@ -164,6 +164,15 @@ impl Reason {
         1u64 << (self as u8)
     }
 
+    /// Whether the parser gave it, or nothing was parsed at all: the packet's source isn't known.
+    #[inline(always)]
+    pub const fn is_of_parser(self) -> bool {
+        let code = self as u8;
+        code >= Self::NotIp as u8
+            && code <= Self::FragmentOverlap as u8
+            && code != Self::SourceUntracked as u8
+    }
+
     /// What happens to a packet with this reason under `policy`.
     ///
     /// Anything but an explicit enforce mode drops nothing, and neither does a reason that the
@@ -229,6 +238,25 @@ mod tests {
                 Class::Answer => Action::Answer,
             };
             assert_eq!(reason.action(&enforce), expected, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_of_the_parser_are_those_before_any_stage() {
+        for reason in Reason::ALL {
+            let name = reason.name();
+            let of_parser = [
+                "truncated",
+                "malformed",
+                "too_deep",
+                "fragment",
+                "not_ip",
+                "policy",
+            ]
+            .iter()
+            .any(|part| name.contains(part))
+                && *reason != Reason::FragmentDropped;
+            assert_eq!(reason.is_of_parser(), of_parser, "{name}");
         }
     }
 

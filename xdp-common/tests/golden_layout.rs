@@ -16,7 +16,8 @@ use xdp_common::abi::{
     FAMILY_IPV4, FAMILY_IPV6, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
     FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Fault, Hit,
     HitWriter, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, Limit, Limits, ListLine, MAX_CLASSES,
-    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SourceKey, SourceLine,
+    MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SAMPLE_ANSWERED,
+    SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead, SourceKey, SourceLine,
     class_table, constant, hits, map,
 };
 use xdp_common::lists::{self, head};
@@ -80,7 +81,7 @@ fn structs(text: &mut String) {
         )+};
     }
     structs!(Policy Limits Limit BanPolicy SourceKey ListLine SourceLine Hit HitWriter Ban Counter
-        Event Class ClassState ClassCounter);
+        Event SampleHead Sample Class ClassState ClassCounter);
 }
 
 fn numbers(text: &mut String) {
@@ -94,7 +95,7 @@ fn numbers(text: &mut String) {
         FLAG_SANITY_LAND FLAG_SANITY_MARTIAN FLAG_COARSE_CLOCK FLAG_CLASSES FLAG_AGGREGATES
         MAX_CLASSES CLASS_BANKS CLASS_SOLICITED CLASS_PROOF CLASS_SYN_COOKIES CLASS_KNOWN_FIRST CLASS_OBSERVE
         LEVEL_NORMAL LEVEL_ELEVATED LEVEL_ATTACK MAX_INTERFACES POLICY_SLOTS FAMILY_IPV4 FAMILY_IPV6
-        EVENT_BAN STRIKE_COUNT_BITS);
+        EVENT_BAN SAMPLE_BYTES SAMPLE_PASSED SAMPLE_DROPPED SAMPLE_ANSWERED STRIKE_COUNT_BITS);
     for (name, value) in table_constants() {
         writeln!(text, "  {name} = {value}").unwrap();
     }
@@ -184,6 +185,7 @@ fn names(text: &mut String) {
         map::FRAGMENTS,
         map::LISTENERS,
         map::EVENTS,
+        map::SAMPLES,
     ] {
         assert!(name.len() <= 15, "{name} is too long for the kernel");
         writeln!(text, "  {name}").unwrap();

@@ -2,9 +2,12 @@
 
 use aya_ebpf::maps::PerCpuArray;
 use core::arch::asm;
+use core::ffi::c_void;
 use core::marker::PhantomData;
 
-use xdp_common::abi::{Ban, ClassState, Counter, SourceLine, WordLine, class_table};
+use xdp_common::abi::{
+    Ban, ClassState, Counter, Sample, SampleHead, SourceLine, WordLine, class_table,
+};
 use xdp_common::lists::{LINE_WORDS, Line};
 use xdp_common::sources::head::VERSION_BYTE;
 use xdp_common::verdict::{BanState, Word};
@@ -222,6 +225,31 @@ impl xdp_common::sources::SourceLine for Slot<'static, SourceLine> {
     #[inline(always)]
     fn word_at(self, index: usize) -> Self::Word {
         self.word(within(index, LINE_WORDS))
+    }
+}
+
+/// A sample's place in its ring buffer, which nobody else sees before it is submitted.
+pub(crate) struct SamplePlace(*mut Sample);
+
+impl SamplePlace {
+    /// A place that was reserved.
+    #[inline(always)]
+    pub(crate) fn of(place: *mut Sample) -> Self {
+        Self(place)
+    }
+
+    /// Writes what is known of the packet.
+    #[inline(always)]
+    pub(crate) fn describe(&self, head: SampleHead) {
+        // SAFETY: a field of the place, which has room for a whole sample.
+        unsafe { (&raw mut (*self.0).head).write(head) };
+    }
+
+    /// Room for the frame's first bytes.
+    #[inline(always)]
+    pub(crate) fn frame(&self) -> *mut c_void {
+        // SAFETY: a field's address.
+        unsafe { (&raw mut (*self.0).frame).cast() }
     }
 }
 

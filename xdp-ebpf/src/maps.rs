@@ -10,6 +10,7 @@ use xdp_common::abi::{
 };
 use xdp_common::lists::LINE_WORDS;
 use xdp_common::packet::Packet;
+use xdp_common::sampler::Sampler;
 use xdp_common::sources::{BUCKET_LINES, Place, Shape};
 
 /// Key: 0. Value: the active slot of [`POLICY`].
@@ -123,13 +124,15 @@ pub(crate) static CLASS_STATES: Array<ClassState> =
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
     PerCpuArray::with_max_entries(entries::CLASS_COUNTERS, 0);
 
-/// Key: 0. Value: the packet that this CPU judges. Per CPU. Writer and reader: program.
+/// Key: 0. Value: the packet that this CPU judges, and its sampler. Per CPU. Writer and reader: program.
 /// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// What a program keeps of its packet outside of its stack.
+/// What a program keeps of its packet outside of its stack, and which packet it samples next.
+#[repr(C)]
 pub(crate) struct Scratch {
+    pub(crate) sampler: Sampler,
     pub(crate) packet: Packet,
     pub(crate) place: Place,
     pub(crate) key: SourceKey,
@@ -167,9 +170,20 @@ pub(crate) static FRAGMENTS: Array<u64> = Array::with_max_entries(entries::FRAGM
 #[map]
 pub(crate) static LISTENERS: Array<u64> = Array::with_max_entries(entries::LISTENERS, 0);
 
-/// Events for the controller. 256 KiB. Full: the event is lost and counted as a fault.
+/// Bans for the controller. 256 KiB. Full: the event is lost and counted as a fault.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// Sampled packets ([`xdp_common::abi::Sample`]) for the controller. 512 KiB, 1,724 of them.
+/// A ring of its own: samples come as fast as they are asked for, a ban is told once, and whatever
+/// becomes of samples must not cost one.
+/// Writer: program, on each CPU no faster than the policy's limit ([`Sampler`]). Reader: controller,
+/// woken by each. Lifetime: the program's.
+/// Full: the sample is lost and counted as a fault; what is in the ring stays.
+/// Concurrency: CPUs reserve their places one after the other under the ring's lock
+/// (kernel/bpf/ringbuf.c), and fill them side by side.
+#[map]
+pub(crate) static SAMPLES: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);
 
 /// The source table's shape, set by the controller before it loads the program.
 pub(crate) mod constant {

@@ -11,6 +11,7 @@ use xdp_common::verdict::Verdict;
 use crate::answer;
 use crate::map_pointer::{count, count_one};
 use crate::maps::{COUNTERS, FAULTS};
+use crate::sample;
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -28,6 +29,8 @@ pub(crate) fn finish(
     };
     let index = (slot * Reason::SLOTS + u32::from(verdict.reason.code())) * 2 + dropped;
     count(&COUNTERS, index, u64::from(frame_len(view)));
+    // Before an answer is written over the packet.
+    sample::consider(ctx, tables, slot, frame_len(view), verdict);
     diagnose(ctx, verdict);
     match verdict.action {
         Action::Pass => XDP_PASS,

@@ -11,9 +11,17 @@ use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
 use xdp_common::abi::SourceKey;
 use xdp_common::packet::Packet;
 use xdp_common::reason::Reason;
+use xdp_common::sampler::Sampler;
 use xdp_common::sources::Place;
 
 use crate::maps::Scratch;
+
+/// Which packet this CPU samples next.
+#[inline(always)]
+pub(crate) fn sampler<'a>(scratch: *mut Scratch) -> &'a mut Sampler {
+    // SAFETY: see the module.
+    unsafe { &mut (*scratch).sampler }
+}
 
 /// Keeps a packet.
 #[inline(always)]

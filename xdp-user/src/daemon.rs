@@ -16,8 +16,9 @@ use crate::api::server;
 use crate::api::types::{Apply, SourceList, SourceQuery, Status};
 use crate::config::{self, Config, DatapathLog, LoadError, StatusPage, UserName};
 use crate::control::{Control, Handle, Overrides, look_at_host};
-use crate::datapath::events::Events;
+use crate::datapath::events::{self, Ring};
 use crate::datapath::kernel::KernelDatapath;
+use crate::datapath::samples;
 use crate::datapath::{Capacity, DatapathError};
 use crate::domain::{AttachMode, IfName};
 use crate::exporter::{self, SnapshotSource};
@@ -63,7 +64,7 @@ pub fn run(options: Options) -> Result<()> {
         )
         .into());
     }
-    logging::start(&config.log)?;
+    logging::start(&config.log, config.events.outlets.mask_addresses)?;
     if let Some(user) = options.user.as_ref().or(config.daemon.user.as_ref()) {
         privileges::user::become_user(user.as_str(), &config)?;
     }
@@ -82,6 +83,9 @@ pub fn run(options: Options) -> Result<()> {
     let ring = datapath
         .take_events()
         .context("the ring buffer of events is missing")?;
+    let samples = datapath
+        .take_samples()
+        .context("the ring buffer of samples is missing")?;
     let diagnostics = (config.log.datapath != DatapathLog::Off)
         .then(|| datapath.diagnostics())
         .transpose()?;
@@ -96,20 +100,25 @@ pub fn run(options: Options) -> Result<()> {
     )
     .map_err(kind_of_any)?;
     let (handle, ended) = control.spawn()?;
+    let journal = handle.journal().clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let events = tokio::spawn(pass_on(Events::new(ring)?, handle.clone()));
+    let result = runtime.block_on(async {
+        let events = tokio::spawn(pass_on(Ring::new(ring)?, handle.clone()));
+        let shown = tokio::spawn(pass_on_samples(Ring::new(samples)?, handle.clone()));
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
         }
         let served = serve(handle.clone(), listener, metrics, page);
         let result = while_controlled(served, &handle, ended).await;
         events.abort();
+        shown.abort();
         result
-    })
+    });
+    journal.close();
+    result
 }
 
 /// The control socket's file, removed however the daemon ends, also on its way up.
@@ -273,9 +282,9 @@ impl SnapshotSource for Snapshots {
     }
 }
 
-async fn pass_on(mut events: Events, control: Handle) {
+async fn pass_on(mut events: Ring, control: Handle) {
     loop {
-        match events.next().await {
+        match events.next(events::decode).await {
             Ok(batch) => {
                 let noted = control.call(move |c| c.note_events(&batch)).await;
                 if let Err(error) = noted {
@@ -284,6 +293,27 @@ async fn pass_on(mut events: Events, control: Handle) {
             }
             Err(error) => {
                 tracing::error!("events are no longer read: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Samples that the control task has no time for are lost, and counted: whoever waits for an answer
+/// comes first.
+async fn pass_on_samples(mut ring: Ring, control: Handle) {
+    loop {
+        match ring.next(samples::decode).await {
+            Ok(batch) => {
+                let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                let noted = control.call(move |c| c.note_samples(batch)).await;
+                if let Err(error) = noted {
+                    control.journal().lost_by_control(count);
+                    tracing::debug!("samples were not looked at: {error:#}");
+                }
+            }
+            Err(error) => {
+                tracing::error!("samples are no longer read: {error}");
                 return;
             }
         }

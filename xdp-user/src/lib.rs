@@ -4,6 +4,7 @@
 //! - [`datapath`]: the kernel's side in domain verbs, the only place that names the loader;
 //! - [`control`]: one task that owns the datapath; [`state`]: what outlives it on disk;
 //! - [`doctor`]: what would go wrong on this host, before anything is started;
+//! - [`events`]: what happened, for who asks, follows, or reads the log;
 //! - [`host`]: whose packets these are, and what was lost beside the program;
 //! - [`privileges`]: what the daemon may do, and how it gives up the rest;
 //! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
@@ -17,6 +18,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod doctor;
 pub mod domain;
+pub mod events;
 pub mod exporter;
 pub mod failure;
 pub mod host;

@@ -44,6 +44,8 @@ pub mod map {
     pub const SCRATCH: &str = "SCRATCH";
     /// Events.
     pub const EVENTS: &str = "EVENTS";
+    /// Sampled packets.
+    pub const SAMPLES: &str = "SAMPLES";
     /// The program's own diagnostics; `aya-log` names it.
     pub const LOGS: &str = "AYA_LOGS";
 
@@ -83,7 +85,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 264;
+pub const SCRATCH_BYTES: usize = 288;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {
@@ -130,6 +132,8 @@ pub enum Fault {
     HitMissed = 4,
     /// A SYN that was to be answered with a cookie had no room for the answer: dropped.
     AnswerLost = 5,
+    /// The ring buffer of samples was full: a sample is lost.
+    SampleLost = 6,
 }
 
 impl Fault {
@@ -141,6 +145,7 @@ impl Fault {
         Self::LimiterContended,
         Self::HitMissed,
         Self::AnswerLost,
+        Self::SampleLost,
     ];
 
     /// Size of the fault table.
@@ -161,6 +166,7 @@ impl Fault {
             Self::LimiterContended => "limiter_contended",
             Self::HitMissed => "hit_missed",
             Self::AnswerLost => "answer_lost",
+            Self::SampleLost => "sample_lost",
         }
     }
 }

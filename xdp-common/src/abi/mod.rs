@@ -9,6 +9,7 @@ mod plain;
 mod class;
 mod maps;
 mod policy;
+mod sample;
 mod state;
 
 pub use class::{
@@ -22,6 +23,9 @@ pub use policy::{
     BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK, FLAG_OVERRIDES,
     FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SYN_COOKIES, Limit, Limits,
     MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy,
+};
+pub use sample::{
+    SAMPLE_ANSWERED, SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead,
 };
 pub use state::{
     Ban, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, Hit, HitWriter, ListLine, Source,

@@ -141,18 +141,22 @@ abi_struct! {
         mode: u32,
         /// Reasons, by [`crate::reason::Reason::bit`], that are only counted.
         observe_mask: u64,
+        /// Reasons, by [`crate::reason::Reason::bit`], some of whose packets are sampled; 0 for none.
+        sample_mask: u64,
         /// `FLAG_*`.
         flags: u32,
         /// Leading bits that make an IPv4 source, with the mask of them below.
         source_len_v4: u8,
         /// Leading bits that make an IPv6 source, with the mask of them below.
         source_len_v6: u8,
-        /// Zero.
-        reserved: [u8; 6],
+        /// Bytes of a frame that a sample takes, at most [`super::SAMPLE_BYTES`].
+        sample_bytes: u16,
         /// Mask of an IPv4 source, network order.
         source_mask_v4: [u8; 4],
         /// Mask of an IPv6 source, network order.
         source_mask_v6: [u8; 16],
+        /// One packet in so many becomes a sample, on the mean; 0 counts as 1.
+        sample_every: u32,
         /// Limits of every source without an override.
         limits: Limits,
         /// Strikes and bans.
@@ -185,8 +189,8 @@ abi_struct! {
         aggregate_packets: Limit,
         /// Bytes of a network's sources together.
         aggregate_bytes: Limit,
-        /// Zero.
-        reserved4: [u64; 3],
+        /// Samples that each CPU takes at most.
+        sample_limit: Limit,
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn check_aggregate<T: Tables>(
 
 /// The network that an address is in under `policy`.
 #[inline(always)]
-fn network(address: &Address, policy: &Policy) -> SourceKey {
+pub fn network(address: &Address, policy: &Policy) -> SourceKey {
     let (addr, family) = match address {
         Address::V4(a) => {
             let masked = u32::from_ne_bytes(*a) & u32::from_ne_bytes(policy.aggregate_mask_v4);

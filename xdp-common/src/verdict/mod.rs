@@ -18,6 +18,7 @@ use core::ops::ControlFlow;
 use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_CLASSES, Plain, Policy, SourceKey};
 use crate::packet::{self, Address, Fragment, Packet, PacketView};
 use crate::reason::{Action, Class, Reason};
+pub use aggregate::network;
 pub use ban::{STRIKE_COUNT_BITS, next_ban, strikes_left};
 pub use class::{
     Admission, ClassWords, Cookie, Proof, SAMPLE, Standing, charge as charge_class,

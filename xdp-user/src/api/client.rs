@@ -11,17 +11,22 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddEntries, Apply, ApplyReport, BanList, ChangeReport, ClassList, EntryPage, EntryQuery,
-    ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport,
-    LimitList, ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+    AddEntries, Apply, ApplyReport, BanList, CaptureQuery, ChangeReport, ClassList, EntryPage,
+    EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery, Explanation, FlushEntries, ImportQuery,
+    LiftBans, LiftReport, LimitList, ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery,
+    Status,
 };
 use crate::failure::FailureKind;
+pub use lines::Lines;
 
 /// How long an answer may take. Most take milliseconds; a change of a large list takes longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long an import may take as a whole: the text may come from a slow pipe.
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long somebody may follow what happens: as good as for ever.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Speaks to one daemon. Needs a tokio runtime.
 #[derive(Clone, Debug)]
@@ -56,6 +61,16 @@ pub enum ClientError {
     /// The daemon said no.
     #[error("{}", with_details(body))]
     Refused { status: u16, body: ErrorBody },
+    /// A line of the answer isn't one of ours.
+    #[error(
+        "can't read a line of the daemon on {}: is it the same version as this command?",
+        socket.display()
+    )]
+    Line {
+        socket: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
     /// The answer isn't one of ours.
     #[error(
         "can't read the answer of the daemon on {}: is it the same version as this command?",
@@ -89,6 +104,7 @@ impl ClientError {
             Self::NoDaemon { .. }
             | Self::Timeout { .. }
             | Self::Answer { .. }
+            | Self::Line { .. }
             | Self::Transport { .. } => FailureKind::Failed,
         }
     }
@@ -202,6 +218,18 @@ impl Client {
         self.get("/v1/explain", packet).await
     }
 
+    /// `GET /v1/events`: each event as it comes, a line each. Followed, they end when the daemon does.
+    pub async fn events(&self, query: &EventQuery) -> Result<Lines<Event>, ClientError> {
+        let request = self.request(Method::GET, "/v1/events").query(query);
+        self.lines(request).await
+    }
+
+    /// `GET /v1/capture`: each sample as it comes.
+    pub async fn capture(&self, query: &CaptureQuery) -> Result<Lines<Event>, ClientError> {
+        let request = self.request(Method::GET, "/v1/capture").query(query);
+        self.lines(request).await
+    }
+
     /// `POST /v1/apply`.
     pub async fn apply(&self, config: &Apply) -> Result<ApplyReport, ClientError> {
         self.post("/v1/apply", config).await
@@ -228,6 +256,11 @@ impl Client {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         // The host is only for the Host header: every connection goes to the socket.
         self.http.request(method, format!("http://localhost{path}"))
+    }
+
+    async fn lines<T>(&self, request: RequestBuilder) -> Result<Lines<T>, ClientError> {
+        let response = self.success(request.timeout(FOLLOW_TIMEOUT)).await?;
+        Ok(Lines::new(response, self.socket.clone()))
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
@@ -302,5 +335,6 @@ fn plain_refusal(status: StatusCode, text: &str) -> String {
     }
 }
 
+mod lines;
 #[cfg(test)]
 mod tests;

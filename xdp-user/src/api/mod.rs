@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod server;
+mod stream;
 pub mod types;

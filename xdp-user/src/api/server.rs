@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::stream;
 use super::types::{
     AddEntries, Apply, ApplyReport, BanList, ChangeReport, ClassList, EntryPage, EntryQuery,
     ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport,
@@ -22,6 +23,7 @@ use super::types::{
 use crate::config::{ConfigError, LoadError};
 use crate::control::{Handle, Unavailable};
 use crate::datapath::DatapathError;
+use crate::events::TooMany;
 use crate::lists::{self, Bounds};
 
 /// Largest list text that `import` takes.
@@ -33,7 +35,7 @@ const MAX_IMPORT_ENTRIES: usize = 10_000_000;
 type Answer<T> = Result<Json<T>, Refused>;
 
 /// A request that was not carried out.
-struct Refused(anyhow::Error);
+pub(super) struct Refused(anyhow::Error);
 
 impl From<anyhow::Error> for Refused {
     fn from(error: anyhow::Error) -> Self {
@@ -66,7 +68,7 @@ impl IntoResponse for Refused {
 
 /// Tells a request that can't be meant from one that the kernel or the disk refused.
 fn status_of(error: &anyhow::Error) -> StatusCode {
-    if error.is::<Unavailable>() {
+    if error.is::<Unavailable>() || error.is::<TooMany>() {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     let kernel = error
@@ -127,6 +129,8 @@ pub fn router(control: Handle) -> Router {
         .route("/v1/classes", get(classes))
         .route("/v1/sources", get(sources))
         .route("/v1/explain", get(explain))
+        .route("/v1/events", get(stream::events))
+        .route("/v1/capture", get(stream::capture))
         .route("/v1/apply", post(apply))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control)

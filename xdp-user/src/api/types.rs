@@ -5,6 +5,7 @@
 
 mod classes;
 mod entries;
+mod events;
 mod host;
 mod page;
 mod sources;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use classes::*;
 pub use entries::*;
+pub use events::*;
 pub use host::*;
 pub use page::*;
 pub use sources::*;

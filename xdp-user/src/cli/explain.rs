@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::table::{Table, words};
-use super::{Session, format, limit, sources};
-use crate::api::types::{BanView, ExplainQuery, Explanation};
+use super::{Session, events, format, limit, sources};
+use crate::api::types::{BanView, ExplainQuery, Explanation, SampleView};
 use crate::domain::Mode;
 
 const EXAMPLES: &str = "\
@@ -124,7 +124,21 @@ pub(super) fn render_why(it: &Explanation, now: Timestamp) -> String {
     if let Some(ban) = &it.ban {
         sections.push(render_ban(ban, now));
     }
+    if !it.samples.is_empty() {
+        sections.push(render_samples(&it.samples, now));
+    }
     sections.join("\n")
+}
+
+fn render_samples(samples: &[SampleView], now: Timestamp) -> String {
+    let mut table = Table::new([words("seen"), words("last packets of it that were sampled")]);
+    for view in samples {
+        table.row([
+            format::ago(view.at, now),
+            events::describe_sample(&view.sample),
+        ]);
+    }
+    table.render()
 }
 
 fn render_head(it: &Explanation) -> String {
@@ -191,6 +205,10 @@ mod tests {
         assert!(decided.contains("ban    level 2"), "{decided}");
         assert!(text.contains("ends in 3m"), "{text}");
         assert!(text.contains("20,000"), "{text}");
+        assert!(
+            text.contains("2s ago  dropped banned eth0 203.0.113.9"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -4,12 +4,14 @@ mod allow;
 mod apply;
 mod ban;
 mod block;
+mod capture;
 mod change;
 mod check;
 mod classes;
 mod completions;
 mod doctor;
 mod entries;
+mod events;
 pub mod exit;
 mod explain;
 mod format;
@@ -57,6 +59,7 @@ First steps:
   xdp-throttle allow add 198.51.100.7                never lock yourself out
   xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
   xdp-throttle explain 203.0.113.9                   what would happen to a packet, and why
+  xdp-throttle events --follow                       what happens, as it happens
 
 Exit codes:
   0  it worked
@@ -121,6 +124,8 @@ enum Command {
     Classes(classes::Args),
     Top(top::Args),
     Explain(explain::Args),
+    Events(events::Args),
+    Capture(capture::Args),
     Block(block::Args),
     Allow(allow::Args),
     Ban(ban::Args),
@@ -177,6 +182,8 @@ impl Cli {
             Command::Top(args) => wait(async { args.run(&session()?).await }),
             Command::Classes(args) => wait(async { args.run(&session()?).await }),
             Command::Explain(args) => wait(async { args.run(&session()?).await }),
+            Command::Events(args) => wait(async { args.run(&session()?).await }),
+            Command::Capture(args) => wait(async { args.run(&session()?).await }),
             Command::Block(args) => wait(async { args.run(&session()?).await }),
             Command::Allow(args) => wait(async { args.run(&session()?).await }),
             Command::Ban(args) => wait(async { args.run(&session()?).await }),

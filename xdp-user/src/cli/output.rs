@@ -34,6 +34,16 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(write_to(&mut io::stdout().lock(), text.as_bytes())?)
 }
 
+/// As [`print`], for output that goes on: whether anybody still reads it.
+pub(crate) fn print_on(text: &str) -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn write_to(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     match to.write_all(bytes).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 
 use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
-    ClassView, ConfigStatus, EntryPage, EntryView, Explanation, Family, HostStatus,
-    InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind, ListStatus,
-    MapStatus, MitigationStatus, NamedCount, PrivilegeStatus, ReasonCount, Refusal, SourceList,
-    SourceView, StageView, StateChange, StateChanges, Status, TableStatus,
+    ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
+    HostStatus, InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind,
+    ListStatus, MapStatus, MitigationStatus, NamedCount, PrivilegeStatus, ReasonCount, Refusal,
+    Sample, SampleView, SourceList, SourceView, StageView, StateChange, StateChanges, Status,
+    TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 
@@ -116,6 +117,7 @@ pub(crate) fn status() -> Status {
         bans: 12,
         mitigation: mitigation(),
         faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
+        events: EventsStatus::default(),
         host: host(),
         privileges: PrivilegeStatus {
             user: "xdp-throttle".into(),
@@ -329,6 +331,20 @@ pub(crate) fn sources() -> SourceList {
     }
 }
 
+fn sample() -> Sample {
+    Sample {
+        interface: Some("eth0".into()),
+        reason: "banned".into(),
+        action: "dropped".into(),
+        source: "203.0.113.9".parse().ok(),
+        list: None,
+        class: None,
+        stands_for: 1,
+        length: 60,
+        frame: FrameBytes::default(),
+    }
+}
+
 pub(crate) fn explanation() -> Explanation {
     let stage = |stage: &str, finding: &str, decided| StageView {
         stage: stage.into(),
@@ -351,5 +367,9 @@ pub(crate) fn explanation() -> Explanation {
         known: Some(source()),
         ban: Some(ban()),
         limits: limits().limits.remove(0),
+        samples: vec![SampleView {
+            at: at("2026-11-22T11:59:58Z"),
+            sample: sample(),
+        }],
     }
 }

@@ -28,6 +28,10 @@ fn every_verb_is_understood() {
         "classes --settings --output json",
         "explain 203.0.113.9 --proto udp --dport 53 --length 1500",
         "explain 2001:db8::1 --flags syn,ack",
+        "events",
+        "capture -w f.pcapng --reason land,blocklisted --source 2001:db8::/32 --count 10",
+        "capture -w - --passed --duration 5s --size 64 --rate 50/s",
+        "events --follow --kind ban,unban --reason rate_packets --source 203.0.113.0/24 --limit 0",
         "block add 203.0.113.9 2001:db8::/32 --list bad --for 1h --comment scans --force",
         "block del 203.0.113.9 --list bad",
         "block list --list bad --match 203.0.113.9 --limit 10 --offset 20",
@@ -73,6 +77,12 @@ fn wrong_usage_ends_with_2_and_names_the_place() {
         ("explain nowhere", "nowhere"),
         ("explain 203.0.113.5 --flags syn,bad", "bad"),
         ("explain 203.0.113.5 --proto gre", "number"),
+        ("capture", "--write"),
+        ("capture -w f --size 300", "256"),
+        ("capture -w f --passed --reason land", "--reason"),
+        ("events --kind bans", "bans"),
+        ("events --reason fast", "fast"),
+        ("events --source 203.0.113.5/24", "203.0.113.0/24"),
         ("status --output yaml", "yaml"),
     ] {
         let refused = parse(line).unwrap_err();

@@ -35,7 +35,7 @@ pub use words::{
     UserName, UserNameError,
 };
 
-use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, Span};
+use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};
 use table::Sink;
 
 /// The largest file that is read. Long lists belong into `xdp-throttle block import`.
@@ -74,6 +74,7 @@ pub struct Config {
     pub state: State,
     pub daemon: Daemon,
     pub log: Log,
+    pub events: Events,
 }
 
 /// How strikes lead to bans.
@@ -126,6 +127,37 @@ pub struct Control {
 pub struct State {
     /// Absolute.
     pub directory: PathBuf,
+}
+
+/// What is told of what happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    pub sampling: Sampling,
+    pub outlets: Outlets,
+}
+
+/// Which packets are looked at more closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// For each CPU; none are where it is absent.
+    pub rate: Option<SampleRate>,
+    /// One packet in so many, at least 1.
+    pub one_in: u32,
+    /// 64 to 256 of a packet's bytes.
+    pub bytes: u16,
+}
+
+/// Where events go beside the daemon's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlets {
+    /// Absolute, with a name.
+    pub file: Option<PathBuf>,
+    /// At least 64 KiB.
+    pub file_size: ByteSize,
+    /// Old files kept, at least 1.
+    pub file_count: u32,
+    /// Shorten addresses there and in the log.
+    pub mask_addresses: bool,
 }
 
 /// What the daemon may do.

@@ -17,7 +17,7 @@ use super::words::{
 };
 use crate::domain::{
     AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
-    Prefix, Span,
+    Prefix, SampleRate, Span,
 };
 
 /// Every section, in the order of the reference.
@@ -40,6 +40,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &StateKeys::SECTION,
     &DaemonKeys::SECTION,
     &Log::SECTION,
+    &EventKeys::SECTION,
 ];
 
 const MILLISECOND: u64 = 1_000_000;
@@ -363,5 +364,25 @@ section! {
         format: LogFormat as Text<LogFormat> = Default::Is("\"text\""), Restart;
         /// What the XDP program itself says, from rare paths only. `off` costs nothing per packet.
         datapath: DatapathLog as Text<DatapathLog> = Default::Is("\"off\""), Restart;
+    }
+}
+
+section! {
+    /// What the daemon tells of what happens, beside its log: `xdp-throttle events` shows it, and docs/events.md says what there is. Some of the dropped packets are among it, each with its first bytes.
+    pub(super) struct EventKeys, "events", repeated: false {
+        /// Dropped packets that each CPU shows at most, on the mean; a second's worth may come at once.
+        samples: Option<SampleRate> as OrOff<Text<SampleRate>> = Default::Is("\"10/s\""), Live;
+        /// Only one of so many dropped packets is shown, on the mean, also where the rate has room for more.
+        sample_one_in: u32 as Integer<u32, 1, 1_000_000> = Default::Is("1"), Live;
+        /// First bytes of a packet that are shown. 64 hold the addresses, 128 nearly always all headers; what is behind is somebody's data.
+        sample_bytes: u16 as Integer<u16, 64, 256> = Default::Is("128"), Live;
+        /// A file that gets every event, one JSON object on each line. Its directory must be there; the systemd unit makes /var/log/xdp-throttle, for example for `"/var/log/xdp-throttle/events.jsonl"`.
+        file: Option<AbsolutePath> as OrOff<Text<AbsolutePath>> = Default::Is("\"off\""), Restart;
+        /// When the file would become larger, it is renamed to have `.1` at its end, and a new one is begun.
+        file_size: ByteSize as Text<ByteSize> = Default::Is("\"10MB\""), Restart;
+        /// Files with a number at their end that are kept; the oldest goes first.
+        file_count: u32 as Integer<u32, 1, 1000> = Default::Is("5"), Restart;
+        /// Shorten addresses in the log and in the events file, IPv4 to /24 and IPv6 to /48, and leave packets' bytes out of the file. The command line, which asks the daemon, shows them whole.
+        mask_addresses: bool as Boolean = Default::Is("false"), Restart;
     }
 }

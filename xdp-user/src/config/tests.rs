@@ -1,6 +1,7 @@
 //! What the config file accepts, refuses and says.
 
 mod classes;
+mod events;
 mod page;
 
 use proptest::prelude::*;

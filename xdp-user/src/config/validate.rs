@@ -8,12 +8,16 @@ use toml::de::DeTable;
 use super::classes::classes;
 use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
-    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, DaemonKeys, General,
-    Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source, StateKeys,
+    AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, DaemonKeys, EventKeys,
+    General, Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source,
+    StateKeys,
 };
 use super::table::{Sink, Table};
 use super::words::{DropReason, StatusPage};
-use super::{Aggregate, Ban, Config, Control, Daemon, MAX_INTERFACES, Metrics, State};
+use super::{
+    Aggregate, Ban, Config, Control, Daemon, Events, MAX_INTERFACES, Metrics, Outlets, Sampling,
+    State,
+};
 use crate::domain::{IfName, Prefix};
 use xdp_common::reason::Reason;
 
@@ -48,6 +52,8 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
     let daemon =
         DaemonKeys::read(&root.section("daemon", sink), sink).map(|keys| daemon(keys, sink));
     let log = Log::read(&root.section("log", sink), sink);
+    let events =
+        EventKeys::read(&root.section("events", sink), sink).map(|keys| self::events(keys, sink));
 
     if let (Some(allow), Some(block)) = (&allow, &block_given) {
         warn_of_odd_lists(allow, block, sink);
@@ -78,6 +84,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         },
         daemon: daemon?,
         log: log?,
+        events: events?,
     })
 }
 
@@ -191,6 +198,37 @@ fn control(keys: ControlKeys, sink: &mut Sink) -> Control {
     Control {
         socket: keys.socket.0,
         socket_mode: keys.socket_mode,
+    }
+}
+
+/// Smaller files would hold few events, and one must hold any.
+const MIN_FILE: u64 = 64 * 1024;
+
+fn events(keys: EventKeys, sink: &mut Sink) -> Events {
+    if keys.file_size.bytes() < MIN_FILE {
+        let message = format!("{} is too small for a file of events", keys.file_size);
+        sink.problem_at("events.file_size", message, "at least \"64KiB\"");
+    }
+    if keys
+        .file
+        .as_ref()
+        .is_some_and(|file| file.0.file_name().is_none())
+    {
+        let help = "\"/var/log/xdp-throttle/events.jsonl\"";
+        sink.problem_at("events.file", "names a directory and no file", help);
+    }
+    Events {
+        sampling: Sampling {
+            rate: keys.samples,
+            one_in: keys.sample_one_in,
+            bytes: keys.sample_bytes,
+        },
+        outlets: Outlets {
+            file: keys.file.map(|file| file.0),
+            file_size: keys.file_size,
+            file_count: keys.file_count,
+            mask_addresses: keys.mask_addresses,
+        },
     }
 }
 

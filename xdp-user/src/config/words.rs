@@ -10,7 +10,7 @@ use xdp_common::reason::{Class, Reason};
 use super::setting::Worded;
 use crate::domain::{
     AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
-    Prefix, QuantityError, Span, UnknownChoice,
+    Prefix, QuantityError, SampleRate, Span, UnknownChoice,
 };
 
 macro_rules! worded {
@@ -26,6 +26,7 @@ worded! {
     PacketRate, "packets per second", ["\"500pps\"", "\"20kpps\""];
     BitRate, "bits per second", ["\"64kbps\"", "\"200Mbps\""];
     ConnectionRate, "new connections per second", ["\"100cps\"", "\"100/s\""];
+    SampleRate, "samples per second", ["\"10/s\""];
     ClassName, "class name", ["\"game\""];
     Span, "span of time", ["\"100ms\"", "\"1h\""];
     IfName, "interface name", ["\"eth0\""];

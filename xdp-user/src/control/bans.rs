@@ -6,7 +6,9 @@ use xdp_common::reason::Reason;
 
 use super::Control;
 use super::clock::Moment;
-use crate::api::types::{BanList, BanView, LiftBans, LiftReport};
+use crate::api::types::{
+    BanBegan, BanEnded, BanList, BanView, Happening, LiftBans, LiftReport, UnbanCause,
+};
 use crate::datapath::keys::{decode_source, source_to_abi};
 use crate::domain::Prefix;
 use crate::state::BanRow;
@@ -53,6 +55,10 @@ impl Control {
         for (asked, source) in sources {
             if self.datapath.remove_ban(&source_to_abi(&source))? {
                 report.lifted += 1;
+                self.note(Happening::Unban(BanEnded {
+                    source,
+                    cause: UnbanCause::Lifted,
+                }));
             } else {
                 report.missing.push(asked);
             }
@@ -76,7 +82,13 @@ impl Control {
         let now = Self::now();
         let source = decode_source(&event.source)?;
         let (since, until) = (now.to_wall(event.time_ns), now.to_wall(event.until_ns));
-        tracing::info!(%source, %until, level = event.level, reason = reason_name(event.reason), "banned");
+        let ban = Happening::Ban(BanBegan {
+            source,
+            until,
+            level: event.level,
+            reason: reason_name(event.reason).to_owned(),
+        });
+        self.journal.publish(since, ban);
         Some(BanRow {
             source,
             since,
@@ -135,7 +147,14 @@ impl Control {
     pub(super) fn sweep_bans(&mut self) -> Result<()> {
         let now = Self::now();
         let mut gone = Vec::new();
+        let told_ns = std::mem::replace(&mut self.bans_told_ns, now.boot_ns);
         for (key, ban) in self.datapath.bans()? {
+            if (told_ns + 1..=now.boot_ns).contains(&ban.until_ns)
+                && let Some(source) = decode_source(&key)
+            {
+                let cause = UnbanCause::Ended;
+                self.note(Happening::Unban(BanEnded { source, cause }));
+            }
             // Read again: the program may have begun the next ban since the table was read.
             if self.is_forgotten(&ban, now)
                 && let Some(ban) = self.datapath.ban(&key)?

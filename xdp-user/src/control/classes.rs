@@ -10,13 +10,12 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use xdp_common::abi::{ClassCounter, MAX_CLASSES, MAX_INTERFACES, Plain};
 use xdp_common::packet;
-use xdp_common::verdict::places;
 
 use super::Control;
 use super::clock::Moment;
 use crate::api::types::{
-    AsideStatus, ClassCounts, ClassList, ClassStatus, ClassView, Family, MitigationStatus,
-    StateChange, StateChanges,
+    AsideStatus, ClassChanged, ClassCounts, ClassList, ClassStatus, ClassView, Family, Happening,
+    MitigationStatus, StateChange, StateChanges,
 };
 use crate::config::{Class, Forwarding};
 use crate::datapath::{ClassReading, ClassSet};
@@ -199,6 +198,8 @@ impl Control {
                 // When the kernel refuses, the next look sees the same again.
                 self.datapath.set_class_level(number, step.to.level())?;
                 tell(class, &step);
+                let changed = class_changed(class, &step);
+                self.journal.publish(now.wall, Happening::Class(changed));
                 self.classes.note(StateChange {
                     at: now.wall,
                     class: class.name.to_string(),
@@ -275,6 +276,12 @@ impl Control {
         })
     }
 
+    /// The class of a number.
+    pub(super) fn class_by_number(&self, number: usize) -> Option<&Class> {
+        let mut classes = self.config.classes.iter();
+        classes.find(|class| self.classes.numbers.of(&class.name) == Some(number))
+    }
+
     /// What `explain` says of a frame's class, and of what nobody can know beforehand.
     pub(super) fn class_finding(&self, frame: &[u8], is_known: bool) -> String {
         let ControlFlow::Continue(packet) = packet::parse(&frame) else {
@@ -283,18 +290,10 @@ impl Control {
         if !self.config.mitigation.enabled {
             return "mitigation is off".to_owned();
         }
-        let Some(set) = &self.classes.stored else {
-            return "no classes".to_owned();
-        };
-        let (first, second) = places(&packet);
-        let number = match (set.class_at(first), second) {
-            (0, Some(second)) => set.class_at(second),
-            (number, _) => number,
-        };
-        let number = usize::from(number);
-        let mut classes = self.config.classes.iter();
-        let class = classes.find(|class| self.classes.numbers.of(&class.name) == Some(number));
-        let (Some(class), Some(kept)) = (class, self.classes.kept.get(number)) else {
+        let class = self.class_of(&packet);
+        let number = class.and_then(|class| self.classes.numbers.of(&class.name));
+        let kept = number.and_then(|number| self.classes.kept.get(number));
+        let (Some(class), Some(kept)) = (class, kept) else {
             return "no classes".to_owned();
         };
         let who = if is_known {
@@ -406,6 +405,16 @@ fn counts(now: &ClassCounter, before: &ClassCounter) -> ClassCounts {
         unsolicited: now.unsolicited.saturating_sub(before.unsolicited),
         refused: now.refused.saturating_sub(before.refused),
         cookies: now.cookies.saturating_sub(before.cookies),
+    }
+}
+
+fn class_changed(class: &Class, step: &Step) -> ClassChanged {
+    ClassChanged {
+        class: class.name.to_string(),
+        from: step.from,
+        to: step.to,
+        over_per_second: step.over_per_second,
+        switched_on: build::switched_on(class, step.to),
     }
 }
 

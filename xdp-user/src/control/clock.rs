@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use super::policy::CoarseClock;
+use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
 
 const NS_PER_MS: i64 = 1_000_000;
 
@@ -30,6 +31,17 @@ pub fn coarse() -> CoarseClock {
         suspended_ns: now(ClockId::CLOCK_BOOTTIME).saturating_sub(without_suspend) / BETWEEN_NS
             * BETWEEN_NS,
     }
+}
+
+/// What the program calls now under a policy; `exact` is the exact clock's time.
+pub fn as_program(policy: &Policy, exact: u64) -> u64 {
+    if policy.flags & FLAG_COARSE_CLOCK == 0 {
+        return exact;
+    }
+    let tick = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(std::time::Duration::from);
+    tick.ok()
+        .and_then(|tick| u64::try_from(tick.as_nanos()).ok())
+        .map_or(exact, |tick| tick.saturating_add(policy.suspended_ns))
 }
 
 impl Moment {

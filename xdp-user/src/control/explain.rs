@@ -2,20 +2,27 @@
 
 mod frame;
 
+use std::ops::ControlFlow;
+
 use anyhow::Result;
-use xdp_common::abi::{Limit, Limits, Plain, Policy, Source};
+use xdp_common::abi::{Limit, Limits, Plain, Policy, Source, SourceKey};
 use xdp_common::reason::{Action, Reason};
-use xdp_common::verdict::{STALE_NS, Verdict};
+use xdp_common::verdict::{STALE_NS, Verdict, network};
 
 use super::bans::ban_view;
-use super::clock::Moment;
+use super::clock::{Moment, as_program};
 use super::{Control, policy};
-use crate::api::types::{BanView, ExplainQuery, Explanation, ListKind, SourceView, StageView};
+use crate::api::types::{
+    BanView, ExplainQuery, Explanation, ListKind, SampleView, SourceView, StageView,
+};
 use crate::datapath::keys::source_to_abi;
 use crate::datapath::memory::MemoryDatapath;
-use crate::datapath::{Capacity, Datapath};
+use crate::datapath::{Capacity, Datapath, Meter};
 use crate::domain::Prefix;
 use frame::Hypothetical;
+
+/// Samples of a source that are shown.
+const MAX_SAMPLES: usize = 5;
 
 /// Stages as they stand in the program, with the reasons that fall in each.
 const STAGES: [&str; 8] = [
@@ -72,7 +79,8 @@ impl Control {
         for (class, reading) in self.datapath.classes()?.iter().enumerate() {
             copy.put_class_reading(class, reading);
         }
-        let verdict = copy.judge(&packet.frame, now.boot_ns);
+        self.copy_meters(&packet, &key, &policy, &mut copy)?;
+        let verdict = copy.judge(&packet.frame, as_program(&policy, now.boot_ns));
 
         let ban_in_force = ban.filter(|ban| ban.until_ns > now.boot_ns);
         let view = known.map(|known| self.source_view(source, &known, ban, now));
@@ -101,7 +109,23 @@ impl Control {
             known: view,
             ban: ban.map(|ban| ban_view(source, &ban, now)),
             limits,
+            samples: self.last_samples(&source),
         })
+    }
+
+    fn last_samples(&self, source: &Prefix) -> Vec<SampleView> {
+        let samples = self.journal.samples_of(source, MAX_SAMPLES);
+        let view = |(at, sample)| SampleView { at, sample };
+        samples.into_iter().map(view).collect()
+    }
+
+    /// The entry that the kernel matches.
+    pub(super) fn matching_entry(&mut self, kind: ListKind, host: &Prefix) -> Option<Prefix> {
+        let entries = self.entries(kind);
+        let covering = entries.covering(host);
+        let mut widest_last = covering.iter().rev();
+        let matched = widest_last.find(|(prefix, _)| entries.is_stored(prefix));
+        matched.map(|(prefix, _)| *prefix)
     }
 
     /// Copies the entry that the kernel would match, and says which it is.
@@ -111,16 +135,10 @@ impl Control {
         host: &Prefix,
         copy: &mut MemoryDatapath,
     ) -> Result<Option<String>> {
-        let entries = self.entries(kind);
-        let covering = entries.covering(host);
-        let matched = covering
-            .iter()
-            .rev()
-            .find(|(prefix, _)| entries.is_stored(prefix));
-        let Some((prefix, members)) = matched.map(|(prefix, members)| (*prefix, members.to_vec()))
-        else {
+        let Some(prefix) = self.matching_entry(kind, host) else {
             return Ok(None);
         };
+        let members = self.entries(kind).members(&prefix).to_vec();
         let Some(stored) = self.datapath.entry(kind, &prefix)? else {
             return Ok(None);
         };
@@ -141,6 +159,31 @@ impl Control {
             words.join(", "),
             stored.packets
         )))
+    }
+
+    /// Copies the limits that are kept for the source in its class, and for its network.
+    fn copy_meters(
+        &self,
+        packet: &Hypothetical,
+        source: &SourceKey,
+        policy: &Policy,
+        copy: &mut MemoryDatapath,
+    ) -> Result<()> {
+        let class = match xdp_common::packet::parse(&packet.frame[..]) {
+            ControlFlow::Continue(packet) => self.class_number_of(&packet),
+            ControlFlow::Break(_) => None,
+        };
+        let of_class = class.map(|class| (*source, class));
+        let network = (network(&packet.address.into(), policy), 0);
+        for (key, class) in of_class.into_iter().chain([network]) {
+            for bytes in [false, true] {
+                let meter = Meter { key, class, bytes };
+                if let Some(time) = self.datapath.meter(&meter)? {
+                    copy.put_meter(&meter, time);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn current_policy(&self) -> Result<Policy> {

@@ -16,7 +16,7 @@ use super::entries::{ListId, Member};
 use super::names::{CONFIG, MANUAL};
 use crate::api::types::{
     AddEntries, ChangeReport, EntryPage, EntryQuery, EntryView, FlushEntries, ImportQuery,
-    ListKind, Refusal, RemoveEntries,
+    ListCause, ListKind, Refusal, RemoveEntries,
 };
 use crate::domain::{ListName, Prefix};
 use crate::lists::ParsedList;
@@ -44,7 +44,7 @@ impl Control {
             request.comment,
             request.force,
         )?;
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(ListCause::Request, Some(target.name.clone()));
         for prefix in request.prefixes {
             self.draft_put(&target, prefix, &mut draft);
         }
@@ -56,7 +56,7 @@ impl Control {
         let started = Instant::now();
         let kind = ListKind::Block;
         let target = self.target(kind, query.list, query.ttl, None, query.force)?;
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(ListCause::Import, Some(target.name.clone()));
         draft.report.refused = parsed.refused_count();
         draft.report.duplicates = parsed.duplicates;
         draft.report.private = parsed.private;
@@ -90,7 +90,7 @@ impl Control {
     ) -> Result<ChangeReport> {
         let started = Instant::now();
         self.refuse_config_list(request.list.as_ref())?;
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(ListCause::Request, request.list.clone());
         for prefix in &request.prefixes {
             let lists = self.removable(kind, prefix, request.list.as_ref());
             if lists.is_empty() {
@@ -125,7 +125,7 @@ impl Control {
             .flat_map(|(prefix, members)| members.iter().map(move |m| (prefix, m.list)))
             .filter(|(_, list)| *list != config && only.is_none_or(|only| *list == only))
             .collect();
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(ListCause::Flush, request.list.clone());
         for (prefix, list) in all {
             self.draft_take(kind, &prefix, list, &mut draft);
         }

@@ -14,6 +14,7 @@ mod lists;
 pub mod names;
 pub mod policy;
 mod reload;
+mod samples;
 mod sources;
 mod status;
 mod surroundings;
@@ -22,6 +23,7 @@ mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -30,16 +32,19 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use xdp_common::abi::MAX_INTERFACES;
 
+use crate::api::types::{DetachCause, Happening, InterfaceDetached};
 use crate::api::types::{LimitFields, ListKind};
 use crate::config::Config;
 use crate::datapath::{Attached, Datapath};
 use crate::domain::{AttachMode, IfName, Prefix};
+use crate::events::Journal;
 use crate::state::State;
 pub use classes::Aside;
 use classes::Classes;
 use clock::Moment;
 use entries::Entries;
 use names::ListNames;
+pub use samples::Capture;
 pub use surroundings::{Look, Seen, look_at_host};
 
 /// Commands that may wait; more are refused with an error, so that memory stays bounded.
@@ -102,6 +107,10 @@ pub struct Control {
     generation: u64,
     suspended_ns: u64,
     host: crate::host::figures::Reader,
+    journal: Arc<Journal>,
+    captures: Vec<samples::Running>,
+    /// Bans that end by then have been told of, kernel's time.
+    bans_told_ns: u64,
     warnings: Vec<String>,
     last_complaint: String,
 }
@@ -128,9 +137,15 @@ pub enum Unavailable {
 #[derive(Clone)]
 pub struct Handle {
     sender: SyncSender<Message>,
+    journal: Arc<Journal>,
 }
 
 impl Handle {
+    /// What happened: read without the task.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
     /// Runs `command` in the task and waits for its answer.
     pub async fn call<R: Send + 'static>(
         &self,
@@ -174,6 +189,7 @@ impl Control {
         look: Look,
     ) -> Result<Self> {
         let now = Timestamp::now();
+        let journal = Arc::new(Journal::open(&config.events.outlets)?);
         let mut control = Self {
             datapath,
             state,
@@ -201,6 +217,9 @@ impl Control {
             generation: 0,
             suspended_ns: 0,
             host: crate::host::figures::Reader::default(),
+            journal,
+            captures: Vec::new(),
+            bans_told_ns: Self::now().boot_ns,
             warnings: Vec::new(),
             last_complaint: String::new(),
         };
@@ -220,6 +239,7 @@ impl Control {
     /// value then tells.
     pub fn spawn(self) -> Result<(Handle, oneshot::Receiver<()>)> {
         let (sender, receiver) = sync_channel(QUEUE);
+        let journal = self.journal.clone();
         let (ended, has_ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("control".into())
@@ -230,7 +250,7 @@ impl Control {
                 }
             })
             .context("could not start the control task")?;
-        Ok((Handle { sender }, has_ended))
+        Ok((Handle { sender, journal }, has_ended))
     }
 
     fn serve(mut self, receiver: &Receiver<Message>) {
@@ -266,6 +286,7 @@ impl Control {
             self.look_around(),
             self.sweep_entries(),
             self.sweep_bans(),
+            self.sweep_captures(),
             self.retry_unsettled(),
         ] {
             if let Err(error) = done {
@@ -302,7 +323,10 @@ impl Control {
         }
         for interface in std::mem::take(&mut self.interfaces) {
             match self.datapath.detach(&interface.name) {
-                Ok(()) => tracing::info!(interface = %interface.name, "detached"),
+                Ok(()) => {
+                    tracing::info!(interface = %interface.name, "detached");
+                    self.note_detached(&interface.name, DetachCause::Stopped);
+                }
                 Err(error) => {
                     tracing::error!(interface = %interface.name, "could not detach: {error:#}")
                 }
@@ -339,6 +363,7 @@ impl Control {
                 aside_v4,
                 aside_v6,
                 surroundings: self.surroundings,
+                captures: &self.wanted_captures(),
                 generation: self.generation + 1,
                 clock,
             },
@@ -347,6 +372,17 @@ impl Control {
         self.generation += 1;
         self.suspended_ns = clock.suspended_ns;
         Ok(())
+    }
+
+    fn note(&self, what: Happening) {
+        self.journal.publish(Timestamp::now(), what);
+    }
+
+    fn note_detached(&self, interface: &IfName, cause: DetachCause) {
+        self.note(Happening::Detach(InterfaceDetached {
+            interface: interface.to_string(),
+            cause,
+        }));
     }
 
     fn now() -> Moment {

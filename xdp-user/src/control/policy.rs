@@ -7,6 +7,7 @@ use xdp_common::abi::{
 };
 
 use super::classes;
+use super::samples::{self, Capture};
 use crate::config::{self, Config};
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate};
 
@@ -46,6 +47,8 @@ pub struct Live<'a> {
     pub aside_v6: u32,
     /// What of the host it depends on.
     pub surroundings: Surroundings,
+    /// Samples that are wanted beside the configuration's.
+    pub captures: &'a [Capture],
     /// Counts policies.
     pub generation: u64,
     /// The kernel's coarse clock.
@@ -100,6 +103,7 @@ fn shared_limits(config: &Config) -> Vec<Limit> {
 pub fn build(config: &Config, live: Live<'_>) -> Policy {
     let limits = limits(live.limits.unwrap_or(&config.limits));
     let aggregate = &config.aggregate;
+    let samples = samples::told(&config.events.sampling, live.captures);
     let mut flags = 0;
     for (on, flag) in [
         (!live.overrides.is_empty(), FLAG_OVERRIDES),
@@ -133,11 +137,14 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
             .observe_reasons
             .iter()
             .fold(0, |mask, reason| mask | reason.bit()),
+        sample_mask: samples.reasons,
         flags,
         source_len_v4: config.source.ipv4_prefix,
         source_len_v6: config.source.ipv6_prefix,
         source_mask_v4: mask_v4(config.source.ipv4_prefix),
+        sample_bytes: samples.bytes,
         source_mask_v6: mask_v6(config.source.ipv6_prefix),
+        sample_every: samples.every,
         limits,
         ban: ban(&config.ban),
         interfaces: live.interfaces,
@@ -151,6 +158,7 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
         aggregate_mask_v6: mask_v6(aggregate.ipv6_prefix),
         aggregate_packets: packets(aggregate.packets),
         aggregate_bytes: bytes(aggregate.bytes),
+        sample_limit: samples.limit,
         ..Policy::ZERO
     }
 }

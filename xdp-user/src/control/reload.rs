@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use xdp_common::abi::MAX_INTERFACES;
 
 use super::{Control, Interface, Overrides};
-use crate::api::types::{Apply, ApplyReport, ListKind};
+use crate::api::types::{
+    Apply, ApplyReport, DetachCause, Happening, InterfaceAttached, ListKind, Reloaded,
+};
 use crate::config::{Config, Loaded, Problem};
 use crate::domain::{AttachMode, IfName, Mode, Prefix};
 
@@ -44,19 +46,30 @@ impl Control {
         let applied = self
             .load_for(request)
             .and_then(|loaded| self.put_in_force(loaded));
-        match &applied {
-            Ok(_) => {
+        let path = match &request.path {
+            Some(path) => path.clone(),
+            None => self.reloads.path.clone(),
+        };
+        let (changes, refused) = match &applied {
+            Ok(report) => {
                 self.reloads.done += 1;
                 self.reloads.loaded = Timestamp::now();
                 self.reloads.last_error = None;
                 tracing::info!(path = self.reloads.path, "configuration in force");
+                (report.changes.clone(), None)
             }
             Err(error) => {
                 self.reloads.refused += 1;
                 self.reloads.last_error = Some(format!("{error:#}"));
                 tracing::error!("configuration refused, the one in force stays: {error:#}");
+                (Vec::new(), Some(format!("{error:#}")))
             }
-        }
+        };
+        self.note(Happening::Reload(Reloaded {
+            path,
+            changes,
+            error: refused,
+        }));
         applied
     }
 
@@ -134,6 +147,11 @@ impl Control {
             )+};
         }
         keep!(capacity metrics control state daemon log);
+        if next.events.outlets != old.events.outlets {
+            let words = "[events] file, file_size, file_count and mask_addresses";
+            report.needs_restart.push(words.to_owned());
+            next.events.outlets = old.events.outlets.clone();
+        }
         for wanted in &mut next.interfaces {
             if let Some(held) = old.interfaces.iter().find(|held| held.name == wanted.name)
                 && held.attach != wanted.attach
@@ -179,6 +197,7 @@ impl Control {
             ("[aggregate]", next.aggregate != old.aggregate),
             ("[allow]", next.allow != old.allow),
             ("[block]", next.block != old.block),
+            ("[events]", next.events.sampling != old.events.sampling),
         ] {
             if changed {
                 changes.push(format!("{what} changed"));
@@ -213,6 +232,10 @@ impl Control {
                 Ok((slot, attached)) => {
                     let mode = if attached.native { "native" } else { "generic" };
                     tracing::info!(interface = %wanted.name, mode, "attached");
+                    self.note(Happening::Attach(InterfaceAttached {
+                        interface: wanted.name.to_string(),
+                        mode: mode.to_owned(),
+                    }));
                     self.interfaces.push(Interface {
                         name: wanted.name.clone(),
                         attached: Some(attached),
@@ -248,8 +271,11 @@ impl Control {
 
     fn detach_named(&mut self, names: &[IfName]) {
         for name in names {
-            if let Err(error) = self.datapath.detach(name) {
-                tracing::error!(interface = %name, "could not detach: {error:#}");
+            match self.datapath.detach(name) {
+                Ok(()) => self.note_detached(name, DetachCause::Config),
+                Err(error) => {
+                    tracing::error!(interface = %name, "could not detach: {error:#}");
+                }
             }
             self.interfaces.retain(|known| known.name != *name);
         }

@@ -63,6 +63,7 @@ impl Control {
                     count: counters.fault(*fault),
                 })
                 .collect(),
+            events: self.journal.status(),
             host: self
                 .host
                 .read(self.interfaces.iter().map(|interface| &interface.name)),

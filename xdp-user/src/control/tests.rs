@@ -2,6 +2,7 @@
 
 mod bans;
 mod classes;
+mod events;
 mod explain;
 mod frames;
 mod kernel;

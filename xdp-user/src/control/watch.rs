@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::Control;
+use crate::api::types::{DetachCause, Happening, InterfaceAttached, InterfaceDetached};
 use crate::datapath::DatapathError;
 use crate::domain::AttachMode;
 
@@ -11,6 +12,7 @@ impl Control {
     /// program off with the device, and the next device of that name starts without one.
     pub(super) fn watch_interfaces(&mut self) -> Result<()> {
         let (mut changed, mut result) = (false, Ok(()));
+        let mut seen: Vec<Happening> = Vec::new();
         for interface in &mut self.interfaces {
             let name = &interface.name;
             if interface.attached.is_some() {
@@ -18,6 +20,10 @@ impl Control {
                     continue;
                 }
                 tracing::warn!(interface = %name, "gone: attached again as soon as it is back");
+                seen.push(Happening::Detach(InterfaceDetached {
+                    interface: name.to_string(),
+                    cause: DetachCause::Gone,
+                }));
                 interface.attached = None;
                 changed = true;
                 if let Err(error) = self.datapath.detach(name) {
@@ -29,6 +35,11 @@ impl Control {
             match self.datapath.attach(name, mode) {
                 Ok(attached) => {
                     tracing::info!(interface = %name, native = attached.native, "back: attached");
+                    let mode = if attached.native { "native" } else { "generic" };
+                    seen.push(Happening::Attach(InterfaceAttached {
+                        interface: name.to_string(),
+                        mode: mode.to_owned(),
+                    }));
                     interface.attached = Some(attached);
                     changed = true;
                 }
@@ -39,6 +50,7 @@ impl Control {
                 }
             }
         }
+        seen.into_iter().for_each(|what| self.note(what));
         if changed {
             self.publish_policy()?;
         }

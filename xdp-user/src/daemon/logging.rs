@@ -1,5 +1,7 @@
 //! The daemon's log: standard error, as service managers want it.
 
+use std::io::{self, Write};
+
 use anyhow::{Result, anyhow};
 use aya_log::EbpfLogger;
 use tokio::io::Interest;
@@ -12,9 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use xdp_common::abi::map;
 
 use crate::config::{DatapathLog, Log, LogFormat, LogLevel};
+use crate::events::mask;
 
 /// Starts logging as the configuration says. The program's diagnostics have a level of their own.
-pub(super) fn start(log: &Log) -> Result<()> {
+pub(super) fn start(log: &Log, masked: bool) -> Result<()> {
     let level = match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -33,7 +36,7 @@ pub(super) fn start(log: &Log) -> Result<()> {
         .with_default(level)
         .with_target(map::DIAGNOSTICS, program);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(move || Lines { masked })
         .with_ansi(false);
     let lines = match log.format {
         LogFormat::Text => lines.with_target(false).boxed(),
@@ -44,6 +47,30 @@ pub(super) fn start(log: &Log) -> Result<()> {
         .with(lines)
         .try_init()
         .map_err(|error| anyhow!("could not start logging: {error}"))
+}
+
+/// Standard error, with addresses cut where that is wished. The layer writes each line as a whole.
+struct Lines {
+    masked: bool,
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stderr().lock();
+        if !self.masked {
+            return out.write_all(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        out.write_all(mask::text(&text).as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
 }
 
 /// Passes the program's own diagnostics on to the log.

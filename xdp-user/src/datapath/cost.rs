@@ -2,7 +2,8 @@
 
 use xdp_common::abi::{
     Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, POLICY_SLOTS,
-    Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, class_table, entries, hits, map,
+    Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table, entries, hits,
+    map,
 };
 use xdp_common::known;
 use xdp_common::sources::Shape;
@@ -12,6 +13,9 @@ use super::{Capacity, lists};
 
 /// Size of the ring buffer of events.
 pub(super) const EVENT_BYTES: u32 = 256 * 1024;
+
+/// Size of the ring buffer of samples.
+pub(super) const SAMPLE_RING_BYTES: u32 = 512 * 1024;
 
 /// About what the kernel takes for limits of a prefix in an LPM trie (6.18): a node with key and
 /// value, 96 bytes with the allocator's rounding, and nearly always an inner node of that size.
@@ -91,6 +95,13 @@ impl Fixed {
                 entries: u64::from(EVENT_BYTES) / (size_of::<Event>() as u64 + EVENT_HEADER_BYTES),
                 per_cpu: false,
                 bytes: EVENT_BYTES.into(),
+            },
+            Self {
+                name: map::SAMPLES,
+                entries: u64::from(SAMPLE_RING_BYTES)
+                    / (size_of::<Sample>() as u64 + EVENT_HEADER_BYTES),
+                per_cpu: false,
+                bytes: SAMPLE_RING_BYTES.into(),
             },
             Self::array::<Policy>(map::POLICY, POLICY_SLOTS),
             Self::array::<u32>(map::ACTIVE, 1),
@@ -249,6 +260,7 @@ mod tests {
         let hits = fixed(&large, map::HITS);
         assert_eq!(hits.bytes % (hits.entries * 32), 0);
         assert_eq!(fixed(&large, map::EVENTS).entries, 4096);
+        assert_eq!(fixed(&large, map::SAMPLES).entries, 1724);
     }
 
     /// As their comments say.

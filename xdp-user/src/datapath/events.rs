@@ -1,4 +1,4 @@
-//! Events from the program's ring buffer.
+//! Records from the program's ring buffers.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -8,12 +8,15 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use xdp_common::abi::{Event, Plain, SourceKey};
 
-/// The ring buffer as something to wait for.
-pub struct Events {
+/// A ring buffer as something to wait for.
+pub struct Ring {
     ring: AsyncFd<RingBuf<MapData>>,
 }
 
-impl Events {
+/// Records that are handed on at once, at most.
+const BATCH: usize = 1024;
+
+impl Ring {
     /// Takes the ring buffer; inside an async runtime.
     pub fn new(ring: RingBuf<MapData>) -> std::io::Result<Self> {
         // SAFETY: the ring buffer owns its descriptor and gives the same one until it is dropped.
@@ -21,31 +24,45 @@ impl Events {
         Ok(Self { ring })
     }
 
-    /// Waits for the next events, at least one.
-    pub async fn next(&mut self) -> std::io::Result<Vec<Event>> {
+    /// Waits for the next records, at least one. What isn't one of ours is left out.
+    pub async fn next<T>(
+        &mut self,
+        decode: impl Fn(Bytes) -> Option<T>,
+    ) -> std::io::Result<Vec<T>> {
         loop {
             let mut ready = self.ring.readable_mut().await?;
             let ring = ready.get_inner_mut();
-            let mut events = Vec::new();
-            while let Some(item) = ring.next() {
-                events.extend(decode(Bytes::copy_from_slice(&item)));
+            let (records, is_empty) = read(ring, &decode);
+            if is_empty {
+                ready.clear_ready();
             }
-            ready.clear_ready();
-            if !events.is_empty() {
-                return Ok(events);
+            if !records.is_empty() {
+                return Ok(records);
             }
         }
     }
 }
 
-impl AsRawFd for Events {
+/// Records that are there now, and whether these were all.
+pub fn read<T>(ring: &mut RingBuf<MapData>, decode: impl Fn(Bytes) -> Option<T>) -> (Vec<T>, bool) {
+    let mut records = Vec::new();
+    for _ in 0..BATCH {
+        let Some(item) = ring.next() else {
+            return (records, true);
+        };
+        records.extend(decode(Bytes::copy_from_slice(&item)));
+    }
+    (records, false)
+}
+
+impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
     }
 }
 
 /// An event of this ABI; nothing when the record has another size.
-fn decode(mut record: Bytes) -> Option<Event> {
+pub fn decode(mut record: Bytes) -> Option<Event> {
     if record.len() != size_of::<Event>() {
         return None;
     }

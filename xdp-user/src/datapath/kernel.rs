@@ -17,7 +17,10 @@ use aya::programs::xdp::XdpLinkId;
 use aya::{Ebpf, Pod};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
-use xdp_common::abi::{Ban, Counter, Fault, Limits, POLICY_SLOTS, Policy, Source, SourceKey, map};
+use xdp_common::abi::{
+    Ban, Counter, Fault, Limits, POLICY_SLOTS, Policy, Source, SourceKey, WordLine, entries, map,
+};
+use xdp_common::meters;
 
 use xdp_common::reason::{Action, Reason};
 
@@ -26,7 +29,7 @@ use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
     Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Memory,
-    Refused, Result, batch, cost,
+    Meter, Refused, Result, batch, cost,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
@@ -58,6 +61,7 @@ pub struct KernelDatapath {
     hits: Hits,
     sources: SourceTable<Mapped>,
     known: KnownFilter<Mapped>,
+    meters: Array<Map, WordLine>,
     lengths: Lengths,
     bans: Table<Ban>,
     /// How often [`Datapath::tend`] was called.
@@ -65,6 +69,7 @@ pub struct KernelDatapath {
     /// Protected sources as of then.
     protected: u64,
     events: Option<RingBuf<Map>>,
+    samples: Option<RingBuf<Map>>,
     links: StdHashMap<IfName, (XdpLinkId, Attached)>,
 }
 
@@ -72,6 +77,11 @@ impl KernelDatapath {
     /// The ring buffer of events, once.
     pub fn take_events(&mut self) -> Option<RingBuf<Map>> {
         self.events.take()
+    }
+
+    /// The ring buffer of samples, once.
+    pub fn take_samples(&mut self) -> Option<RingBuf<Map>> {
+        self.samples.take()
     }
 
     /// The reader of the program's own diagnostics.
@@ -262,6 +272,15 @@ impl Datapath for KernelDatapath {
 
     fn is_known(&self, source: &SourceKey) -> bool {
         self.sources.is_protected(source)
+    }
+
+    fn meter(&self, meter: &Meter) -> Result<Option<u64>> {
+        let [kind, ..] = meter.key.reserved;
+        let hash = meter.hash(self.sources.tag(&meter.key) ^ u64::from(kind));
+        let index = meters::line_of(hash, entries::METERS - 1);
+        let line = self.meters.get(&index, 0);
+        let line = line.map_err(|e| failed("read a limit", e))?;
+        Ok(meters::time_in(&line.words, hash))
     }
 
     fn counters(&self) -> Result<Counters> {

@@ -17,8 +17,8 @@ use xdp_common::verdict::{Cookie, Proof, Tables, Verdict, Word, decide, source_k
 
 use super::lists::{InProcess, Lists, NewEntry};
 use super::{
-    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Refused,
-    Result,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Meter,
+    Refused, Result,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
@@ -87,6 +87,12 @@ impl MemoryDatapath {
     /// Takes over what goes on in a class elsewhere.
     pub fn put_class_reading(&mut self, class: usize, reading: &ClassReading) {
         self.flood.set_reading(class, reading);
+    }
+
+    /// Takes over a limit that is kept for a hash elsewhere.
+    pub fn put_meter(&mut self, meter: &Meter, time: u64) {
+        self.flood
+            .set_time(meter.hash(flood::hash(&meter.key)), time);
     }
 
     /// Makes a stored source one that has behaved for a while.
@@ -390,6 +396,10 @@ impl Datapath for MemoryDatapath {
     fn is_known(&self, source: &SourceKey) -> bool {
         let source = self.sources.get(&key_bytes(source));
         source.is_some_and(|source| source.earned.get())
+    }
+
+    fn meter(&self, meter: &Meter) -> Result<Option<u64>> {
+        Ok(self.flood.time_of(meter.hash(flood::hash(&meter.key))))
     }
 
     fn is_attached(&self, interface: &IfName) -> bool {

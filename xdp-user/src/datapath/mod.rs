@@ -18,6 +18,7 @@ mod known_filter;
 mod lists;
 pub mod memory;
 mod objects;
+pub mod samples;
 mod source_table;
 
 use std::collections::BTreeSet;
@@ -142,6 +143,25 @@ pub enum DatapathError {
 /// Result of a datapath verb.
 pub type Result<T> = std::result::Result<T, DatapathError>;
 
+/// A limit that is kept for a hash ([`xdp_common::meters`]): of a source in a class, or of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// The source, or the network as [`xdp_common::verdict::network`] has it.
+    pub key: SourceKey,
+    /// The class; 0 for a network.
+    pub class: u8,
+    /// Of bytes, not of packets.
+    pub bytes: bool,
+}
+
+impl Meter {
+    /// Its hash, from that of its key.
+    pub(crate) const fn hash(&self, of_key: u64) -> u64 {
+        let hash = of_key ^ (self.class as u64) << 56;
+        if self.bytes { !hash } else { hash }
+    }
+}
+
 /// What the controller asks of the kernel's side. One task owns it and is the only writer.
 pub trait Datapath: Send {
     /// Puts a policy in force; a packet sees the old one or the new one.
@@ -223,6 +243,10 @@ pub trait Datapath: Send {
 
     /// Whether a source has behaved for a while, so that it doesn't count against budgets.
     fn is_known(&self, source: &SourceKey) -> bool;
+
+    /// The time of a limit that is kept for a hash, in its own units; nothing where it is kept for
+    /// nobody, which is as good as over.
+    fn meter(&self, meter: &Meter) -> Result<Option<u64>>;
 
     /// Packets and bytes so far, and our own faults.
     fn counters(&self) -> Result<Counters>;

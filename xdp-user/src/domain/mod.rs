@@ -16,7 +16,7 @@ pub use mode::{AttachMode, Mode, UnknownChoice};
 pub use name::{IfName, IfNameError, ListName, ListNameError};
 pub use prefix::{AddrBytes, Prefix, PrefixError};
 pub use quantity::{Burst, ByteSize, QuantityError};
-pub use rate::{BitRate, ConnectionRate, PacketRate};
+pub use rate::{BitRate, ConnectionRate, PacketRate, SampleRate};
 pub use span::{Span, SpanError};
 
 /// Serialises a type as its `Display` text and deserialises it through `FromStr`.
@@ -36,4 +36,4 @@ macro_rules! serde_as_text {
         }
     };
 }
-use serde_as_text;
+pub(crate) use serde_as_text;

@@ -123,6 +123,29 @@ const CONNECTIONS: Notation = Notation {
 text_form!(PacketRate, PACKETS);
 text_form!(ConnectionRate, CONNECTIONS);
 
+/// Samples per second, at least 1, at most 10,000: "10/s".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SampleRate(u64);
+
+impl SampleRate {
+    pub fn new(samples_per_second: u64) -> Result<Self, QuantityError> {
+        SAMPLES.check(samples_per_second).map(Self)
+    }
+
+    pub fn samples_per_second(self) -> u64 {
+        self.0
+    }
+}
+
+const SAMPLES: Notation = Notation {
+    units: &[("/s", 1), ("k/s", 1_000)],
+    base: "samples per second",
+    example: "10/s",
+    max: 10_000,
+};
+
+text_form!(SampleRate, SAMPLES);
+
 #[cfg(test)]
 mod tests {
     use super::*;

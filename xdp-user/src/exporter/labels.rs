@@ -3,8 +3,9 @@
 use xdp_common::abi::Fault;
 use xdp_common::reason::{Class, Reason};
 
-use crate::api::types::{ClassCounts, Family, ListKind};
+use crate::api::types::{ClassCounts, EventKind, Family, ListKind};
 use crate::domain::{ClassState, Mode};
+use crate::events;
 use crate::host::lost::{HostLoss, SynCookieEvent};
 use crate::host::received::LinkLoss;
 
@@ -41,6 +42,10 @@ pub enum Label {
     Cause,
     /// What the kernel did with SYN cookies.
     Event,
+    /// Kind of an event of the daemon's.
+    EventKind,
+    /// A way that events take out of the daemon.
+    Outlet,
     /// Version of the daemon.
     Version,
     /// Version of the kernel border.
@@ -78,7 +83,7 @@ pub const OUTCOMES: [(&str, Counted); 7] = [
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Interface,
         Self::Reason,
         Self::Action,
@@ -94,6 +99,8 @@ impl Label {
         Self::Fault,
         Self::Cause,
         Self::Event,
+        Self::EventKind,
+        Self::Outlet,
         Self::Version,
         Self::Abi,
     ];
@@ -116,6 +123,8 @@ impl Label {
             Self::Fault => "fault",
             Self::Cause => "cause",
             Self::Event => "event",
+            Self::EventKind => "event_kind",
+            Self::Outlet => "outlet",
             Self::Version => "version",
             Self::Abi => "abi",
         }
@@ -145,6 +154,8 @@ impl Label {
             Self::Fault => "Fault of our own, see below.",
             Self::Cause => "Where link, driver or kernel lost a packet, see below.",
             Self::Event => "What the kernel did with SYN cookies of its own, see below.",
+            Self::EventKind => "Kind of an event, see docs/events.md.",
+            Self::Outlet => "A way that events take out of the daemon.",
             Self::Version => "Version of the daemon.",
             Self::Abi => "Version of the types that daemon and kernel program share.",
         }
@@ -168,6 +179,8 @@ impl Label {
                 let link = LinkLoss::ALL.into_iter().map(LinkLoss::name);
                 Some(link.chain(HostLoss::ALL.map(HostLoss::name)).collect())
             }
+            Self::EventKind => Some(EventKind::ALL.map(EventKind::name).to_vec()),
+            Self::Outlet => Some(events::LOSSES.to_vec()),
             Self::Event => Some(SynCookieEvent::ALL.map(SynCookieEvent::name).to_vec()),
         }
     }
@@ -198,6 +211,7 @@ pub const fn fault_description(fault: Fault) -> &'static str {
         Fault::HitMissed => {
             "A list entry's hit was written over before it was read; the entry's hits are too few."
         }
+        Fault::SampleLost => "The buffer for samples was full: a sampled packet is lost.",
         Fault::AnswerLost => {
             "A SYN without TCP options was to be answered with a cookie and its frame had no room for the answer; it was dropped."
         }

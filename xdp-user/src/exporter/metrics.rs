@@ -175,6 +175,20 @@ pub const METRICS: &[Metric] = &[
         read: read::events_lost,
     },
     Metric {
+        name: "xdp_throttle_events_total",
+        kind: Kind::Counter,
+        labels: &[Label::EventKind],
+        help: "Events since the daemon's start, sampled packets included.",
+        read: read::events,
+    },
+    Metric {
+        name: "xdp_throttle_event_copies_lost_total",
+        kind: Kind::Counter,
+        labels: &[Label::Outlet],
+        help: "Events that somebody didn't get because they came faster than they were taken.",
+        read: read::event_copies_lost,
+    },
+    Metric {
         name: "xdp_throttle_faults_total",
         kind: Kind::Counter,
         labels: &[Label::Fault],

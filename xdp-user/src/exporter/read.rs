@@ -11,9 +11,10 @@ use super::Scrape;
 use super::labels::{OK, OUTCOMES, REFUSED, TABLES, actions};
 use super::metrics::Sample;
 use crate::api::types::{
-    ClassStatus, Family, InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus,
+    ClassStatus, EventKind, Family, InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus,
 };
 use crate::domain::{AttachMode, ClassState, Mode};
+use crate::events::LOSSES;
 
 pub(super) fn packets(scrape: &Scrape<'_>) -> Vec<Sample> {
     by_reason(scrape.status, |count| count.packets)
@@ -164,6 +165,29 @@ pub(super) fn reloads(scrape: &Scrape<'_>) -> Vec<Sample> {
 
 pub(super) fn events_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
     vec![sample(&[], fault_count(scrape.status, Fault::EventLost))]
+}
+
+pub(super) fn events(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let published = &scrape.status.events.published;
+    let kinds = EventKind::ALL.map(EventKind::name);
+    kinds
+        .into_iter()
+        .map(|kind| named(published, kind))
+        .collect()
+}
+
+pub(super) fn event_copies_lost(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let lost = &scrape.status.events.lost;
+    LOSSES
+        .into_iter()
+        .map(|outlet| named(lost, outlet))
+        .collect()
+}
+
+/// The count of a name, 0 where it isn't there.
+fn named(counts: &[NamedCount], name: &str) -> Sample {
+    let found = counts.iter().find(|count| count.name == name);
+    sample(&[name], found.map_or(0, |count| count.count))
 }
 
 pub(super) fn faults(scrape: &Scrape<'_>) -> Vec<Sample> {

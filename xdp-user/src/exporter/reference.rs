@@ -65,6 +65,8 @@ fn labels() -> String {
             | Label::State
             | Label::Family
             | Label::Result
+            | Label::EventKind
+            | Label::Outlet
             | Label::Version
             | Label::Abi => label.values().map_or("open".to_owned(), |values| {
                 format!("`{}`", values.join("`, `"))

@@ -8,8 +8,9 @@ use xdp_common::abi::Fault;
 use super::Scrape;
 use super::labels::TABLES;
 use crate::api::types::{
-    ClassCounts, ClassStatus, ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus,
-    ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges, Status, TableStatus,
+    ClassCounts, ClassStatus, ConfigStatus, EventsStatus, HostStatus, InterfaceReceived,
+    InterfaceStatus, ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges, Status,
+    TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 use crate::host::lost::{HostLoss, SynCookieEvent};
@@ -56,9 +57,21 @@ fn fresh() -> Status {
                 count: 0,
             })
             .collect(),
+        events: events(),
         host: host(),
         privileges: crate::api::types::PrivilegeStatus::default(),
         warnings: Vec::new(),
+    }
+}
+
+fn events() -> EventsStatus {
+    let named = |name: &str, count| NamedCount {
+        name: name.to_owned(),
+        count,
+    };
+    EventsStatus {
+        published: vec![named("ban", 0), named("sample", 0)],
+        lost: vec![named("follower", 0)],
     }
 }
 

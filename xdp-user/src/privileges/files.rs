@@ -62,6 +62,8 @@ impl Needed {
         read.extend(config.daemon.readable.iter().cloned());
         let mut write = vec![config.state.directory.clone()];
         write.extend(config.control.socket.parent().map(PathBuf::from));
+        let events = config.events.outlets.file.as_deref();
+        write.extend(events.and_then(Path::parent).map(PathBuf::from));
         Self { read, write }
     }
 }

@@ -131,6 +131,19 @@ fn faults() -> Vec<Panel> {
             "sum by (instance) (rate(xdp_throttle_events_lost_total{@host}[@rate]))",
             "{{instance}}",
         )
+        .query(
+            "sum by (outlet) (rate(xdp_throttle_event_copies_lost_total{@host}[@rate]))",
+            "on the way to: {{outlet}}",
+        )
+        .unit("cps"),
+        Panel::lines(
+            "Events",
+            "Events per second that the daemon told of, by kind; sampled packets are the most.",
+        )
+        .query(
+            "sum by (event_kind) (rate(xdp_throttle_events_total{@host}[@rate]))",
+            "{{event_kind}}",
+        )
         .unit("cps"),
     ]
 }

@@ -31,13 +31,16 @@ pub(crate) enum Way {
 
 /// Programs that are started by name, or stand for what comes with them: first purpose, program,
 /// Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 17] = [
+const PROGRAMS: [(Purpose, &str, &str); 19] = [
     (Purpose::Run, "ip", "iproute2"),
     // The dashboards' queries are tested against the real thing.
     (Purpose::Watch, "prometheus", "prometheus"),
     (Purpose::Test, "promtool", "prometheus"),
     // A test forwards through a host that translates addresses.
     (Purpose::Test, "nft", "nftables"),
+    // Captures are opened by Wireshark's own programs.
+    (Purpose::Test, "tshark", "tshark"),
+    (Purpose::Test, "capinfos", "wireshark-common"),
     // The service's unit is tested with it; 10 MB, and nothing of it has to run.
     (Purpose::Test, "systemd-analyze", "systemd"),
     (Purpose::Kernels, "qemu-system-x86_64", "qemu-system-x86"),

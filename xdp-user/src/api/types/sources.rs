@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ListKind;
+use super::{ListKind, Sample};
 use crate::domain::{Mode, Prefix};
 
 /// `GET /v1/bans`.
@@ -219,6 +219,19 @@ pub struct Explanation {
     pub ban: Option<BanView>,
     /// The limits that it is under.
     pub limits: LimitView,
+    /// The last samples of the source's dropped packets, the latest first.
+    #[serde(default)]
+    pub samples: Vec<SampleView>,
+}
+
+/// A sampled packet and when it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleView {
+    /// When.
+    pub at: Timestamp,
+    /// The packet.
+    #[serde(flatten)]
+    pub sample: Sample,
 }
 
 /// One stage of the decision.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HostStatus, ListKind, MitigationStatus};
+use super::{EventsStatus, HostStatus, ListKind, MitigationStatus};
 use crate::domain::{ListName, Mode};
 
 /// `GET /v1/status`.
@@ -46,6 +46,9 @@ pub struct Status {
     pub mitigation: MitigationStatus,
     /// Our own faults, by name; every fault is there.
     pub faults: Vec<NamedCount>,
+    /// What happened, in numbers.
+    #[serde(default)]
+    pub events: EventsStatus,
     /// What was lost before and behind the program.
     #[serde(default)]
     pub host: HostStatus,

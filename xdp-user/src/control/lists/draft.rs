@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
-use crate::api::types::{ChangeReport, ListKind, Refusal};
+use crate::api::types::{ChangeReport, Happening, ListCause, ListChanged, ListKind, Refusal};
 use crate::control::Control;
 use crate::control::entries::{ListId, Member, Outcome};
 use crate::control::names::MANUAL;
@@ -22,8 +22,22 @@ pub(super) struct Draft {
     pub(super) touched: Vec<Prefix>,
     pub(super) undo: Vec<(Prefix, ListId, Option<Member>)>,
     pub(super) report: ChangeReport,
+    /// Where the change comes from, and the list where it is one.
+    pub(super) cause: ListCause,
+    pub(super) list: Option<ListName>,
     pub(super) new_v4: usize,
     pub(super) new_v6: usize,
+}
+
+impl Draft {
+    /// An empty one.
+    pub(super) fn of(cause: ListCause, list: Option<ListName>) -> Self {
+        Self {
+            cause,
+            list,
+            ..Self::default()
+        }
+    }
 }
 
 /// Where entries go and until when.
@@ -199,12 +213,34 @@ impl Control {
             }
             return Err(error);
         }
+        self.note_list_change(kind, &draft);
         let plan = self.entries(kind).settle(draft.touched);
         // What goes makes room for what the kernel refused before.
         self.retry_at = Instant::now();
         self.carry_out(kind, plan)?;
         draft.report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.report)
+    }
+
+    fn note_list_change(&self, kind: ListKind, draft: &Draft) {
+        let (added, updated) = (draft.report.added, draft.report.updated);
+        let removed = draft.report.removed;
+        if added + updated + removed == 0 {
+            return;
+        }
+        let prefix = match draft.touched.as_slice() {
+            [only] => Some(*only),
+            _several => None,
+        };
+        self.note(Happening::List(ListChanged {
+            table: kind,
+            list: draft.list.as_ref().map(ListName::to_string),
+            cause: draft.cause,
+            added,
+            updated,
+            removed,
+            prefix,
+        }));
     }
 }
 

@@ -7,9 +7,10 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use crate::api::types::ListKind;
+use crate::api::types::{Happening, ListCause, ListChanged, ListKind};
 use crate::control::Control;
 use crate::control::entries::{Member, Plan};
+use crate::control::names::CONFIG;
 use crate::datapath::{DatapathError, NewEntry};
 use crate::domain::Prefix;
 
@@ -84,7 +85,7 @@ impl Control {
             if ended.is_empty() {
                 continue;
             }
-            let mut draft = Draft::default();
+            let mut draft = Draft::of(ListCause::Expired, None);
             for (prefix, list) in ended {
                 self.draft_take(kind, &prefix, list, &mut draft);
             }
@@ -170,8 +171,31 @@ impl Control {
         {
             self.entries(kind).take(prefix, config);
         }
+        self.note_config_change(kind, from, to);
         let plan = self.entries(kind).settle(from.iter().chain(to).copied());
         self.carry_out(kind, plan)
+    }
+
+    fn note_config_change(&self, kind: ListKind, from: &[Prefix], to: &[Prefix]) {
+        let missing_in = |these: &[Prefix], those: &[Prefix]| -> Vec<Prefix> {
+            let missing = |prefix: &&Prefix| those.binary_search(prefix).is_err();
+            these.iter().filter(missing).copied().collect()
+        };
+        let (added, removed) = (missing_in(to, from), missing_in(from, to));
+        let prefix = match (added.as_slice(), removed.as_slice()) {
+            ([], []) => return,
+            ([only], []) | ([], [only]) => Some(*only),
+            _several => None,
+        };
+        self.note(Happening::List(ListChanged {
+            table: kind,
+            list: Some(CONFIG.to_owned()),
+            cause: ListCause::Config,
+            added: u64::try_from(added.len()).unwrap_or(u64::MAX),
+            updated: 0,
+            removed: u64::try_from(removed.len()).unwrap_or(u64::MAX),
+            prefix,
+        }));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Service classes: what the program is told, and what becomes of what it counts.
 
 use super::*;
-use crate::api::types::{ClassStatus, Family};
+use crate::api::types::{ClassChanged, ClassStatus, Family, Happening};
 use crate::domain::ClassState;
 use xdp_common::abi::{FLAG_CLASSES, Limit, class_table};
 
@@ -344,4 +344,36 @@ fn observe_mode_drops_nothing_whatever_the_classes_say() {
     for source in ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"] {
         assert!(!world.drops(source));
     }
+}
+
+#[test]
+fn each_change_of_a_state_is_an_event() {
+    let mut world = World::new("");
+    let now = world.flood(Moment::now(), 3000, TCP_NEW, 1_000_000);
+    let states: Vec<ClassChanged> = world
+        .happened()
+        .into_iter()
+        .filter_map(|what| {
+            let Happening::Class(changed) = what else {
+                return None;
+            };
+            Some(changed)
+        })
+        .collect();
+    let steps: Vec<_> = states
+        .iter()
+        .map(|changed| (changed.from, changed.to))
+        .collect();
+    let (normal, elevated, attack) = (ClassState::Normal, ClassState::Elevated, ClassState::Attack);
+    assert_eq!(steps, [(normal, elevated), (elevated, attack)]);
+    assert!(states.iter().all(|changed| changed.class == "tcp-new"));
+    assert!(!states[1].switched_on.is_empty());
+    let event = &world
+        .control
+        .journal
+        .past(&crate::events::Filter::default(), 1)[0];
+    assert!(
+        event.at > now.wall - jiff::SignedDuration::from_secs(3),
+        "the look's own time"
+    );
 }

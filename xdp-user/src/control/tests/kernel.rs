@@ -7,7 +7,7 @@ use xdp_common::abi::{Ban, Limits, MAX_CLASSES, Policy, Source, SourceKey};
 use crate::api::types::ListKind;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{
-    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Meter,
     Result as DatapathResult,
 };
 use crate::domain::{AttachMode, IfName, Prefix};
@@ -118,6 +118,10 @@ impl Datapath for TestKernel {
 
     fn is_known(&self, source: &SourceKey) -> bool {
         Datapath::is_known(&*self.memory(), source)
+    }
+
+    fn meter(&self, meter: &Meter) -> DatapathResult<Option<u64>> {
+        self.memory().meter(meter)
     }
 
     fn set_class_level(&mut self, class: usize, level: u64) -> DatapathResult<()> {

@@ -11,7 +11,7 @@ use xdp_common::abi::{SourceLine, WordLine, constant, entries, hits, map};
 use xdp_common::known;
 use xdp_common::sources::Shape;
 
-use super::super::cost::EVENT_BYTES;
+use super::super::cost::{EVENT_BYTES, SAMPLE_RING_BYTES};
 use super::super::known_filter::KnownFilter;
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
@@ -53,6 +53,7 @@ impl KernelDatapath {
             .map_max_entries(map::HITS, rings)
             .map_max_entries(map::BANS, capacity.bans)
             .map_max_entries(map::EVENTS, event_bytes)
+            .map_max_entries(map::SAMPLES, SAMPLE_RING_BYTES)
             .map_max_entries(map::KNOWN, known_lines)
             .map_max_entries(map::METERS, entries::METERS)
             .override_global(constant::KNOWN_MASK, &known_mask, true)
@@ -80,9 +81,11 @@ impl KernelDatapath {
             hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
             sources: SourceTable::new(sources, shape),
             known: KnownFilter::new(known, known_mask),
+            meters: take(&mut ebpf, map::METERS)?,
             lengths: Lengths(32, 64),
             bans: Table::take(&mut ebpf, map::BANS)?,
             events: Some(take(&mut ebpf, map::EVENTS)?),
+            samples: Some(take(&mut ebpf, map::SAMPLES)?),
             links: std::collections::HashMap::new(),
             tended: 0,
             protected: 0,

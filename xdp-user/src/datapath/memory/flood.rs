@@ -97,6 +97,17 @@ impl Flood {
         conforms
     }
 
+    pub(super) fn time_of(&self, hash: u64) -> Option<u64> {
+        meters::time_in(self.meters.borrow().get(&hash)?, hash)
+    }
+
+    /// Takes over a limit that is kept elsewhere.
+    pub(super) fn set_time(&self, hash: u64, time: u64) {
+        let mut line = [0; meters::WORDS];
+        line[0] = meters::word_with(hash, time);
+        self.meters.borrow_mut().insert(hash, line);
+    }
+
     pub(super) fn first_fragment(&self, packet: &Packet, now: u64) -> Option<bool> {
         let hash = fragments::hash(packet, SEEDS);
         let word = *self.fragments.borrow().get(&hash)?;

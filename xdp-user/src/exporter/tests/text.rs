@@ -7,8 +7,9 @@ use xdp_common::abi::ABI_VERSION;
 use xdp_common::reason::{Class, Reason};
 
 use super::*;
-use crate::api::types::{AsideStatus, Family, ReasonCount};
+use crate::api::types::{AsideStatus, EventKind, Family, ReasonCount};
 use crate::domain::Prefix;
+use crate::events::LOSSES;
 use crate::exporter::labels::{Label, actions};
 use crate::exporter::metrics::{METRICS, Metric};
 use crate::exporter::reference;
@@ -47,7 +48,9 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_mitigation_aside", 2 * 2),
         ("xdp_throttle_reloads_total", 2),
         ("xdp_throttle_events_lost_total", 1),
-        ("xdp_throttle_faults_total", 6),
+        ("xdp_throttle_events_total", EventKind::ALL.len()),
+        ("xdp_throttle_event_copies_lost_total", LOSSES.len()),
+        ("xdp_throttle_faults_total", 7),
         ("xdp_throttle_interface_receive_packets_total", 2),
         (
             "xdp_throttle_interface_receive_lost_total",
@@ -154,6 +157,7 @@ fn losses_of_the_host_are_told_by_their_cause_and_left_out_where_they_are_not_co
     );
 
     let uncounted = Status {
+        events: EventsStatus::default(),
         host: HostStatus::default(),
         ..status
     };
@@ -177,6 +181,8 @@ fn the_gauges_say_what_the_state_says() {
     status.config.reloads = 3;
     status.config.refused = 1;
     status.faults[2].count = 5;
+    status.events.published[0].count = 12;
+    status.events.lost[0].count = 7;
     let read = Exposition::of(&status);
     let abi = ABI_VERSION.to_string();
     type Expected<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
@@ -220,6 +226,13 @@ fn the_gauges_say_what_the_state_says() {
         ("xdp_throttle_reloads_total", &[("result", "ok")], 3.0),
         ("xdp_throttle_reloads_total", &[("result", "refused")], 1.0),
         ("xdp_throttle_events_lost_total", &[], 5.0),
+        ("xdp_throttle_events_total", &[("event_kind", "ban")], 12.0),
+        ("xdp_throttle_events_total", &[("event_kind", "class")], 0.0),
+        (
+            "xdp_throttle_event_copies_lost_total",
+            &[("outlet", "follower")],
+            7.0,
+        ),
         ("xdp_throttle_faults_total", &[("fault", "event_lost")], 5.0),
         (
             "xdp_throttle_build_info",
