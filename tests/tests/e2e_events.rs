@@ -50,11 +50,14 @@ impl Going {
         })
     }
 
-    /// Ends it as Ctrl-C does.
-    fn interrupt(mut self) -> Result<()> {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT)?;
+    /// Ends it: with SIGTERM, because a shell may have left SIGINT ignored.
+    fn end(mut self) -> Result<()> {
+        kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        )?;
         let ended = wait_for("its end", TIMEOUT, || self.child.try_wait().transpose())??;
-        // As a program that leaves SIGINT to the system, or with success.
+        // As a program that leaves the signal to the system, or with success.
         ensure!(ended.code().is_none_or(|code| code == 0), "{ended}");
         Ok(())
     }
@@ -141,7 +144,7 @@ fn what_happens_is_told_once_and_in_order_to_who_follows_and_who_asks() -> Resul
     };
     let seen = numbers(&following.lines()?);
     ensure!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-    following.interrupt()?;
+    following.end()?;
 
     // The past says the same.
     let past = events(&daemon, &["--limit", "10000"])?;

@@ -19,7 +19,7 @@ const SPANS: Spans = Spans {
 
 /// Queries whose figures are 0 while all is well with the throttler and the machine, as it is here:
 /// panel and legend. They must return series all the same. Everything else has to show something.
-const ZERO_WHEN_WELL: [(&str, &str); 9] = [
+const ZERO_WHEN_WELL: [(&str, &str); 10] = [
     // Nothing is down, detached or generic.
     ("Up", "down"),
     ("Interfaces", "generic"),
@@ -28,6 +28,7 @@ const ZERO_WHEN_WELL: [(&str, &str); 9] = [
     ("Passed without a check", "{{reason}}"),
     ("Failed scrapes", "{{instance}}"),
     ("Lost events", "{{instance}}"),
+    ("Lost events", "on the way to: {{outlet}}"),
     // No ring overflows and no CPU runs out of turns on a pair of virtual interfaces.
     (
         "Lost by link and driver",
