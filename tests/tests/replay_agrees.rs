@@ -6,6 +6,8 @@
 //! between the two readings around a run makes the time uncertain by that tick: such packets are
 //! counted, and at most a few around them may differ.
 //!
+//! And once more under a strict configuration, so that limits, strikes and bans decide as well.
+//!
 //! Sockets are left out: classes have none of the flags by which the program asks for one. All else
 //! is as shipped: lists, sanity, classes with budgets and states, limits, bans, fragments.
 
@@ -27,6 +29,11 @@ use xdp_user::datapath::{ClassSet, Datapath as _};
 use xdp_user::replay::Engine;
 
 const FOLDER: &str = "XDP_THROTTLE_CORPUS";
+/// What a few packets go over.
+const STRICT: &str = "[limits]\npackets = \"20pps\"\npackets_burst = 10\nbytes = \"100kbps\"\n\
+    tcp_new = \"1cps\"\ntcp_new_burst = 2\n[ban]\nstrikes = 2\nduration = \"5s\"\n\
+    [aggregate]\npackets = \"50pps\"\n";
+
 /// Packets that may differ for each run whose time is uncertain.
 const MOST_PER_TICK: usize = 4;
 
@@ -46,7 +53,10 @@ fn every_packet_of_the_corpus_is_judged_as_the_kernel_judges_it() -> Result<()> 
         let mut stopped = 0;
         for part in ["attack", "benign"] {
             for path in capture::files(&folder.join(part))? {
-                stopped += compare(&path).with_context(|| path.display().to_string())?;
+                for config in ["", STRICT] {
+                    let of = || path.display().to_string();
+                    stopped += compare(&path, config).with_context(of)?;
+                }
             }
         }
         // Or nothing was compared but packets that pass.
@@ -56,8 +66,8 @@ fn every_packet_of_the_corpus_is_judged_as_the_kernel_judges_it() -> Result<()> 
 }
 
 /// Judges a capture on both sides; how many packets were stopped.
-fn compare(path: &Path) -> Result<u64> {
-    let mut both = Both::new(&Config::default())?;
+fn compare(path: &Path, config: &str) -> Result<u64> {
+    let mut both = Both::new(&Config::parse(config, "test")?.config)?;
     let (mut stopped, mut differing) = (0, Vec::new());
     let packets = capture::Capture::read(path)?.packets;
     let count = packets.len();

@@ -8,6 +8,7 @@
 pub mod engine;
 pub mod file;
 pub mod report;
+pub mod suggest;
 mod tally;
 
 pub use engine::{Engine, Judged};
