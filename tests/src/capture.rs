@@ -1,21 +1,15 @@
-//! Captures from files, classic and pcapng.
+//! Captures from files, whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use pcap_parser::pcapng::Block;
-use pcap_parser::{PcapBlockOwned, PcapError, create_reader};
+use anyhow::{Context, Result, ensure};
+use xdp_user::replay::file::Packets;
 
-pub use pcap_parser::Linktype;
+pub use xdp_user::replay::file::{Captured, Linktype};
 
-/// Room for a file's longest record.
-const BUFFER: usize = 1 << 20;
 /// How names of captures end.
 const EXTENSIONS: [&str; 3] = ["pcap", "pcapng", "cap"];
-/// A longer packet is a mistake in the file.
-const LONGEST: usize = 1 << 18;
 
 /// A file's packets, in order.
 #[derive(Clone, Debug, Default)]
@@ -24,19 +18,6 @@ pub struct Capture {
     pub name: String,
     /// Its packets.
     pub packets: Vec<Captured>,
-}
-
-/// One packet with all of its length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Captured {
-    /// Since the first of the file; 0 where the file has no times.
-    pub at: Duration,
-    /// What its first header is.
-    pub link: Linktype,
-    /// The packet, zeros in the place of what was not captured.
-    pub bytes: Vec<u8>,
-    /// Whether there are such.
-    pub filled: bool,
 }
 
 /// Every capture of a folder, by name.
@@ -64,164 +45,19 @@ impl Capture {
     /// # Errors
     /// When it can't be read or is no capture.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::read_file(path).with_context(|| format!("reading {}", path.display()))
-    }
-
-    fn read_file(path: &Path) -> Result<Self> {
-        let mut reader = create_reader(BUFFER, File::open(path)?).map_err(described)?;
-        let mut reading = Reading::default();
-        loop {
-            match reader.next() {
-                Ok((length, block)) => {
-                    reading.take(&block)?;
-                    reader.consume(length);
-                }
-                Err(PcapError::Incomplete(_)) => reader.refill().map_err(described)?,
-                Err(PcapError::Eof) => break,
-                Err(error) => return Err(described(error)),
-            }
-        }
+        let packets = Packets::open(path)?.collect::<Result<_>>();
         let name = path.file_stem().unwrap_or_default();
         Ok(Self {
             name: name.to_string_lossy().into(),
-            packets: reading.packets,
+            packets: packets.with_context(|| format!("reading {}", path.display()))?,
         })
     }
 }
 
-/// What the records of a file are to be read with.
-#[derive(Default)]
-struct Reading {
-    interfaces: Vec<Interface>,
-    /// Of the first packet that has one.
-    start: Option<Duration>,
-    packets: Vec<Captured>,
-}
-
-#[derive(Clone, Copy)]
-struct Interface {
-    link: Linktype,
-    /// Units of a second.
-    resolution: u64,
-    /// Seconds.
-    offset: i64,
-    /// Longest captured part; 0: any.
-    most: usize,
-}
-
-impl Reading {
-    fn take(&mut self, block: &PcapBlockOwned<'_>) -> Result<()> {
-        match block {
-            PcapBlockOwned::LegacyHeader(header) => {
-                let resolution = match header.is_nanosecond_precision() {
-                    true => 1_000_000_000,
-                    false => 1_000_000,
-                };
-                self.interfaces = vec![Interface {
-                    link: header.network,
-                    resolution,
-                    offset: 0,
-                    most: 0,
-                }];
-            }
-            PcapBlockOwned::Legacy(packet) => {
-                let interface = self.interface(0)?;
-                let fraction = u64::from(packet.ts_usec);
-                let at = time(packet.ts_sec.into(), fraction, interface.resolution);
-                self.push(
-                    interface,
-                    Some(at),
-                    packet.data,
-                    packet.caplen,
-                    packet.origlen,
-                )?;
-            }
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => self.interfaces.clear(),
-            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                self.interfaces.push(Interface {
-                    link: interface.linktype,
-                    resolution: interface.ts_resolution().context("an odd unit of time")?,
-                    offset: interface.ts_offset(),
-                    most: usize::try_from(interface.snaplen)?,
-                });
-            }
-            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let interface = self.interface(packet.if_id)?;
-                let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-                let resolution = interface.resolution.max(1);
-                let seconds = (units / resolution).saturating_add_signed(interface.offset);
-                let at = time(seconds, units % resolution, resolution);
-                self.push(
-                    interface,
-                    Some(at),
-                    packet.data,
-                    packet.caplen,
-                    packet.origlen,
-                )?;
-            }
-            PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                let interface = self.interface(0)?;
-                let captured = match interface.most {
-                    0 => packet.origlen,
-                    most => packet.origlen.min(u32::try_from(most)?),
-                };
-                self.push(interface, None, packet.data, captured, packet.origlen)?;
-            }
-            // Names, statistics, comments.
-            PcapBlockOwned::NG(_) => {}
-        }
-        Ok(())
-    }
-
-    fn interface(&self, number: u32) -> Result<Interface> {
-        let found = self.interfaces.get(usize::try_from(number)?);
-        found
-            .copied()
-            .with_context(|| format!("a packet of interface {number}, which isn't there"))
-    }
-
-    fn push(
-        &mut self,
-        interface: Interface,
-        at: Option<Duration>,
-        data: &[u8],
-        captured: u32,
-        original: u32,
-    ) -> Result<()> {
-        let captured = usize::try_from(captured)?;
-        let mut bytes = data.get(..captured).context("a packet cut short")?.to_vec();
-        let original = usize::try_from(original)?;
-        if original > LONGEST {
-            bail!("a packet of {original} bytes");
-        }
-        let filled = bytes.len() < original;
-        if filled {
-            bytes.resize(original, 0);
-        }
-        let at = at.map_or(Duration::ZERO, |at| {
-            at.saturating_sub(*self.start.get_or_insert(at))
-        });
-        self.packets.push(Captured {
-            at,
-            link: interface.link,
-            bytes,
-            filled,
-        });
-        Ok(())
-    }
-}
-
-fn time(seconds: u64, units: u64, resolution: u64) -> Duration {
-    let nanoseconds = u128::from(units) * 1_000_000_000 / u128::from(resolution.max(1));
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
-}
-
-fn described<I: std::fmt::Debug>(error: PcapError<I>) -> anyhow::Error {
-    anyhow!("not a readable capture: {error:?}")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(bytes: &[u8]) -> Result<Capture> {

@@ -6,6 +6,7 @@
 //! - [`doctor`]: what would go wrong on this host, before anything is started;
 //! - [`events`]: what happened, for who asks, follows, or reads the log;
 //! - [`host`]: whose packets these are, and what was lost beside the program;
+//! - [`replay`]: what a policy would have done to captured traffic;
 //! - [`privileges`]: what the daemon may do, and how it gives up the rest;
 //! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
 //! - [`daemon`]: all of it wired together.
@@ -24,4 +25,5 @@ pub mod failure;
 pub mod host;
 pub mod lists;
 pub mod privileges;
+pub mod replay;
 pub mod state;

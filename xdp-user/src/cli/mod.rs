@@ -20,9 +20,11 @@ mod host;
 mod limit;
 mod man;
 mod output;
+mod replay;
 mod run;
 mod sources;
 mod status;
+mod suggest;
 mod table;
 pub mod top;
 
@@ -59,6 +61,7 @@ First steps:
   xdp-throttle allow add 198.51.100.7                never lock yourself out
   xdp-throttle block add 203.0.113.0/24 --for 1h     drop a network for an hour
   xdp-throttle explain 203.0.113.9                   what would happen to a packet, and why
+  xdp-throttle replay attack.pcap                    what the policy would do to a capture
   xdp-throttle events --follow                       what happens, as it happens
 
 Exit codes:
@@ -126,6 +129,8 @@ enum Command {
     Explain(explain::Args),
     Events(events::Args),
     Capture(capture::Args),
+    Replay(replay::Args),
+    Suggest(suggest::Args),
     Block(block::Args),
     Allow(allow::Args),
     Ban(ban::Args),
@@ -175,6 +180,8 @@ impl Cli {
             .into()),
             Command::Run(args) => args.run(),
             Command::Check(args) => args.run(output),
+            Command::Replay(args) => args.run(output),
+            Command::Suggest(args) => wait(args.run(session, output)),
             Command::Doctor(args) => args.run(output),
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),

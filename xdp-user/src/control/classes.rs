@@ -1,5 +1,6 @@
 //! Service classes: what the program is told of them, and the states that they are in.
 
+pub(super) mod alone;
 mod build;
 mod escalation;
 mod numbers;

@@ -41,6 +41,7 @@ use crate::events::Journal;
 use crate::state::State;
 pub use classes::Aside;
 use classes::Classes;
+pub use classes::alone::{Escalated, Escalations};
 use clock::Moment;
 use entries::Entries;
 use names::ListNames;
@@ -52,7 +53,7 @@ const QUEUE: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 /// How often classes are looked at: a flood is noticed within this, and it costs two system calls for
 /// each class.
-const LOOK: Duration = Duration::from_millis(250);
+pub const LOOK: Duration = Duration::from_millis(250);
 
 /// What was given on the command line and outranks the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

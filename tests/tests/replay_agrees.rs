@@ -1,0 +1,227 @@
+//! `replay` against the kernel program, packet by packet: every capture of the corpus under the
+//! shipped configuration, by the capture's clock on both sides.
+//!
+//! The program calls now what the kernel's coarse clock says and the policy's time of suspend
+//! together; a policy before each packet makes that the capture's time. A tick of the coarse clock
+//! between the two readings around a run makes the time uncertain by that tick: such packets are
+//! counted, and at most a few around them may differ.
+//!
+//! And once more under a strict configuration, so that limits, strikes and bans decide as well.
+//!
+//! Sockets are left out: classes have none of the flags by which the program asks for one. All else
+//! is as shipped: lists, sanity, classes with budgets and states, limits, bans, fragments.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::time::{ClockId, clock_getres, clock_gettime};
+use xdp_common::abi::{
+    CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Class, FLAG_COARSE_CLOCK, Policy, class_table,
+};
+use xdp_common::reason::Action;
+use xdp_tests::capture::{self, Captured};
+use xdp_tests::kernel::{Kernel, MIN_FRAME, Sizes, Slot, UNNAMED_INTERFACE, pin_to_cpu};
+use xdp_tests::netns::Namespace;
+use xdp_tests::netns::privilege::kernel_usable;
+use xdp_user::config::Config;
+use xdp_user::datapath::{ClassSet, Datapath as _};
+use xdp_user::replay::Engine;
+
+const FOLDER: &str = "XDP_THROTTLE_CORPUS";
+/// What a few packets go over.
+const STRICT: &str = "[limits]\npackets = \"20pps\"\npackets_burst = 10\nbytes = \"100kbps\"\n\
+    tcp_new = \"1cps\"\ntcp_new_burst = 2\n[ban]\nstrikes = 2\nduration = \"5s\"\n\
+    [aggregate]\npackets = \"50pps\"\n";
+
+/// Packets that may differ for each run whose time is uncertain.
+const MOST_PER_TICK: usize = 4;
+
+#[test]
+fn every_packet_of_the_corpus_is_judged_as_the_kernel_judges_it() -> Result<()> {
+    let test = "every_packet_of_the_corpus_is_judged_as_the_kernel_judges_it";
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        eprintln!("SKIP {test}: {FOLDER} is not set");
+        return Ok(());
+    };
+    if !kernel_usable(test) {
+        return Ok(());
+    }
+    let folder = PathBuf::from(folder);
+    Namespace::new("replay")?.run(|| {
+        pin_to_cpu(0)?;
+        let mut stopped = 0;
+        for part in ["attack", "benign"] {
+            for path in capture::files(&folder.join(part))? {
+                for config in ["", STRICT] {
+                    let of = || path.display().to_string();
+                    stopped += compare(&path, config).with_context(of)?;
+                }
+            }
+        }
+        // Or nothing was compared but packets that pass.
+        ensure!(stopped > 1000, "{stopped} packets were stopped");
+        Ok(())
+    })?
+}
+
+/// Judges a capture on both sides; how many packets were stopped.
+fn compare(path: &Path, config: &str) -> Result<u64> {
+    let mut both = Both::new(&Config::parse(config, "test")?.config)?;
+    let (mut stopped, mut differing) = (0, Vec::new());
+    let packets = capture::Capture::read(path)?.packets;
+    let count = packets.len();
+    for (number, packet) in packets.into_iter().enumerate() {
+        let judged = both.judge(packet)?;
+        stopped += u64::from(judged.stopped);
+        if let Some(difference) = judged.difference {
+            differing.push(format!("packet {}: {difference}", number + 1));
+        }
+    }
+    println!(
+        "{}: {count} packets, {stopped} stopped, {} differ, {} at an uncertain time",
+        path.display(),
+        differing.len(),
+        both.uncertain
+    );
+    ensure!(
+        differing.len() <= both.uncertain * MOST_PER_TICK,
+        "{} differ:\n{}",
+        differing.len(),
+        differing
+            .iter()
+            .take(20)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    Ok(stopped)
+}
+
+struct Both {
+    engine: Engine,
+    kernel: Kernel,
+    policy: Policy,
+    tick: Duration,
+    uncertain: usize,
+    /// The kernel's counter of each reason and outcome, as it should be.
+    counted: std::collections::HashMap<(u8, bool), u64>,
+}
+
+struct Outcome {
+    stopped: bool,
+    difference: Option<String>,
+}
+
+impl Both {
+    fn new(config: &Config) -> Result<Self> {
+        let mut engine = Engine::new(config)?;
+        let policy = Policy {
+            flags: engine.policy().flags | FLAG_COARSE_CLOCK,
+            ..*engine.policy()
+        };
+        let classes = without_sockets(engine.escalations().set());
+        engine.datapath().set_classes(&classes)?;
+        engine.datapath().set_policy(&policy)?;
+        let sizes = Sizes::default().sources(config.capacity.sources);
+        let mut kernel = Kernel::load_with(&sizes.bans(config.capacity.bans))?;
+        kernel.datapath().set_classes(&classes)?;
+        kernel.set_policy(&policy)?;
+        Ok(Self {
+            engine,
+            kernel,
+            policy,
+            tick: clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into(),
+            uncertain: 0,
+            counted: std::collections::HashMap::new(),
+        })
+    }
+
+    fn judge(&mut self, packet: Captured) -> Result<Outcome> {
+        let at = packet.at;
+        let mut frame = packet
+            .into_frame()
+            .context("a kind of network that isn't read")?;
+        frame.resize(frame.len().max(MIN_FRAME), 0);
+        let judged = self.engine.judge(&frame, at)?;
+        for change in &judged.escalated {
+            let datapath = self.kernel.datapath();
+            datapath.set_class_level(change.number, change.to.level())?;
+        }
+        let action = self.run_at(&frame, self.engine.now_ns())?;
+        let verdict = judged.verdict;
+        let dropped = verdict.action != Action::Pass;
+        let counter = self.counted.entry((verdict.reason.code(), dropped));
+        let counted = counter.or_default();
+        *counted += 1;
+        let slot = Slot {
+            interface: UNNAMED_INTERFACE,
+            reason: verdict.reason,
+            dropped,
+        };
+        let in_kernel = self.kernel.count_of(slot)?.packets;
+        let agrees = in_kernel == *counted && (action == Action::Pass) != dropped;
+        let difference = (!agrees).then(|| {
+            format!(
+                "{} {:?}, the kernel {action:?}",
+                verdict.reason.name(),
+                verdict.action
+            )
+        });
+        // Go on from what the kernel counted: one difference is told once.
+        *counted = in_kernel;
+        Ok(Outcome {
+            stopped: dropped,
+            difference,
+        })
+    }
+
+    /// Runs a frame at a time of the program's clock.
+    fn run_at(&mut self, frame: &[u8], now_ns: u64) -> Result<Action> {
+        let coarse = self.early_in_a_tick()?;
+        self.policy.suspended_ns = now_ns.wrapping_sub(nanoseconds(coarse));
+        self.kernel.set_policy(&self.policy)?;
+        let action = self.kernel.run(frame)?;
+        self.uncertain += usize::from(coarse_clock()? != coarse);
+        Ok(action)
+    }
+
+    /// The coarse clock, when it will stand still for a while.
+    fn early_in_a_tick(&self) -> Result<Duration> {
+        loop {
+            let coarse = coarse_clock()?;
+            let exact = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+            if exact.saturating_sub(coarse) < self.tick / 2 {
+                return Ok(coarse);
+            }
+        }
+    }
+}
+
+fn coarse_clock() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The same classes, none of which asks for a socket.
+fn without_sockets(set: &ClassSet) -> ClassSet {
+    let strip = |class: &Class| Class {
+        flags: class.flags & !(CLASS_PROOF | CLASS_SOLICITED | CLASS_SYN_COOKIES),
+        ..*class
+    };
+    let mut stripped = ClassSet::default();
+    for (number, class) in set.classes().iter().enumerate() {
+        if number == 0 {
+            stripped.set_other(strip(class));
+        } else {
+            stripped.add(strip(class));
+        }
+    }
+    for place in 0..class_table::BYTES {
+        stripped.assign(place, set.class_at(place));
+    }
+    stripped
+}
