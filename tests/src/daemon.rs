@@ -17,6 +17,7 @@ use crate::netns::Namespace;
 use crate::wait::wait_for;
 
 mod binary;
+pub mod bpffs;
 mod directory;
 pub mod figures;
 pub mod outcomes;
@@ -146,8 +147,13 @@ impl Daemon {
     /// A config file's text, from one without `[control]`, `[state]` and `[metrics]`.
     #[must_use]
     pub fn whole_config(&self, config: &str) -> String {
+        // What is attached ends with the daemon unless a test is about that.
+        let pins = match config.contains("[pins]") {
+            true => "",
+            false => "[pins]\ndirectory = \"off\"\n",
+        };
         format!(
-            "{config}\n[control]\nsocket = {:?}\n\n[state]\ndirectory = {:?}\n\n[metrics]\nlisten = \"{}\"\n",
+            "{config}\n{pins}[control]\nsocket = {:?}\n\n[state]\ndirectory = {:?}\n\n[metrics]\nlisten = \"{}\"\n",
             self.socket_path(),
             self.directory.path().join("state"),
             self.metrics,

@@ -8,6 +8,11 @@
 //! What becomes known is set in both. Bits are taken away by making the other filter anew, from the
 //! tables, and then using that one: nothing that becomes known meanwhile is lost.
 
+/// Word of the first line of [`crate::abi::map::KNOWN`]: the first of the two seeds that places in the
+/// source table are chosen by. They are the program's constants; whoever takes over its maps finds
+/// them here.
+pub const SEEDS: usize = 2;
+
 /// Bits of a line.
 pub const LINE_BITS: u32 = 512;
 /// Words of a line.

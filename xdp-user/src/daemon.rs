@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api::server;
 use crate::api::types::{Apply, SourceList, SourceQuery, Status};
-use crate::config::{self, Config, DatapathLog, LoadError, StatusPage, UserName};
+use crate::config::{self, Config, DatapathLog, LoadError, OnExit, StatusPage, UserName};
 use crate::control::{Control, Handle, Overrides, look_at_host};
 use crate::datapath::events::{self, Ring};
 use crate::datapath::kernel::KernelDatapath;
@@ -42,6 +42,8 @@ pub struct Options {
     pub observe: bool,
     /// Whom to become, in place of the file's choice.
     pub user: Option<UserName>,
+    /// What is left in force at the end, in place of the file's choice.
+    pub on_exit: Option<OnExit>,
 }
 
 /// Runs until SIGINT or SIGTERM, then detaches.
@@ -56,7 +58,10 @@ pub fn run(options: Options) -> Result<()> {
         attach: options.attach,
         observe: options.observe,
     };
-    let config = overrides.over(config);
+    let mut config = overrides.over(config);
+    if let Some(on_exit) = options.on_exit {
+        config.pins.on_exit = on_exit;
+    }
     if config.interfaces.is_empty() {
         return Err(Failure::new(
             FailureKind::Invalid,
@@ -78,8 +83,7 @@ pub fn run(options: Options) -> Result<()> {
     privileges::give_up(&config, &path)?;
     let state = State::open(&config.state.directory)?;
     let page = config.metrics.page;
-    let mut datapath =
-        KernelDatapath::load(capacity(&config), log_level(config.log.datapath)).map_err(kind_of)?;
+    let mut datapath = load(&config)?;
     let ring = datapath
         .take_events()
         .context("the ring buffer of events is missing")?;
@@ -119,6 +123,22 @@ pub fn run(options: Options) -> Result<()> {
     });
     journal.close();
     result
+}
+
+/// Loads the program, over what an earlier daemon left where that fits. Where nothing can be pinned the
+/// host is protected all the same, as long as the daemon runs.
+fn load(config: &Config) -> Result<KernelDatapath> {
+    let (capacity, log_level) = (capacity(config), log_level(config.log.datapath));
+    if let Some(directory) = &config.pins.directory {
+        match KernelDatapath::load_pinned(directory, capacity, log_level) {
+            Err(error @ DatapathError::Pins { .. }) => tracing::warn!(
+                "{:#}: when the daemon ends, traffic passes unfiltered",
+                anyhow::Error::new(error)
+            ),
+            other => return other.map_err(kind_of),
+        }
+    }
+    KernelDatapath::load(capacity, log_level).map_err(kind_of)
 }
 
 /// The control socket's file, removed however the daemon ends, also on its way up.
@@ -335,6 +355,7 @@ fn kind_of_any(error: anyhow::Error) -> anyhow::Error {
             DatapathError::Full { .. }
             | DatapathError::NoInterface { .. }
             | DatapathError::Occupied { .. }
+            | DatapathError::Pins { .. }
             | DatapathError::Kernel { .. },
         )
         | None => return error,

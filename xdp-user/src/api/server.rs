@@ -83,6 +83,7 @@ fn status_of(error: &anyhow::Error) -> StatusCode {
             DatapathError::Full { .. }
             | DatapathError::NoInterface { .. }
             | DatapathError::Occupied { .. }
+            | DatapathError::Pins { .. }
             | DatapathError::Kernel { .. },
         ) => StatusCode::INTERNAL_SERVER_ERROR,
         None if error.chain().any(|cause| cause.is::<rusqlite::Error>()) => {

@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod classes;
 mod completions;
+mod detach;
 mod doctor;
 mod entries;
 mod events;
@@ -121,6 +122,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Doctor(doctor::Args),
+    Detach(detach::Args),
     Apply(apply::Args),
     Status(status::Args),
     Sources(sources::Args),
@@ -183,6 +185,7 @@ impl Cli {
             Command::Replay(args) => args.run(output),
             Command::Suggest(args) => wait(args.run(session, output)),
             Command::Doctor(args) => args.run(output),
+            Command::Detach(args) => args.run(&socket, output),
             Command::Apply(args) => wait(async { args.run(&session()?).await }),
             Command::Status(args) => wait(async { args.run(&session()?).await }),
             Command::Sources(args) => wait(async { args.run(&session()?).await }),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use caps::Capability;
 
-use crate::config::UserName;
+use crate::config::{OnExit, UserName};
 use crate::daemon::{self, DEFAULT_CONFIG};
 use crate::domain::{AttachMode, IfName};
 use crate::failure::{Failure, FailureKind};
@@ -22,7 +22,8 @@ with --observe.
 
 Needs the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON; root has them, and all others are
 given up. `xdp-throttle doctor` says what would go wrong. SIGHUP reads the configuration
-again; SIGINT (Ctrl-C) and SIGTERM detach and end.";
+again; SIGINT (Ctrl-C) and SIGTERM end it. The last policy stays in force then, and the next start
+takes over without a gap; `xdp-throttle detach` ends it, or --on-exit detach from the start.";
 
 /// Protect network interfaces until stopped
 ///
@@ -47,6 +48,10 @@ pub(crate) struct Args {
     /// User to become after the start, in place of the configuration's choice; root only
     #[arg(long, value_name = "NAME")]
     user: Option<UserName>,
+    /// What becomes of the policy when it is told to end, in place of the configuration's choice:
+    /// keep it in force, or detach
+    #[arg(long, value_name = "keep|detach")]
+    on_exit: Option<OnExit>,
 }
 
 impl Args {
@@ -73,6 +78,7 @@ impl Args {
             attach: self.attach,
             observe: self.observe,
             user: self.user,
+            on_exit: self.on_exit,
         })
     }
 }
@@ -113,6 +119,7 @@ mod tests {
             attach: None,
             observe: false,
             user: None,
+            on_exit: None,
         }
     }
 

@@ -6,9 +6,9 @@ use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
     HostStatus, InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind,
-    ListStatus, MapStatus, MitigationStatus, NamedCount, PrivilegeStatus, ReasonCount, Refusal,
-    Sample, SampleView, SourceList, SourceView, StageView, StateChange, StateChanges, Status,
-    TableStatus,
+    ListStatus, MapStatus, MitigationStatus, NamedCount, PinStatus, PrivilegeStatus, ReasonCount,
+    Refusal, Sample, SampleView, SourceList, SourceView, StageView, StateChange, StateChanges,
+    Status, TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 
@@ -126,6 +126,7 @@ pub(crate) fn status() -> Status {
             files: "partly restricted".into(),
             files_why: Some("this kernel's Landlock is an older one".into()),
         },
+        pins: PinStatus::default(),
         warnings: vec!["eth1 is attached in generic mode".into()],
     }
 }

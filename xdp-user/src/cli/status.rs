@@ -8,7 +8,8 @@ use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
 use super::{format, host};
 use crate::api::types::{
-    InterfaceStatus, ListStatus, MapStatus, PrivilegeStatus, ReasonCount, Status, TableStatus,
+    InterfaceStatus, ListStatus, MapStatus, PinStatus, PrivilegeStatus, ReasonCount, Status,
+    TableStatus,
 };
 
 const EXAMPLES: &str = "\
@@ -99,13 +100,15 @@ fn render_head(status: &Status, now: Timestamp) -> String {
          memory   {} in kernel maps\n\
          bans     {} in force\n\
          sources  {} protected from newcomers\n\
-         rights   {}\n",
+         rights   {}\n\
+         pins     {}\n",
         format::printable(&status.kernel),
         verified.unwrap_or_default(),
         format::bytes(status.memory_bytes),
         format::count(status.bans),
         format::count(status.protected_sources),
         rights(&status.privileges),
+        pins(&status.pins),
     )
 }
 
@@ -121,6 +124,22 @@ fn rights(privileges: &PrivilegeStatus) -> String {
         format::printable(&privileges.user),
         privileges.files,
     )
+}
+
+fn pins(pins: &PinStatus) -> String {
+    let Some(directory) = &pins.directory else {
+        return "none: what is attached ends with the daemon".to_owned();
+    };
+    let start = match (pins.start.as_str(), &pins.why) {
+        ("took_over", _) => "took over what was in force".to_owned(),
+        ("refilled", Some(why)) => format!("new tables, because {}", format::printable(why)),
+        _ => "begun anew".to_owned(),
+    };
+    let end = match pins.on_exit.as_str() {
+        "detach" => "detached at the end",
+        _ => "kept at the end",
+    };
+    format!("{}, {start}, {end}", format::printable(directory))
 }
 
 fn config_name(path: &str) -> String {

@@ -31,8 +31,8 @@ pub use places::Place;
 pub use problem::{ConfigError, Problem};
 pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
 pub use words::{
-    DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, StatusPage, TcpFlags,
-    UserName, UserNameError,
+    DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, OnExit, StatusPage,
+    TcpFlags, UserName, UserNameError,
 };
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};
@@ -72,6 +72,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub control: Control,
     pub state: State,
+    pub pins: Pins,
     pub daemon: Daemon,
     pub log: Log,
     pub events: Events,
@@ -158,6 +159,15 @@ pub struct Outlets {
     pub file_count: u32,
     /// Shorten addresses there and in the log.
     pub mask_addresses: bool,
+}
+
+/// What is left in force without the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    /// Absolute; nothing is pinned without one.
+    pub directory: Option<PathBuf>,
+    /// What a daemon does that is told to end.
+    pub on_exit: OnExit,
 }
 
 /// What the daemon may do.

@@ -12,8 +12,8 @@ use super::setting::{
 };
 use super::table::{Sink, Table};
 use super::words::{
-    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, SocketPath,
-    StatusPage, TcpFlags, UserName,
+    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, OnExit,
+    SocketPath, StatusPage, TcpFlags, UserName,
 };
 use crate::domain::{
     AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
@@ -38,6 +38,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &MetricsKeys::SECTION,
     &ControlKeys::SECTION,
     &StateKeys::SECTION,
+    &PinKeys::SECTION,
     &DaemonKeys::SECTION,
     &Log::SECTION,
     &EventKeys::SECTION,
@@ -340,6 +341,16 @@ section! {
     pub(super) struct StateKeys, "state", repeated: false {
         /// A directory; made if it isn't there.
         directory: AbsolutePath as Text<AbsolutePath> = Default::Is("\"/var/lib/xdp-throttle\""), Restart;
+    }
+}
+
+section! {
+    /// What keeps filtering without the daemon: the program's maps and its links to the interfaces are pinned. See docs/continuity.md.
+    pub(super) struct PinKeys, "pins", repeated: false {
+        /// A directory on a bpffs, made if it isn't there. Where there is no bpffs, nothing is pinned, and the log and `status` say so. `"off"`: nothing is pinned, and what is attached ends with the daemon.
+        directory: Option<AbsolutePath> as OrOff<Text<AbsolutePath>> = Default::Is("\"/sys/fs/bpf/xdp-throttle\""), Restart;
+        /// What happens when the daemon is told to end. `keep`: the last policy stays in force, and the next start takes over without a gap; `xdp-throttle detach` ends it. `detach`: traffic passes unfiltered from then on. After a crash the policy stays in force in any case.
+        on_exit: OnExit as Text<OnExit> = Default::Is("\"keep\""), Restart;
     }
 }
 

@@ -9,14 +9,14 @@ use super::classes::classes;
 use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
     AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, DaemonKeys, EventKeys,
-    General, Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, Sanity, Source,
-    StateKeys,
+    General, Interface, LimitKeys, Log, MetricsKeys, Mitigation, OverrideKeys, PinKeys, Sanity,
+    Source, StateKeys,
 };
 use super::table::{Sink, Table};
 use super::words::{DropReason, StatusPage};
 use super::{
-    Aggregate, Ban, Config, Control, Daemon, Events, MAX_INTERFACES, Metrics, Outlets, Sampling,
-    State,
+    Aggregate, Ban, Config, Control, Daemon, Events, MAX_INTERFACES, Metrics, Outlets, Pins,
+    Sampling, State,
 };
 use crate::domain::{IfName, Prefix};
 use xdp_common::reason::Reason;
@@ -49,6 +49,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         MetricsKeys::read(&root.section("metrics", sink), sink).map(|keys| metrics(&keys, sink));
     let control = ControlKeys::read(&root.section("control", sink), sink);
     let state = StateKeys::read(&root.section("state", sink), sink);
+    let pins = PinKeys::read(&root.section("pins", sink), sink);
     let daemon =
         DaemonKeys::read(&root.section("daemon", sink), sink).map(|keys| daemon(keys, sink));
     let log = Log::read(&root.section("log", sink), sink);
@@ -82,6 +83,10 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         state: State {
             directory: state?.directory.0,
         },
+        pins: pins.map(|keys| Pins {
+            directory: keys.directory.map(|path| path.0),
+            on_exit: keys.on_exit,
+        })?,
         daemon: daemon?,
         log: log?,
         events: events?,

@@ -205,6 +205,16 @@ choice! {
 }
 
 choice! {
+    /// What becomes of the policy in force when the daemon ends.
+    OnExit {
+        /// It stays in force.
+        Keep = "keep",
+        /// Every interface is detached, and the pins are taken away.
+        Detach = "detach",
+    }
+}
+
+choice! {
     /// TCP segments that open no connection, by their flags.
     TcpFlags {
         /// SYN and ACK, without RST.

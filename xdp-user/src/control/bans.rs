@@ -131,6 +131,8 @@ impl Control {
             };
             if self.is_forgotten(&ban, now) {
                 over.push(row.source);
+            } else if self.is_in_force(&row.source, &ban)? {
+                // In maps that were taken over: with what it counted.
             } else if let Err(error) = self.datapath.put_ban(&source_to_abi(&row.source), &ban) {
                 lost += 1;
                 why = Some(error);
@@ -141,6 +143,14 @@ impl Control {
                 .push(format!("{lost} bans could not be restored: {error}"));
         }
         self.state.remove_bans(&over)
+    }
+
+    /// Whether the program holds this ban, or one that lasts longer.
+    fn is_in_force(&self, source: &Prefix, ban: &Ban) -> Result<bool> {
+        let held = self.datapath.ban(&source_to_abi(source))?;
+        // The calendar's milliseconds are coarser than the kernel's time.
+        const ROUNDED_NS: u64 = 2_000_000;
+        Ok(held.is_some_and(|held| held.until_ns + ROUNDED_NS >= ban.until_ns))
     }
 
     /// Bans that are over, and so long that the next one would start anew, make room.

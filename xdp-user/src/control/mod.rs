@@ -34,8 +34,8 @@ use xdp_common::abi::MAX_INTERFACES;
 
 use crate::api::types::{DetachCause, Happening, InterfaceDetached};
 use crate::api::types::{LimitFields, ListKind};
-use crate::config::Config;
-use crate::datapath::{Attached, Datapath};
+use crate::config::{Config, OnExit};
+use crate::datapath::{Attached, Continuity, Datapath};
 use crate::domain::{AttachMode, IfName, Prefix};
 use crate::events::Journal;
 use crate::state::State;
@@ -229,10 +229,14 @@ impl Control {
         control.restore_bans()?;
         control.restore_class_states()?;
         control.store_classes()?;
+        // An earlier daemon's lists and policy were in force until here, if it left any.
+        let limited: Vec<Prefix> = control.stored_limits.keys().copied().collect();
+        control.datapath.go_live(&limited)?;
         control.look_around()?;
         control.publish_policy()?;
         control.attach_configured()?;
         control.publish_policy()?;
+        control.forget_others()?;
         Ok(control)
     }
 
@@ -322,6 +326,13 @@ impl Control {
         if let Err(error) = self.save_bans() {
             tracing::warn!("bans of the last moment are not on disk: {error:#}");
         }
+        let is_pinned = self.datapath.continuity() != Continuity::None;
+        if is_pinned && self.config.pins.on_exit == OnExit::Keep {
+            tracing::info!(
+                "the policy stays in force without a daemon: `xdp-throttle detach` ends it"
+            );
+            return;
+        }
         for interface in std::mem::take(&mut self.interfaces) {
             match self.datapath.detach(&interface.name) {
                 Ok(()) => {
@@ -333,6 +344,22 @@ impl Control {
                 }
             }
         }
+        if let Err(error) = self.datapath.unpin() {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    /// Interfaces that an earlier daemon protected and this one doesn't.
+    fn forget_others(&mut self) -> Result<()> {
+        let kept = self
+            .interfaces
+            .iter()
+            .map(|interface| interface.name.clone());
+        for name in self.datapath.forget_others(&kept.collect::<Vec<_>>())? {
+            tracing::info!(interface = %name, "detached: no longer in the configuration");
+            self.note_detached(&name, DetachCause::Config);
+        }
+        Ok(())
     }
 
     fn entries(&mut self, kind: ListKind) -> &mut Entries {

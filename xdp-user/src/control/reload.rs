@@ -146,7 +146,7 @@ impl Control {
                 }
             )+};
         }
-        keep!(capacity metrics control state daemon log);
+        keep!(capacity metrics control state pins daemon log);
         if next.events.outlets != old.events.outlets {
             let words = "[events] file, file_size, file_count and mask_addresses";
             report.needs_restart.push(words.to_owned());
@@ -223,8 +223,14 @@ impl Control {
             {
                 continue;
             }
-            let attached = self.free_slot().and_then(|slot| {
-                self.datapath.reset_counters(slot)?;
+            // What an earlier daemon counted for it goes on.
+            let counted = self.datapath.slot_of(&wanted.name);
+            let counted = counted.filter(|slot| self.is_free(*slot));
+            let slot = counted.map_or_else(|| self.free_slot(), Ok);
+            let attached = slot.and_then(|slot| {
+                if counted.is_none() {
+                    self.datapath.reset_counters(slot)?;
+                }
                 let attached = self.datapath.attach(&wanted.name, wanted.attach)?;
                 Ok((slot, attached))
             });
@@ -253,9 +259,13 @@ impl Control {
     }
 
     fn free_slot(&self) -> Result<usize> {
-        (0..MAX_INTERFACES - 1)
-            .find(|slot| self.interfaces.iter().all(|known| known.slot != *slot))
-            .context("too many interfaces")
+        // One that an earlier daemon counted in last of all: its interface may come yet.
+        let mut free = (0..MAX_INTERFACES - 1).filter(|slot| self.is_free(*slot));
+        free.next().context("too many interfaces")
+    }
+
+    fn is_free(&self, slot: usize) -> bool {
+        self.interfaces.iter().all(|known| known.slot != slot)
     }
 
     fn detach_unnamed(&mut self) {

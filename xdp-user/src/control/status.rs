@@ -7,10 +7,10 @@ use xdp_common::reason::{Action, Class, Reason};
 use super::Control;
 use super::entries::Entries;
 use crate::api::types::{
-    ConfigStatus, InterfaceStatus, ListKind, ListStatus, MapStatus, NamedCount, ReasonCount,
-    Status, TableStatus,
+    ConfigStatus, InterfaceStatus, ListKind, ListStatus, MapStatus, NamedCount, PinStatus,
+    ReasonCount, Status, TableStatus,
 };
-use crate::datapath::{Counters, Memory};
+use crate::datapath::{Continuity, Counters, Memory};
 
 impl Control {
     /// The state of everything.
@@ -68,8 +68,26 @@ impl Control {
                 .host
                 .read(self.interfaces.iter().map(|interface| &interface.name)),
             privileges: crate::privileges::current(),
+            pins: self.pin_status(),
             warnings: self.current_warnings(&counters),
         })
+    }
+
+    fn pin_status(&self) -> PinStatus {
+        let (start, why) = match self.datapath.continuity() {
+            Continuity::None => ("unpinned", None),
+            Continuity::Fresh => ("fresh", None),
+            Continuity::TookOver => ("took_over", None),
+            Continuity::Refilled(why) => ("refilled", Some(why)),
+        };
+        let pins = &self.config.pins;
+        let directory = pins.directory.as_ref().filter(|_| start != "unpinned");
+        PinStatus {
+            directory: directory.map(|path| path.display().to_string()),
+            on_exit: pins.on_exit.name().to_owned(),
+            start: start.to_owned(),
+            why,
+        }
     }
 
     fn interface_status(&self, counters: &Counters) -> Vec<InterfaceStatus> {
@@ -177,6 +195,12 @@ impl Control {
                 Some(_) => {}
             }
         }
+        if self.config.pins.directory.is_some() && self.datapath.continuity() == Continuity::None {
+            warnings.push(
+                "nothing is pinned, because there is no bpffs: when the daemon ends, traffic passes unfiltered".to_owned(),
+            );
+        }
+        warnings.extend(self.datapath.pin_trouble().map(str::to_owned));
         if !self.unsettled.is_empty() {
             warnings.push(format!(
                 "{} entries are on disk but not in the kernel yet",

@@ -4,8 +4,10 @@ mod attach;
 mod classes;
 pub(crate) mod features;
 mod hits;
+mod link;
 mod load;
 mod mapped;
+pub(crate) mod pins;
 mod tries;
 
 use std::collections::HashMap as StdHashMap;
@@ -18,7 +20,8 @@ use aya::{Ebpf, Pod};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::abi::{
-    Ban, Counter, Fault, Limits, POLICY_SLOTS, Policy, Source, SourceKey, WordLine, entries, map,
+    Ban, Counter, Fault, Limits, MAX_INTERFACES, POLICY_SLOTS, Policy, Source, SourceKey, WordLine,
+    entries, map,
 };
 use xdp_common::meters;
 
@@ -28,15 +31,17 @@ use super::known_filter::KnownFilter;
 use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
-    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Memory,
-    Meter, Refused, Result, batch, cost,
+    Attached, Capacity, ClassReading, ClassSet, Continuity, Counters, Datapath, DatapathError,
+    Entry, Memory, Meter, Refused, Result, batch, cost,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
 use classes::Classes;
 use hits::Hits;
+use link::Link;
 use load::take;
 use mapped::{KernelLists, Mapped};
+use pins::Pins;
 use tries::Tries;
 
 type Map = MapData;
@@ -47,7 +52,7 @@ struct Table<V: Pod> {
     bulk: OwnedFd,
 }
 
-/// The loaded program with its maps and links. Dropping it detaches every interface.
+/// The loaded program with its maps and links. Dropping it detaches every interface that isn't pinned.
 pub struct KernelDatapath {
     ebpf: Ebpf,
     capacity: Capacity,
@@ -70,7 +75,21 @@ pub struct KernelDatapath {
     protected: u64,
     events: Option<RingBuf<Map>>,
     samples: Option<RingBuf<Map>>,
-    links: StdHashMap<IfName, (XdpLinkId, Attached)>,
+    links: StdHashMap<IfName, (Held, Attached)>,
+    pins: Option<Pins>,
+    continuity: Continuity,
+    /// What keeps links from being pinned.
+    pin_trouble: Option<String>,
+    /// The interface that each counter slot was for when the maps were taken over; 0 for none.
+    was: [u32; MAX_INTERFACES],
+}
+
+/// What keeps an interface attached.
+enum Held {
+    /// A link of the loader's, which ends with this process.
+    Own(XdpLinkId),
+    /// A link that is pinned as well.
+    Pinned(Link),
 }
 
 impl KernelDatapath {
@@ -124,6 +143,26 @@ impl KernelDatapath {
     #[doc(hidden)]
     pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> bool {
         self.sources.put(key, source)
+    }
+
+    /// A bpffs that was unmounted takes the pins with it; the links are pinned again once there is one.
+    /// Maps are not: the next start fills new ones.
+    fn watch_pins(&mut self) {
+        let Some(pins) = &self.pins else { return };
+        let mut trouble = None;
+        for (interface, (held, _)) in &self.links {
+            let path = pins.link(interface);
+            if let Held::Pinned(link) = held
+                && !path.exists()
+                && let Err(error) = pins.make().and_then(|()| link.pin(&path))
+            {
+                trouble.get_or_insert(format!(
+                    "the pin of {interface} is gone, and no new one can be made ({error}): when the \
+                     daemon ends, traffic passes unfiltered"
+                ));
+            }
+        }
+        self.pin_trouble = trouble;
     }
 
     /// Hits go to the entries that decided them.
@@ -301,8 +340,18 @@ impl Datapath for KernelDatapath {
         if let Some((_, attached)) = self.links.get(interface) {
             return Ok(*attached);
         }
-        let (link, attached) = attach::attach(attach::program(&mut self.ebpf)?, interface, mode)?;
-        self.links.insert(interface.clone(), (link, attached));
+        let program = attach::program(&mut self.ebpf)?;
+        let (held, attached) = match &self.pins {
+            None => {
+                let (link, attached) = attach::attach(program, interface, mode)?;
+                (Held::Own(link), attached)
+            }
+            Some(pins) => {
+                let (link, attached) = attach::pinned(program, interface, mode, pins)?;
+                (Held::Pinned(link), attached)
+            }
+        };
+        self.links.insert(interface.clone(), (held, attached));
         Ok(attached)
     }
 
@@ -315,12 +364,64 @@ impl Datapath for KernelDatapath {
     }
 
     fn detach(&mut self, interface: &IfName) -> Result<()> {
-        let Some((link, _)) = self.links.remove(interface) else {
-            return Ok(());
+        let refused = format!("detach {interface}");
+        match (self.links.remove(interface), &self.pins) {
+            (Some((Held::Own(link), _)), _) => attach::program(&mut self.ebpf)?
+                .detach(link)
+                .map_err(|e| failed(&refused, e)),
+            (Some((Held::Pinned(link), _)), Some(pins)) => {
+                pins.forget_link(interface)
+                    .map_err(|e| failed(&refused, e))?;
+                drop(link);
+                Ok(())
+            }
+            (Some((Held::Pinned(_), _)) | None, _) => Ok(()),
+        }
+    }
+
+    fn go_live(&mut self, limited: &[Prefix]) -> Result<()> {
+        self.lists.publish()?;
+        if self.continuity == Continuity::TookOver {
+            self.limits.retain(limited)?;
+        }
+        Ok(())
+    }
+
+    fn slot_of(&self, interface: &IfName) -> Option<usize> {
+        let index = nix::net::if_::if_nametoindex(interface.as_str()).ok()?;
+        let held = self.pins.as_ref()?.between(interface).ok()??;
+        let mut slots = self.was.iter();
+        let slot = slots.position(|was| *was == index && held.0 == index);
+        slot.filter(|_| self.continuity == Continuity::TookOver)
+    }
+
+    fn continuity(&self) -> Continuity {
+        self.continuity.clone()
+    }
+
+    fn pin_trouble(&self) -> Option<&str> {
+        self.pin_trouble.as_deref()
+    }
+
+    fn forget_others(&mut self, kept: &[IfName]) -> Result<Vec<IfName>> {
+        let Some(pins) = &self.pins else {
+            return Ok(Vec::new());
         };
-        attach::program(&mut self.ebpf)?
-            .detach(link)
-            .map_err(|e| failed(&format!("detach {interface}"), e))
+        let refused = |error| failed("take old pins away", error);
+        pins.forget_other_versions().map_err(refused)?;
+        let mut others = pins.interfaces().map_err(refused)?;
+        others.retain(|name| !kept.contains(name));
+        for name in &others {
+            pins.forget_link(name).map_err(refused)?;
+        }
+        Ok(others)
+    }
+
+    fn unpin(&mut self) -> Result<()> {
+        match &self.pins {
+            Some(pins) => pins.remove().map_err(|e| failed("take the pins away", e)),
+            None => Ok(()),
+        }
     }
 
     fn reset_counters(&mut self, slot: usize) -> Result<()> {
@@ -343,6 +444,7 @@ impl Datapath for KernelDatapath {
 
     fn tend(&mut self) -> Result<()> {
         self.collect_hits()?;
+        self.watch_pins();
         self.tended += 1;
         if self.tended.is_multiple_of(10) {
             (_, self.protected) = self.sources.tend(boot_ns());

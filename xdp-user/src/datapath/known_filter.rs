@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use xdp_common::known::{LINE_BITS, WORDS, bits, lines};
+use xdp_common::known::{LINE_BITS, SEEDS, WORDS, bits, lines};
 use xdp_common::lists::LINE_WORDS;
 
 /// The two filters, shared with the program.
@@ -15,6 +15,13 @@ impl<M: AsRef<[AtomicU64]>> KnownFilter<M> {
     /// The filters of a map, of `mask` and one bits each.
     pub(crate) fn new(memory: M, mask: u32) -> Self {
         Self { memory, mask }
+    }
+
+    /// Notes the seeds for whoever takes over the maps.
+    pub(crate) fn note_seeds(&self, seeds: [u64; 2]) {
+        for (word, seed) in self.memory.as_ref().iter().skip(SEEDS).zip(seeds) {
+            word.store(seed, Ordering::SeqCst);
+        }
     }
 
     /// Something is known of a source: in both filters, as the program does it.

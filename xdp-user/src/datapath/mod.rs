@@ -13,6 +13,10 @@ pub mod cost;
 mod counters;
 pub mod events;
 pub mod kernel;
+pub(crate) mod pins {
+    //! The pins, for who has no daemon.
+    pub(crate) use super::kernel::pins::Pins;
+}
 pub mod keys;
 mod known_filter;
 mod lists;
@@ -93,11 +97,22 @@ pub enum DatapathError {
     },
     /// Another XDP program is on the interface.
     #[error(
-        "another XDP program is attached to {interface}: find it with `ip link show {interface}` and detach it first"
+        "another XDP program is attached to {interface}: {program}; detach it first, it is never replaced"
     )]
     Occupied {
         /// The interface's name.
         interface: IfName,
+        /// Its name and its number, as far as the kernel tells.
+        program: String,
+    },
+    /// Nothing can be pinned there.
+    #[error("nothing can be pinned in {}", directory.display())]
+    Pins {
+        /// Where.
+        directory: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
     },
     /// The driver has no native XDP, and native was asked for.
     #[error("{interface} cannot run XDP in native mode: use --mode auto or generic")]
@@ -160,6 +175,20 @@ impl Meter {
         let hash = of_key ^ (self.class as u64) << 56;
         if self.bytes { !hash } else { hash }
     }
+}
+
+/// What became of the maps and the attachment that an earlier daemon left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Continuity {
+    /// Nothing is pinned: what is attached ends with this process.
+    #[default]
+    None,
+    /// There were no pinned maps.
+    Fresh,
+    /// Its maps are in use, with all that was in them.
+    TookOver,
+    /// Its maps don't fit, for this reason: new ones were filled.
+    Refilled(String),
 }
 
 /// What the controller asks of the kernel's side. One task owns it and is the only writer.
@@ -260,6 +289,32 @@ pub trait Datapath: Send {
     fn is_attached(&self, interface: &IfName) -> bool;
     /// Detaches an interface; nothing happens if it isn't attached.
     fn detach(&mut self, interface: &IfName) -> Result<()>;
+
+    /// Puts the lists in force that were stored since an earlier daemon's maps were taken over, and
+    /// removes limits of other prefixes than these. Before that the earlier daemon's are in force.
+    fn go_live(&mut self, _limited: &[Prefix]) -> Result<()> {
+        Ok(())
+    }
+    /// The counter slot that an interface had in the maps that were taken over.
+    fn slot_of(&self, _interface: &IfName) -> Option<usize> {
+        None
+    }
+    /// What became of what an earlier daemon left.
+    fn continuity(&self) -> Continuity {
+        Continuity::None
+    }
+    /// What keeps an attached interface from being pinned now.
+    fn pin_trouble(&self) -> Option<&str> {
+        None
+    }
+    /// Detaches pinned interfaces that are not among these, and says which.
+    fn forget_others(&mut self, _kept: &[IfName]) -> Result<Vec<IfName>> {
+        Ok(Vec::new())
+    }
+    /// Takes all pins away.
+    fn unpin(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Work that is due about once a second: hits are collected, and sources that have stayed away
     /// lose their place in a full table.

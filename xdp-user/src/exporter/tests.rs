@@ -60,6 +60,7 @@ fn fresh() -> Status {
         events: events(),
         host: host(),
         privileges: crate::api::types::PrivilegeStatus::default(),
+        pins: crate::api::types::PinStatus::default(),
         warnings: Vec::new(),
     }
 }

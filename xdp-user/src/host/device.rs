@@ -12,6 +12,10 @@ use crate::domain::IfName;
 /// `struct ifinfomsg` (linux/rtnetlink.h): the type at 2, the index at 4, the flags at 8.
 const HEADER: usize = 16;
 const XDP: u16 = 43;
+/// How a program is attached, and the two ways that are ours (linux/if_link.h).
+const ATTACHED: u16 = 2;
+const NATIVE: u8 = 1;
+const GENERIC: u8 = 2;
 /// Numbers of the programs that are attached, by mode (linux/if_link.h).
 const PROGRAMS: [u16; 4] = [4, 5, 6, 7];
 
@@ -36,6 +40,8 @@ pub struct Device {
     pub vlans: Vec<String>,
     /// The kernel's number of the XDP program on it.
     pub program: Option<u32>,
+    /// Whether that runs in the driver (native mode); `None` without one.
+    pub program_native: Option<bool>,
     /// What its driver says of XDP; `None` where the kernel doesn't tell (before 6.3).
     pub native: Option<Native>,
     /// Names of the offloads that are on.
@@ -109,9 +115,17 @@ impl Device {
         self.ethernet = kind.is_some_and(|kind| ethernet.contains(&kind));
         self.up = flags.is_some_and(|flags| flags & libc::IFF_UP.cast_unsigned() != 0);
         let body = message.get(HEADER..).unwrap_or_default();
-        let xdp = attributes(body).filter(|(kind, _)| *kind == XDP);
-        let programs = xdp.flat_map(|(_, xdp)| attributes(xdp));
-        let mut programs = programs.filter(|(kind, _)| PROGRAMS.contains(kind));
+        let xdp = || {
+            let xdp = attributes(body).filter(|(kind, _)| *kind == XDP);
+            xdp.flat_map(|(_, xdp)| attributes(xdp))
+        };
+        let attached = xdp().find(|(kind, _)| *kind == ATTACHED);
+        self.program_native = match attached.and_then(|(_, mode)| mode.first().copied()) {
+            Some(NATIVE) => Some(true),
+            Some(GENERIC) => Some(false),
+            _ => None,
+        };
+        let mut programs = xdp().filter(|(kind, _)| PROGRAMS.contains(kind));
         self.program = programs.find_map(|(_, value)| {
             let id = number(value).map(u32::from_ne_bytes)?;
             (id != 0).then_some(id)

@@ -15,6 +15,8 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
 use crate::config::Config;
 
 /// How far files are restricted.
@@ -42,14 +44,24 @@ const READ: [&str; 8] = [
     "/run",
     "/dev/urandom",
 ];
-/// The parent of bpffs, see above.
-const PINS_BELOW: &str = "/sys/fs";
-
 /// The files that the daemon needs, each with everything below it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Needed {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    pins: Vec<PathBuf>,
+}
+
+/// Above the bpffs, so that another one that is mounted there is theirs, too.
+fn pins_below(config: &Config) -> Vec<PathBuf> {
+    let Some(directory) = &config.pins.directory else {
+        return Vec::new();
+    };
+    let is_bpffs = |path: &Path| {
+        !path.exists() || statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+    };
+    let above = directory.ancestors().find(|path| !is_bpffs(path));
+    above.map(PathBuf::from).into_iter().collect()
 }
 
 impl Needed {
@@ -64,7 +76,11 @@ impl Needed {
         write.extend(config.control.socket.parent().map(PathBuf::from));
         let events = config.events.outlets.file.as_deref();
         write.extend(events.and_then(Path::parent).map(PathBuf::from));
-        Self { read, write }
+        Self {
+            read,
+            write,
+            pins: pins_below(config),
+        }
     }
 }
 
@@ -92,7 +108,7 @@ fn rules(needed: &Needed) -> Result<Files, RulesetError> {
         .create()?
         .add_rules(path_beneath_rules(&needed.read, reading()))?
         .add_rules(path_beneath_rules(&needed.write, writing()))?
-        .add_rules(path_beneath_rules([PINS_BELOW], pinning()))?;
+        .add_rules(path_beneath_rules(&needed.pins, pinning()))?;
     let status = rules.restrict_self()?;
     Ok(outcome(&status.ruleset, status.landlock))
 }
@@ -168,6 +184,7 @@ mod tests {
         let needed = Needed {
             read: vec![lists.path().into(), "/proc".into(), "/absent".into()],
             write: vec![state.path().into()],
+            pins: Vec::new(),
         };
         let restricted = std::thread::spawn(move || {
             if let Files::Open(why) = restrict(&needed).unwrap() {

@@ -55,6 +55,9 @@ pub struct Status {
     /// What the daemon may do.
     #[serde(default)]
     pub privileges: PrivilegeStatus,
+    /// What stays in force without the daemon.
+    #[serde(default)]
+    pub pins: PinStatus,
     /// What works less well than it could, each as a sentence.
     pub warnings: Vec<String>,
 }
@@ -102,6 +105,19 @@ pub struct InterfaceStatus {
     pub mode: Option<String>,
     /// Packets by reason on this interface; reasons without packets are left out.
     pub reasons: Vec<ReasonCount>,
+}
+
+/// What is pinned, and what became of what an earlier daemon left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinStatus {
+    /// Where; nothing is pinned without it.
+    pub directory: Option<String>,
+    /// `keep` or `detach`.
+    pub on_exit: String,
+    /// `unpinned`, `fresh`, `took_over` or `refilled`.
+    pub start: String,
+    /// Why the maps of before were not used.
+    pub why: Option<String>,
 }
 
 /// Packets that left with one reason.

@@ -54,6 +54,11 @@ impl Classes {
         self.bank
     }
 
+    /// The bank that the policy in force names, which is not written to.
+    pub(super) fn go_on(&mut self, bank: u32) {
+        self.bank = bank % CLASS_BANKS;
+    }
+
     /// Writes a set into the next bank.
     pub(super) fn write(&mut self, set: &ClassSet) -> Result<()> {
         let bank = (self.bank + 1) % CLASS_BANKS;

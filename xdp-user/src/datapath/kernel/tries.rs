@@ -1,5 +1,7 @@
 //! LPM tries of both families.
 
+use std::net::IpAddr;
+
 use aya::maps::MapData;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::{Ebpf, Pod};
@@ -32,6 +34,22 @@ impl<V: Pod> Tries<V> {
             AddrBytes::V6(a) => self.v6.insert(&Key::new(len, a), value, 0),
         };
         put.map_err(|e| full_or_failed(self.table, "store an entry", e))
+    }
+
+    /// Removes what is not among these.
+    pub(super) fn retain(&mut self, wanted: &[Prefix]) -> Result<()> {
+        let v4 = self.v4.keys().map_while(std::result::Result::ok);
+        let v4 = v4.map(|key| (IpAddr::from(key.data()), key.prefix_len()));
+        let v6 = self.v6.keys().map_while(std::result::Result::ok);
+        let v6 = v6.map(|key| (IpAddr::from(key.data()), key.prefix_len()));
+        let stored: Vec<Prefix> = v4
+            .chain(v6)
+            .filter_map(|(address, len)| Prefix::new(address, u8::try_from(len).ok()?))
+            .collect();
+        for prefix in stored.iter().filter(|prefix| !wanted.contains(prefix)) {
+            self.remove(prefix)?;
+        }
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, prefix: &Prefix) -> Result<()> {

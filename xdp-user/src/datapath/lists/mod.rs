@@ -56,6 +56,8 @@ pub(crate) struct Lists<P: Publisher> {
     shadow: Shadow,
     v4: Option<Table<P::Memory>>,
     v6: Option<Table<P::Memory>>,
+    /// Tables are filled and not yet in force: the ones of before are.
+    held: bool,
 }
 
 impl<P: Publisher> Lists<P> {
@@ -66,7 +68,28 @@ impl<P: Publisher> Lists<P> {
             shadow: Shadow::default(),
             v4: None,
             v6: None,
+            held: false,
         }
+    }
+
+    /// Leaves the tables in force that are, until [`Lists::publish`].
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Puts what is stored in force, each family in one step: also where it is nothing.
+    pub(crate) fn publish(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.held) {
+            return Ok(());
+        }
+        for ipv4 in [true, false] {
+            let table = if ipv4 { &self.v4 } else { &self.v6 };
+            match table {
+                Some(table) => self.publisher.publish(ipv4, table.memory())?,
+                None => self.rebuild(ipv4)?,
+            }
+        }
+        Ok(())
     }
 
     /// Stores entries and removes others, as one step where there are many of them. Says which it
@@ -322,7 +345,9 @@ impl<P: Publisher> Lists<P> {
             if filled == Err(TooSmall) {
                 continue;
             }
-            self.publisher.publish(ipv4, table.memory())?;
+            if !self.held {
+                self.publisher.publish(ipv4, table.memory())?;
+            }
             // The old table's memory goes when no packet looks at it any more.
             *(if ipv4 { &mut self.v4 } else { &mut self.v6 }) = Some(table);
             return Ok(());

@@ -1,0 +1,138 @@
+//! A link between the program and an interface, by its descriptor: what the loader doesn't offer of
+//! `bpf_link` (kernel 5.7; include/uapi/linux/bpf.h).
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::libc;
+
+const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_TYPE_XDP: u32 = 6;
+
+/// An attached program; the attachment ends with the last descriptor, or stays while it is pinned.
+pub(super) struct Link(OwnedFd);
+
+/// What a link is between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Between {
+    /// Number of the program.
+    pub(super) program: u32,
+    /// Index of the interface; 0 when that has gone.
+    pub(super) interface: u32,
+}
+
+#[repr(C)]
+struct ObjectAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+#[repr(C)]
+struct UpdateAttr {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old: u32,
+}
+
+/// `struct bpf_link_info` of an XDP link.
+#[repr(C)]
+#[derive(Default)]
+struct Info {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    interface: u32,
+    rest: [u32; 15],
+}
+
+impl Link {
+    /// The link that is pinned there; nothing where no file is.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let name = path_of(path)?;
+        let mut attr = ObjectAttr {
+            path: name.as_ptr() as u64,
+            fd: 0,
+            flags: 0,
+        };
+        match bpf(BPF_OBJ_GET, &mut attr) {
+            // SAFETY: a descriptor that the kernel has just made for this call alone.
+            Ok(fd) => Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) }))),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pins it, so that the attachment outlives this process.
+    pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
+        let name = path_of(path)?;
+        let mut attr = ObjectAttr {
+            path: name.as_ptr() as u64,
+            fd: descriptor(self.0.as_raw_fd())?,
+            flags: 0,
+        };
+        bpf(BPF_OBJ_PIN, &mut attr).map(|_zero| ())
+    }
+
+    pub(super) fn between(&self) -> io::Result<Between> {
+        let mut info = Info::default();
+        let mut attr = InfoAttr {
+            fd: descriptor(self.0.as_raw_fd())?,
+            length: size_of::<Info>() as u32,
+            info: (&raw mut info) as u64,
+        };
+        bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+        if info.kind != BPF_LINK_TYPE_XDP {
+            return Err(io::Error::other("the pinned file is no XDP link"));
+        }
+        Ok(Between {
+            program: info.program,
+            interface: info.interface,
+        })
+    }
+
+    /// Puts another program in the place of the one before, with one step: each packet meets the one
+    /// or the other.
+    pub(super) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        let mut attr = UpdateAttr {
+            link: descriptor(self.0.as_raw_fd())?,
+            program: descriptor(program.as_raw_fd())?,
+            flags: 0,
+            old: 0,
+        };
+        bpf(BPF_LINK_UPDATE, &mut attr).map(|_zero| ())
+    }
+}
+
+fn path_of(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+fn descriptor(fd: RawFd) -> io::Result<u32> {
+    u32::try_from(fd).map_err(io::Error::other)
+}
+
+fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<RawFd> {
+    // SAFETY: the attribute is this command's, of its whole size, and outlives the call, as does
+    // what its addresses name: a path that ends with a zero, or a structure of the stated length.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<A>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawFd::try_from(result).map_err(io::Error::other)
+}
