@@ -3,6 +3,7 @@
 mod classes;
 mod events;
 mod page;
+mod pins;
 
 use proptest::prelude::*;
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod classes;
+mod continuity;
 pub(crate) mod features;
 mod hits;
 mod link;
@@ -15,7 +16,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
-use aya::programs::xdp::XdpLinkId;
 use aya::{Ebpf, Pod};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
@@ -37,8 +37,8 @@ use super::{
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
 use classes::Classes;
+use continuity::Held;
 use hits::Hits;
-use link::Link;
 use load::take;
 use mapped::{KernelLists, Mapped};
 use pins::Pins;
@@ -82,14 +82,6 @@ pub struct KernelDatapath {
     pin_trouble: Option<String>,
     /// The interface that each counter slot was for when the maps were taken over; 0 for none.
     was: [u32; MAX_INTERFACES],
-}
-
-/// What keeps an interface attached.
-enum Held {
-    /// A link of the loader's, which ends with this process.
-    Own(XdpLinkId),
-    /// A link that is pinned as well.
-    Pinned(Link),
 }
 
 impl KernelDatapath {
@@ -143,26 +135,6 @@ impl KernelDatapath {
     #[doc(hidden)]
     pub fn put_source(&mut self, key: &SourceKey, source: &Source) -> bool {
         self.sources.put(key, source)
-    }
-
-    /// A bpffs that was unmounted takes the pins with it; the links are pinned again once there is one.
-    /// Maps are not: the next start fills new ones.
-    fn watch_pins(&mut self) {
-        let Some(pins) = &self.pins else { return };
-        let mut trouble = None;
-        for (interface, (held, _)) in &self.links {
-            let path = pins.link(interface);
-            if let Held::Pinned(link) = held
-                && !path.exists()
-                && let Err(error) = pins.make().and_then(|()| link.pin(&path))
-            {
-                trouble.get_or_insert(format!(
-                    "the pin of {interface} is gone, and no new one can be made ({error}): when the \
-                     daemon ends, traffic passes unfiltered"
-                ));
-            }
-        }
-        self.pin_trouble = trouble;
     }
 
     /// Hits go to the entries that decided them.
@@ -340,17 +312,7 @@ impl Datapath for KernelDatapath {
         if let Some((_, attached)) = self.links.get(interface) {
             return Ok(*attached);
         }
-        let program = attach::program(&mut self.ebpf)?;
-        let (held, attached) = match &self.pins {
-            None => {
-                let (link, attached) = attach::attach(program, interface, mode)?;
-                (Held::Own(link), attached)
-            }
-            Some(pins) => {
-                let (link, attached) = attach::pinned(program, interface, mode, pins)?;
-                (Held::Pinned(link), attached)
-            }
-        };
+        let (held, attached) = self.attach_and_pin(interface, mode)?;
         self.links.insert(interface.clone(), (held, attached));
         Ok(attached)
     }
@@ -364,19 +326,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn detach(&mut self, interface: &IfName) -> Result<()> {
-        let refused = format!("detach {interface}");
-        match (self.links.remove(interface), &self.pins) {
-            (Some((Held::Own(link), _)), _) => attach::program(&mut self.ebpf)?
-                .detach(link)
-                .map_err(|e| failed(&refused, e)),
-            (Some((Held::Pinned(link), _)), Some(pins)) => {
-                pins.forget_link(interface)
-                    .map_err(|e| failed(&refused, e))?;
-                drop(link);
-                Ok(())
-            }
-            (Some((Held::Pinned(_), _)) | None, _) => Ok(()),
-        }
+        self.detach_and_unpin(interface)
     }
 
     fn go_live(&mut self, limited: &[Prefix]) -> Result<()> {
@@ -388,11 +338,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn slot_of(&self, interface: &IfName) -> Option<usize> {
-        let index = nix::net::if_::if_nametoindex(interface.as_str()).ok()?;
-        let held = self.pins.as_ref()?.between(interface).ok()??;
-        let mut slots = self.was.iter();
-        let slot = slots.position(|was| *was == index && held.0 == index);
-        slot.filter(|_| self.continuity == Continuity::TookOver)
+        self.counted_slot(interface)
     }
 
     fn continuity(&self) -> Continuity {
@@ -404,17 +350,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn forget_others(&mut self, kept: &[IfName]) -> Result<Vec<IfName>> {
-        let Some(pins) = &self.pins else {
-            return Ok(Vec::new());
-        };
-        let refused = |error| failed("take old pins away", error);
-        pins.forget_other_versions().map_err(refused)?;
-        let mut others = pins.interfaces().map_err(refused)?;
-        others.retain(|name| !kept.contains(name));
-        for name in &others {
-            pins.forget_link(name).map_err(refused)?;
-        }
-        Ok(others)
+        self.forget_other_pins(kept)
     }
 
     fn unpin(&mut self) -> Result<()> {

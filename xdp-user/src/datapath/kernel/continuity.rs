@@ -1,0 +1,96 @@
+//! Interfaces that stay attached without this process, and what an earlier one left.
+
+use aya::programs::xdp::XdpLinkId;
+
+use super::super::{Attached, Continuity, Result};
+use super::link::Link;
+use super::{KernelDatapath, attach, failed};
+use crate::domain::{AttachMode, IfName};
+
+/// What keeps an interface attached.
+pub(super) enum Held {
+    /// A link of the loader's, which ends with this process.
+    Own(XdpLinkId),
+    /// A link that is pinned as well.
+    Pinned(Link),
+}
+
+impl KernelDatapath {
+    pub(super) fn attach_and_pin(
+        &mut self,
+        interface: &IfName,
+        mode: AttachMode,
+    ) -> Result<(Held, Attached)> {
+        let program = attach::program(&mut self.ebpf)?;
+        Ok(match &self.pins {
+            None => {
+                let (link, attached) = attach::attach(program, interface, mode)?;
+                (Held::Own(link), attached)
+            }
+            Some(pins) => {
+                let (link, attached) = attach::pinned(program, interface, mode, pins)?;
+                (Held::Pinned(link), attached)
+            }
+        })
+    }
+
+    pub(super) fn detach_and_unpin(&mut self, interface: &IfName) -> Result<()> {
+        let refused = format!("detach {interface}");
+        match (self.links.remove(interface), &self.pins) {
+            (Some((Held::Own(link), _)), _) => attach::program(&mut self.ebpf)?
+                .detach(link)
+                .map_err(|e| failed(&refused, e)),
+            (Some((Held::Pinned(link), _)), Some(pins)) => {
+                pins.forget_link(interface)
+                    .map_err(|e| failed(&refused, e))?;
+                drop(link);
+                Ok(())
+            }
+            (Some((Held::Pinned(_), _)) | None, _) => Ok(()),
+        }
+    }
+
+    /// The counter slot that an interface had in the maps that were taken over.
+    pub(super) fn counted_slot(&self, interface: &IfName) -> Option<usize> {
+        let index = nix::net::if_::if_nametoindex(interface.as_str()).ok()?;
+        let held = self.pins.as_ref()?.between(interface).ok()??;
+        let mut slots = self.was.iter();
+        let slot = slots.position(|was| *was == index && held.0 == index);
+        slot.filter(|_| self.continuity == Continuity::TookOver)
+    }
+
+    /// Detaches pinned interfaces that are not among these.
+    pub(super) fn forget_other_pins(&mut self, kept: &[IfName]) -> Result<Vec<IfName>> {
+        let Some(pins) = &self.pins else {
+            return Ok(Vec::new());
+        };
+        let refused = |error| failed("take old pins away", error);
+        pins.forget_other_versions().map_err(refused)?;
+        let mut others = pins.interfaces().map_err(refused)?;
+        others.retain(|name| !kept.contains(name));
+        for name in &others {
+            pins.forget_link(name).map_err(refused)?;
+        }
+        Ok(others)
+    }
+
+    /// A bpffs that was unmounted takes the pins with it; the links are pinned again once there is one.
+    /// Maps are not: the next start fills new ones.
+    pub(super) fn watch_pins(&mut self) {
+        let Some(pins) = &self.pins else { return };
+        let mut trouble = None;
+        for (interface, (held, _)) in &self.links {
+            let path = pins.link(interface);
+            if let Held::Pinned(link) = held
+                && !path.exists()
+                && let Err(error) = pins.make().and_then(|()| link.pin(&path))
+            {
+                trouble.get_or_insert(format!(
+                    "the pin of {interface} is gone, and no new one can be made ({error}): when the \
+                     daemon ends, traffic passes unfiltered"
+                ));
+            }
+        }
+        self.pin_trouble = trouble;
+    }
+}
