@@ -377,7 +377,10 @@ fn without_a_bpffs_the_host_is_protected_as_long_as_the_daemon_runs() -> Result<
     ensure!(!scene.passes(&packet)?, "not filtered");
     let status = daemon.status()?;
     ensure!(status.pins.start == "unpinned", "{:?}", status.pins);
-    let told = status.warnings.iter().any(|one| one.contains("no bpffs"));
+    let told = status
+        .warnings
+        .iter()
+        .any(|one| one.contains("nothing is pinned"));
     ensure!(
         told && daemon.log().contains("is on no bpffs"),
         "{:?}",

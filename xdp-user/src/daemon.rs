@@ -131,10 +131,12 @@ fn load(config: &Config) -> Result<KernelDatapath> {
     let (capacity, log_level) = (capacity(config), log_level(config.log.datapath));
     if let Some(directory) = &config.pins.directory {
         match KernelDatapath::load_pinned(directory, capacity, log_level) {
-            Err(error @ DatapathError::Pins { .. }) => tracing::warn!(
-                "{:#}: when the daemon ends, traffic passes unfiltered",
-                anyhow::Error::new(error)
-            ),
+            Err(error @ DatapathError::Pins { .. }) => {
+                let why = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!("{why}: when the daemon ends, traffic passes unfiltered");
+                let loaded = KernelDatapath::load(capacity, log_level).map_err(kind_of)?;
+                return Ok(loaded.unpinned(why));
+            }
             other => return other.map_err(kind_of),
         }
     }

@@ -8,6 +8,7 @@ use super::format;
 use super::table::{Table, numbers, words};
 use crate::api::types::{AddEntries, EntryPage, EntryQuery, ListKind, RemoveEntries};
 use crate::domain::{ListName, Prefix, Span};
+use crate::failure::{Failure, FailureKind};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddArgs {
@@ -23,7 +24,7 @@ pub(crate) struct AddArgs {
     /// Why, for those who wonder later; at most 200 characters
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
-    /// Take very wide prefixes, too
+    /// Take very wide prefixes, too, and blocks that would cut this host off
     #[arg(long)]
     force: bool,
 }
@@ -56,6 +57,9 @@ pub(crate) struct ListArgs {
 
 impl AddArgs {
     pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
+        if kind == ListKind::Block && !self.force {
+            refuse_own_session(&self.prefixes, std::env::var(SSH_CONNECTION).ok())?;
+        }
         let entries = AddEntries {
             prefixes: self.prefixes,
             list: self.list,
@@ -65,6 +69,30 @@ impl AddArgs {
         };
         let report = session.client.add(kind, &entries).await?;
         change::show(session, &report, Tolerance::None)
+    }
+}
+
+/// `CLIENT PORT SERVER PORT`, set by sshd(8).
+const SSH_CONNECTION: &str = "SSH_CONNECTION";
+
+/// The daemon knows sessions to the usual port; this one is known wherever it came in.
+fn refuse_own_session(prefixes: &[Prefix], connection: Option<String>) -> Result<(), Failure> {
+    let connection = connection.unwrap_or_default();
+    let client = connection.split(' ').next().unwrap_or_default();
+    // Without a zone, which no packet has.
+    let client = client.split('%').next().unwrap_or_default();
+    let Ok(client) = client.parse::<std::net::IpAddr>() else {
+        return Ok(());
+    };
+    let client = client.to_canonical();
+    match prefixes.iter().find(|prefix| prefix.contains(client)) {
+        Some(prefix) => Err(Failure::new(
+            FailureKind::Failed,
+            format!(
+                "{prefix} holds {client}, where you are logged in from: allow that first, or use --force"
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -170,5 +198,22 @@ mod tests {
             total: 3,
         };
         assert!(render(&past, 10, samples::now()).contains("none after the first 10"));
+    }
+
+    #[test]
+    fn the_session_that_a_block_comes_from_is_not_blocked() {
+        let prefixes = |text: &str| -> Vec<Prefix> { vec![text.parse().unwrap()] };
+        let session = |client: &str| Some(format!("{client} 52000 192.0.2.1 2222"));
+        for (client, prefix, refused) in [
+            ("198.51.100.7", "198.51.100.0/24", true),
+            ("198.51.100.7", "198.51.100.8", false),
+            ("::ffff:198.51.100.7", "198.51.100.7", true),
+            ("fe80::7%eth0", "fe80::/10", true),
+            ("nonsense", "0.0.0.0/0", false),
+        ] {
+            let result = refuse_own_session(&prefixes(prefix), session(client));
+            assert_eq!(result.is_err(), refused, "{client} {prefix}");
+        }
+        assert!(refuse_own_session(&prefixes("0.0.0.0/0"), None).is_ok());
     }
 }

@@ -46,7 +46,7 @@ use clock::Moment;
 use entries::Entries;
 use names::ListNames;
 pub use samples::Capture;
-pub use surroundings::{Look, Seen, look_at_host};
+pub use surroundings::{Lifelines, Look, Seen, look_at_host};
 
 /// Commands that may wait; more are refused with an error, so that memory stays bounded.
 const QUEUE: usize = 256;
@@ -105,6 +105,7 @@ pub struct Control {
     classes: Classes,
     look: Look,
     surroundings: policy::Surroundings,
+    lifelines: surroundings::Lifelines,
     generation: u64,
     suspended_ns: u64,
     host: crate::host::figures::Reader,
@@ -215,6 +216,7 @@ impl Control {
             classes: Classes::new(Self::now()),
             look,
             surroundings: policy::Surroundings::default(),
+            lifelines: surroundings::Lifelines::Nobodys,
             generation: 0,
             suspended_ns: 0,
             host: crate::host::figures::Reader::default(),
@@ -284,6 +286,7 @@ impl Control {
 
     /// What has ended goes; what the kernel refused is tried again, and so are interfaces.
     fn tick(&mut self) {
+        self.state.try_again();
         for done in [
             self.watch_suspend(),
             self.datapath.tend().map_err(anyhow::Error::from),
@@ -326,7 +329,10 @@ impl Control {
         if let Err(error) = self.save_bans() {
             tracing::warn!("bans of the last moment are not on disk: {error:#}");
         }
-        let is_pinned = self.datapath.continuity() != Continuity::None;
+        let is_pinned = !matches!(
+            self.datapath.continuity(),
+            Continuity::None | Continuity::Unpinned(_)
+        );
         if is_pinned && self.config.pins.on_exit == OnExit::Keep {
             tracing::info!(
                 "the policy stays in force without a daemon: `xdp-throttle detach` ends it"

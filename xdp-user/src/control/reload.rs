@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use xdp_common::abi::MAX_INTERFACES;
 
@@ -99,6 +99,7 @@ impl Control {
                 .collect(),
         };
         let next = self.keep_what_needs_restart(next, &mut report);
+        self.refuse_cutting_off(&next)?;
         // What can fail comes first and can be taken back.
         self.wanted_limits(&next)?;
         let added = self.attach_new(&next)?;
@@ -118,6 +119,28 @@ impl Control {
             report.warnings.push(format!("{error:#}"));
         }
         Ok(report)
+    }
+
+    /// A configuration that newly blocks what this host must hear from, unless it allows it as well, is
+    /// taken for a mistake.
+    fn refuse_cutting_off(&mut self, next: &Config) -> Result<()> {
+        let old: BTreeSet<&Prefix> = self.config.block.iter().collect();
+        let new = next.block.iter().filter(|prefix| !old.contains(prefix));
+        let new: Vec<Prefix> = new.copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut lifelines = self.find_lifelines();
+        lifelines.retain(|line| !next.allow.iter().any(|allow| allow.covers(&line.prefix)));
+        for prefix in &new {
+            if let Some(what) = self.cuts_off(&lifelines, prefix) {
+                bail!(
+                    "block.prefixes has {prefix}, which holds {what}, and would cut this host off: \
+                     put that into allow.prefixes as well"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Brings entries, limits and policy from one configuration to the one now held.

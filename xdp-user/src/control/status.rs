@@ -76,6 +76,7 @@ impl Control {
     fn pin_status(&self) -> PinStatus {
         let (start, why) = match self.datapath.continuity() {
             Continuity::None => ("unpinned", None),
+            Continuity::Unpinned(why) => ("unpinned", Some(why)),
             Continuity::Fresh => ("fresh", None),
             Continuity::TookOver => ("took_over", None),
             Continuity::Refilled(why) => ("refilled", Some(why)),
@@ -195,10 +196,23 @@ impl Control {
                 Some(_) => {}
             }
         }
-        if self.config.pins.directory.is_some() && self.datapath.continuity() == Continuity::None {
-            warnings.push(
-                "nothing is pinned, because there is no bpffs: when the daemon ends, traffic passes unfiltered".to_owned(),
-            );
+        if let Continuity::Unpinned(why) = self.datapath.continuity() {
+            warnings.push(format!(
+                "nothing is pinned, so traffic passes unfiltered when the daemon ends: {why}"
+            ));
+        }
+        if let Some(why) = self.state.trouble() {
+            warnings.push(format!(
+                "the state on disk takes no changes, so none are made; filtering goes on: {why}"
+            ));
+        }
+        if let Some(recovered) = self.state.recovered() {
+            warnings.push(format!(
+                "the state on disk was damaged at the start: {} entries, bans and limits could be read{}; the damaged file is {}",
+                recovered.rows,
+                if recovered.partly { ", others could not" } else { "" },
+                recovered.kept.display()
+            ));
         }
         warnings.extend(self.datapath.pin_trouble().map(str::to_owned));
         if !self.unsettled.is_empty() {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::classes::Aside;
 use super::{Control, policy};
 use crate::domain::IfName;
+use crate::host::lifeline::Lifeline;
 use crate::host::{self, SynCookies};
 
 /// What was seen.
@@ -16,6 +17,26 @@ pub struct Seen {
     pub syn_cookies: bool,
     /// The largest packet that every protected interface takes.
     pub mtu: u32,
+    /// Whose addresses nobody should block.
+    pub lifelines: Lifelines,
+}
+
+/// Addresses that this host must hear from to stay reachable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifelines {
+    /// None are looked for.
+    Nobodys,
+    /// Those of the host that this process runs on.
+    ThisHosts,
+}
+
+impl Lifelines {
+    pub(super) fn find(self, interfaces: &[IfName]) -> Vec<Lifeline> {
+        match self {
+            Self::Nobodys => Vec::new(),
+            Self::ThisHosts => host::lifeline::find(interfaces),
+        }
+    }
 }
 
 /// Ethernet's.
@@ -28,6 +49,7 @@ impl Default for Seen {
             asides: Vec::new(),
             syn_cookies: true,
             mtu: USUAL_MTU,
+            lifelines: Lifelines::Nobodys,
         }
     }
 }
@@ -47,6 +69,7 @@ pub fn look_at_host(interfaces: &[IfName]) -> Seen {
         // Without knowing, no cookie is sent that nobody might take.
         syn_cookies: host::tcp_settings().is_ok_and(|tcp| tcp.syn_cookies != SynCookies::Off),
         mtu: host::smallest_mtu(interfaces).unwrap_or(USUAL_MTU),
+        lifelines: Lifelines::ThisHosts,
     }
 }
 
@@ -59,7 +82,9 @@ impl Control {
             asides,
             syn_cookies,
             mtu,
+            lifelines,
         } = (self.look)(&names);
+        self.lifelines = lifelines;
         if (syn_cookies, mtu) != (self.surroundings.syn_cookies, self.surroundings.mtu) {
             if !syn_cookies {
                 tracing::warn!(

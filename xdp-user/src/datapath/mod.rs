@@ -183,6 +183,8 @@ pub enum Continuity {
     /// Nothing is pinned: what is attached ends with this process.
     #[default]
     None,
+    /// Nothing can be pinned, for this reason.
+    Unpinned(String),
     /// There were no pinned maps.
     Fresh,
     /// Its maps are in use, with all that was in them.

@@ -3,6 +3,7 @@
 //! - [`asides`]: where packets may be for somebody else than this host's sockets, so that the
 //!   program must not drop one because no socket waits for it;
 //! - [`tcp_settings`]: the host's own answer to floods of connection requests;
+//! - [`lifeline`]: whom it must hear from to stay reachable;
 //! - [`device`]: what an interface's driver can and has switched on;
 //! - [`figures`]: what the link, the interface and the kernel lost before and behind the program.
 //!
@@ -15,6 +16,7 @@ pub mod device;
 pub mod figures;
 pub(crate) mod file;
 mod generic;
+pub mod lifeline;
 mod link;
 pub mod lost;
 mod netlink;

@@ -2,8 +2,10 @@
 //!
 //! A change is on disk (`synchronous=FULL`) before its caller hears that it took effect.
 
+mod recover;
+
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -11,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::api::types::{LimitFields, ListKind};
 use crate::domain::{ListName, Prefix};
+pub use recover::Recovered;
 
 const FILE: &str = "state.sqlite";
 /// `PRAGMA user_version` of this layout.
@@ -74,6 +77,8 @@ pub struct BanRow {
 /// The open database.
 pub struct State {
     connection: Connection,
+    recovered: Option<Recovered>,
+    trouble: Option<String>,
 }
 
 impl State {
@@ -81,7 +86,11 @@ impl State {
     pub fn open(directory: &Path) -> Result<Self> {
         make_directory(directory)?;
         let path = directory.join(FILE);
-        Self::open_file(&path).map_err(|error| {
+        let opened = match Self::open_file(&path) {
+            Err(error) if recover::is_damage(&error) => recover::recover(&path),
+            opened => opened,
+        };
+        opened.map_err(|error| {
             let next = if is_locked(&error) {
                 "another daemon uses it: stop that one first, or give this one another [state] \
                  directory"
@@ -95,7 +104,7 @@ impl State {
         })
     }
 
-    fn open_file(path: &PathBuf) -> Result<Self> {
+    fn open_file(path: &Path) -> Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(std::time::Duration::ZERO)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
@@ -115,11 +124,59 @@ impl State {
                 "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             ))?;
         }
-        Ok(Self { connection })
+        let state = Self {
+            connection,
+            recovered: None,
+            trouble: None,
+        };
+        if version != 0 && !state.is_sound()? {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                None,
+            )
+            .into());
+        }
+        Ok(state)
+    }
+
+    /// What became of a database that was damaged.
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
+    }
+
+    /// Why the last change was not written, until one is.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// After a refused change: tries whether the disk takes one again.
+    pub fn try_again(&mut self) {
+        if self.trouble.is_some() {
+            let written = self.connection.execute_batch(
+                "BEGIN IMMEDIATE; CREATE TABLE trial (x); DROP TABLE trial; COMMIT;",
+            );
+            if written.is_err() && !self.connection.is_autocommit() {
+                // What began is not to stay open.
+                self.connection.execute_batch("ROLLBACK").ok();
+            }
+            if self.noted(written.map_err(anyhow::Error::from)).is_ok() {
+                tracing::info!("the state on disk takes changes again");
+            }
+        }
+    }
+
+    fn noted<T>(&mut self, written: Result<T>) -> Result<T> {
+        self.trouble = written.as_ref().err().map(|error| format!("{error:#}"));
+        written
     }
 
     /// Writes changes of the entries, all or none.
     pub fn change_entries(&mut self, changes: &[EntryChange]) -> Result<()> {
+        let written = self.write_entries(changes);
+        self.noted(written)
+    }
+
+    fn write_entries(&mut self, changes: &[EntryChange]) -> Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut put = transaction
@@ -165,6 +222,11 @@ impl State {
 
     /// Writes bans over older ones of the same sources, all or none.
     pub fn put_bans(&mut self, bans: &[BanRow]) -> Result<()> {
+        let written = self.write_bans(bans);
+        self.noted(written)
+    }
+
+    fn write_bans(&mut self, bans: &[BanRow]) -> Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut put =
@@ -202,21 +264,7 @@ impl State {
         let mut rows = statement.query([])?;
         let mut bans = Vec::new();
         while let Some(row) = rows.next()? {
-            let source: String = row.get(0)?;
-            let decoded = (
-                source.parse(),
-                timestamp(row.get(1)?),
-                timestamp(row.get(2)?),
-            );
-            if let (Ok(source), Some(since), Some(until)) = decoded {
-                bans.push(BanRow {
-                    source,
-                    since,
-                    until,
-                    level: row.get(3)?,
-                    reason: row.get(4)?,
-                });
-            }
+            bans.extend(decode_ban(row)?);
         }
         Ok(bans)
     }
@@ -228,16 +276,16 @@ impl State {
         fields: Option<&LimitFields>,
     ) -> Result<()> {
         let scope = prefix.map_or_else(|| DEFAULT_SCOPE.to_owned(), ToString::to_string);
-        match fields {
+        let written = match fields {
             Some(fields) => self.connection.execute(
                 "INSERT OR REPLACE INTO limits VALUES (?1, ?2)",
                 params![scope, serde_json::to_string(fields)?],
-            )?,
+            ),
             None => self
                 .connection
-                .execute("DELETE FROM limits WHERE scope = ?1", [scope])?,
+                .execute("DELETE FROM limits WHERE scope = ?1", [scope]),
         };
-        Ok(())
+        self.noted(written.map(|_rows| ()).map_err(Into::into))
     }
 
     /// Limits set at run time: the default ones, if any, and by prefix.
@@ -248,13 +296,7 @@ impl State {
         let mut rows = statement.query([])?;
         let mut limits = Vec::new();
         while let Some(row) = rows.next()? {
-            let (scope, fields): (String, String) = (row.get(0)?, row.get(1)?);
-            let prefix = if scope == DEFAULT_SCOPE {
-                None
-            } else {
-                Some(scope.parse()?)
-            };
-            limits.push((prefix, serde_json::from_str(&fields)?));
+            limits.extend(decode_limit(row)?);
         }
         Ok(limits)
     }
@@ -307,6 +349,30 @@ fn decode_entry(row: &Row<'_>) -> Result<Option<EntryRow>> {
         comment: row.get(4)?,
         added,
     }))
+}
+
+fn decode_ban(row: &Row<'_>) -> Result<Option<BanRow>> {
+    let source: String = row.get(0)?;
+    let (since, until) = (timestamp(row.get(1)?), timestamp(row.get(2)?));
+    let (Ok(source), Some(since), Some(until)) = (source.parse(), since, until) else {
+        return Ok(None);
+    };
+    Ok(Some(BanRow {
+        source,
+        since,
+        until,
+        level: row.get(3)?,
+        reason: row.get(4)?,
+    }))
+}
+
+fn decode_limit(row: &Row<'_>) -> Result<Option<(Option<Prefix>, LimitFields)>> {
+    let (scope, fields): (String, String) = (row.get(0)?, row.get(1)?);
+    let prefix = match scope.as_str() {
+        DEFAULT_SCOPE => None,
+        prefix => Some(prefix.parse()?),
+    };
+    Ok(Some((prefix, serde_json::from_str(&fields)?)))
 }
 
 fn timestamp(milliseconds: i64) -> Option<Timestamp> {

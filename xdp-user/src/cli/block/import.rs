@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// For how long: 30m, 1h, 7d; for good if left out
     #[arg(long = "for", value_name = "SPAN")]
     ttl: Option<Span>,
-    /// Take very wide prefixes, too
+    /// Take very wide prefixes, too, and those that would cut this host off
     #[arg(long)]
     force: bool,
     /// Remove what the list holds and the text doesn't

@@ -10,6 +10,7 @@ use crate::control::Control;
 use crate::control::entries::{ListId, Member, Outcome};
 use crate::control::names::MANUAL;
 use crate::domain::{ListName, Prefix, Span};
+use crate::host::lifeline::Lifeline;
 use crate::state::{EntryChange, EntryRow};
 
 /// Refusals that a report spells out.
@@ -48,6 +49,8 @@ pub(super) struct Target {
     pub(super) expires: Option<Timestamp>,
     pub(super) comment: Option<String>,
     pub(super) force: bool,
+    /// What a block must not hold, unless forced to.
+    pub(super) lifelines: Vec<Lifeline>,
 }
 
 impl Control {
@@ -78,6 +81,10 @@ impl Control {
             expires,
             comment,
             force,
+            lifelines: match kind {
+                ListKind::Block if !force => self.find_lifelines(),
+                ListKind::Block | ListKind::Allow => Vec::new(),
+            },
         })
     }
 
@@ -157,6 +164,14 @@ impl Control {
                 "{family} prefixes wider than /{widest} need --force"
             ));
         }
+        if target.kind == ListKind::Block
+            && !target.force
+            && let Some(what) = self.cuts_off(&target.lifelines, prefix)
+        {
+            return Some(format!(
+                "it holds {what}, and would cut this host off: allow that first, or use --force"
+            ));
+        }
         let capacity = match target.kind {
             ListKind::Allow => self.config.capacity.allow,
             ListKind::Block => self.config.capacity.block,
@@ -175,6 +190,25 @@ impl Control {
             ));
         }
         None
+    }
+
+    pub(in crate::control) fn find_lifelines(&self) -> Vec<Lifeline> {
+        let configured = self.config.interfaces.iter();
+        let names: Vec<_> = configured.map(|one| one.name.clone()).collect();
+        self.lifelines.find(&names)
+    }
+
+    /// What a block of this prefix would cut the host off from, if anything that no allowlist saves.
+    pub(in crate::control) fn cuts_off(
+        &mut self,
+        lifelines: &[Lifeline],
+        prefix: &Prefix,
+    ) -> Option<String> {
+        let within = lifelines.iter().filter(|line| prefix.covers(&line.prefix));
+        let allow = self.entries(ListKind::Allow);
+        let mut lost = within.filter(|line| allow.covering(&line.prefix).is_empty());
+        lost.next()
+            .map(|line| format!("{}, {}", line.prefix, line.what))
     }
 
     pub(super) fn draft_take(

@@ -50,6 +50,13 @@ impl KernelDatapath {
         Self::load_over(Some(pins), capacity, log_level, EVENT_BYTES)
     }
 
+    /// The same, of which is known why nothing is pinned.
+    #[must_use]
+    pub fn unpinned(mut self, why: String) -> Self {
+        self.continuity = Continuity::Unpinned(why);
+        self
+    }
+
     fn load_over(
         pins: Option<Pins>,
         capacity: Capacity,
