@@ -255,6 +255,7 @@ fn every_packet_is_judged_by_one_of_two_configurations_in_a_thousand_reloads() -
         let apply = Apply {
             path: Some("test.toml".to_owned()),
             text: Some(text),
+            ..Apply::default()
         };
         runtime
             .block_on(client.apply(&apply))

@@ -283,6 +283,7 @@ async fn reload(control: &Handle) {
     let request = Apply {
         path: None,
         text: None,
+        ..Apply::default()
     };
     // The control task has logged the outcome and keeps it for `status`.
     notify::reloading();

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::types::{
     AddEntries, Apply, ApplyReport, BanList, CaptureQuery, ChangeReport, ClassList, EntryPage,
     EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery, Explanation, FlushEntries, ImportQuery,
-    LiftBans, LiftReport, LimitList, ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery,
-    Status,
+    LiftBans, LiftReport, LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList,
+    SourceQuery, Status,
 };
 use crate::failure::FailureKind;
 pub use lines::Lines;
@@ -228,6 +228,16 @@ impl Client {
     pub async fn capture(&self, query: &CaptureQuery) -> Result<Lines<Event>, ClientError> {
         let request = self.request(Method::GET, "/v1/capture").query(query);
         self.lines(request).await
+    }
+
+    /// `POST /v1/confirm`.
+    pub async fn confirm(&self) -> Result<PendingStatus, ClientError> {
+        self.post("/v1/confirm", &()).await
+    }
+
+    /// `POST /v1/rollback`.
+    pub async fn roll_back(&self) -> Result<ApplyReport, ClientError> {
+        self.post("/v1/rollback", &()).await
     }
 
     /// `POST /v1/apply`.

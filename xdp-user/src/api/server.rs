@@ -18,10 +18,10 @@ use super::stream;
 use super::types::{
     AddEntries, Apply, ApplyReport, BanList, ChangeReport, ClassList, EntryPage, EntryQuery,
     ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport,
-    LimitList, ListKind, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+    LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
 };
 use crate::config::{ConfigError, LoadError};
-use crate::control::{Handle, Unavailable};
+use crate::control::{Control, Handle, Unavailable};
 use crate::datapath::DatapathError;
 use crate::events::TooMany;
 use crate::lists::{self, Bounds};
@@ -133,6 +133,8 @@ pub fn router(control: Handle) -> Router {
         .route("/v1/events", get(stream::events))
         .route("/v1/capture", get(stream::capture))
         .route("/v1/apply", post(apply))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/rollback", post(rollback))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control)
 }
@@ -316,6 +318,14 @@ async fn explain(
     Query(query): Query<ExplainQuery>,
 ) -> Answer<Explanation> {
     Ok(Json(control.call(move |c| c.explain(&query)).await?))
+}
+
+async fn confirm(State(control): State<Handle>) -> Answer<PendingStatus> {
+    Ok(Json(control.call(Control::confirm).await?))
+}
+
+async fn rollback(State(control): State<Handle>) -> Answer<ApplyReport> {
+    Ok(Json(control.call(Control::roll_back).await?))
 }
 
 async fn apply(State(control): State<Handle>, Json(request): Json<Apply>) -> Answer<ApplyReport> {

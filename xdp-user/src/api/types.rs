@@ -13,6 +13,8 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Span;
+
 pub use classes::*;
 pub use entries::*;
 pub use events::*;
@@ -52,13 +54,28 @@ impl ListKind {
 }
 
 /// `POST /v1/apply`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
     /// Name of the file, for messages; absent: the daemon reads its own file again.
     pub path: Option<String>,
     /// The file's text; goes with `path`.
     pub text: Option<String>,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Bring the configuration of before back unless this one is confirmed within so long.
+    #[serde(default)]
+    pub confirm_within: Option<Span>,
+}
+
+/// A configuration that waits to be confirmed; answer to `POST /v1/confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingStatus {
+    /// Where it came from.
+    pub path: String,
+    /// Until the one before comes back.
+    pub seconds_left: u64,
 }
 
 /// Answer to `POST /v1/apply`.

@@ -9,12 +9,15 @@ use super::Session;
 use super::format;
 use crate::api::types::{Apply, ApplyReport};
 use crate::config::MAX_BYTES;
+use crate::domain::Span;
 use crate::failure::{Failure, FailureKind};
 
 const EXAMPLES: &str = "\
 Examples:
   xdp-throttle apply                 read the daemon's own file again, like SIGHUP
   xdp-throttle apply new.toml        put this file in force
+  xdp-throttle apply new.toml --dry-run             what it would change
+  xdp-throttle apply new.toml --confirm-within 60s  and back, unless `confirm` comes
 
 A configuration with a mistake changes nothing: the one in force stays. Exit code 2 then, with
 every mistake printed.";
@@ -28,22 +31,64 @@ pub(crate) struct Args {
     /// The configuration; the daemon's own file if left out
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Only say what would change
+    #[arg(long, conflicts_with = "confirm_within")]
+    dry_run: bool,
+    /// Bring the configuration of before back unless `xdp-throttle confirm` comes within this time,
+    /// 1s to 1h
+    #[arg(long, value_name = "TIME")]
+    confirm_within: Option<Span>,
+}
+
+/// Keep a configuration that was applied with --confirm-within
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfirmArgs {}
+
+/// Go back from a configuration that was applied with --confirm-within
+#[derive(Debug, clap::Args)]
+pub(crate) struct RollbackArgs {}
+
+impl ConfirmArgs {
+    pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
+        let kept = session.client.confirm().await?;
+        session.output.show(&kept, |kept| {
+            format!(
+                "confirmed: {} stays in force\n",
+                format::printable(&kept.path)
+            )
+        })
+    }
+}
+
+impl RollbackArgs {
+    pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
+        let report = session.client.roll_back().await?;
+        session.output.show(&report, render)
+    }
 }
 
 impl Args {
     pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
         let request = match &self.file {
-            None => Apply {
-                path: None,
-                text: None,
-            },
+            None => Apply::default(),
             Some(file) => Apply {
                 path: Some(std::path::absolute(file)?.display().to_string()),
                 text: Some(read(file)?),
+                ..Apply::default()
             },
         };
+        let request = Apply {
+            dry_run: self.dry_run,
+            confirm_within: self.confirm_within,
+            ..request
+        };
         let report = session.client.apply(&request).await?;
-        session.output.show(&report, render)
+        session.output.show(&report, |report| {
+            let waits = self.confirm_within.map_or_else(String::new, |time| {
+                format!("goes again in {time} unless confirmed: `xdp-throttle confirm`\n")
+            });
+            render(report) + &waits
+        })
     }
 }
 

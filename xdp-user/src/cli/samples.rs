@@ -127,6 +127,7 @@ pub(crate) fn status() -> Status {
             files_why: Some("this kernel's Landlock is an older one".into()),
         },
         pins: PinStatus::default(),
+        pending: None,
         warnings: vec!["eth1 is attached in generic mode".into()],
     }
 }

@@ -84,6 +84,12 @@ fn render_head(status: &Status, now: Timestamp) -> String {
         format::plural(config.reloads, "reload", "reloads"),
         format::count(config.refused),
     );
+    if let Some(pending) = &status.pending {
+        text += &format!(
+            "         not confirmed: the one before comes back in {} s, `xdp-throttle confirm` keeps it\n",
+            pending.seconds_left
+        );
+    }
     if let Some(error) = &config.last_error {
         let mut lines = error.lines();
         let first = lines.next().unwrap_or_default();

@@ -7,6 +7,7 @@
 mod bans;
 mod classes;
 pub mod clock;
+mod confirm;
 pub mod entries;
 mod explain;
 mod limits;
@@ -91,6 +92,8 @@ pub struct Control {
     config: Config,
     overrides: Overrides,
     reloads: Reloads,
+    /// What comes back unless the configuration in force is confirmed.
+    pending: Option<confirm::Pending>,
     started: Timestamp,
     names: ListNames,
     allow: Entries,
@@ -204,6 +207,7 @@ impl Control {
                 refused: 0,
                 last_error: None,
             },
+            pending: None,
             started: now,
             names: ListNames::default(),
             allow: Entries::default(),
@@ -288,6 +292,7 @@ impl Control {
     fn tick(&mut self) {
         self.state.try_again();
         for done in [
+            self.watch_confirmation(),
             self.watch_suspend(),
             self.datapath.tend().map_err(anyhow::Error::from),
             self.watch_interfaces(),

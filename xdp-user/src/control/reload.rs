@@ -43,9 +43,25 @@ impl Control {
     /// Checks a configuration and puts it in force; when anything is wrong with it, the one in
     /// force stays.
     pub fn apply(&mut self, request: &Apply) -> Result<ApplyReport> {
-        let applied = self
-            .load_for(request)
-            .and_then(|loaded| self.put_in_force(loaded));
+        if request.dry_run {
+            return self.would_change(request);
+        }
+        let before = self.config.clone();
+        let waits = self.may_apply(request.confirm_within);
+        let applied = waits.and_then(|waits| {
+            let report = self
+                .load_for(request)
+                .and_then(|loaded| self.put_in_force(loaded))?;
+            Ok((report, waits))
+        });
+        let applied = applied.map(|(report, waits)| {
+            if let Some(time) = waits {
+                let path = request.path.clone();
+                let path = path.unwrap_or_else(|| self.reloads.path.clone());
+                self.await_confirmation(before, path, time);
+            }
+            report
+        });
         let path = match &request.path {
             Some(path) => path.clone(),
             None => self.reloads.path.clone(),
@@ -73,6 +89,29 @@ impl Control {
         applied
     }
 
+    /// What a configuration would change, without that.
+    fn would_change(&mut self, request: &Apply) -> Result<ApplyReport> {
+        let loaded = self.load_for(request)?;
+        let next = self.overrides.over(loaded.config.clone());
+        let mut report = self.report_on(&next, &loaded);
+        let next = self.keep_what_needs_restart(next, &mut report);
+        self.refuse_cutting_off(&next)?;
+        self.wanted_limits(&next)?;
+        Ok(report)
+    }
+
+    fn report_on(&self, next: &Config, loaded: &Loaded) -> ApplyReport {
+        ApplyReport {
+            changes: self.changes_to(next),
+            needs_restart: Vec::new(),
+            warnings: loaded
+                .warnings
+                .iter()
+                .map(|w: &Problem| format!("line {}: {}", w.line, w.message))
+                .collect(),
+        }
+    }
+
     fn load_for(&self, request: &Apply) -> Result<Loaded> {
         match (&request.text, &request.path) {
             (Some(text), path) => {
@@ -87,17 +126,9 @@ impl Control {
         }
     }
 
-    fn put_in_force(&mut self, loaded: Loaded) -> Result<ApplyReport> {
-        let next = self.overrides.over(loaded.config);
-        let mut report = ApplyReport {
-            changes: self.changes_to(&next),
-            needs_restart: Vec::new(),
-            warnings: loaded
-                .warnings
-                .iter()
-                .map(|w: &Problem| format!("line {}: {}", w.line, w.message))
-                .collect(),
-        };
+    pub(super) fn put_in_force(&mut self, loaded: Loaded) -> Result<ApplyReport> {
+        let next = self.overrides.over(loaded.config.clone());
+        let mut report = self.report_on(&next, &loaded);
         let next = self.keep_what_needs_restart(next, &mut report);
         self.refuse_cutting_off(&next)?;
         // What can fail comes first and can be taken back.

@@ -69,6 +69,7 @@ impl Control {
                 .read(self.interfaces.iter().map(|interface| &interface.name)),
             privileges: crate::privileges::current(),
             pins: self.pin_status(),
+            pending: self.pending_status(),
             warnings: self.current_warnings(&counters),
         })
     }

@@ -135,6 +135,7 @@ impl World {
         self.control.apply(&Apply {
             path: Some("next.toml".into()),
             text: Some(text.into()),
+            ..Apply::default()
         })
     }
 

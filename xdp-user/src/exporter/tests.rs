@@ -61,6 +61,7 @@ fn fresh() -> Status {
         host: host(),
         privileges: crate::api::types::PrivilegeStatus::default(),
         pins: crate::api::types::PinStatus::default(),
+        pending: None,
         warnings: Vec::new(),
     }
 }

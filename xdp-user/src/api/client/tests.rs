@@ -131,6 +131,7 @@ async fn a_refusal_carries_message_details_and_kind() {
     let apply = Apply {
         path: None,
         text: None,
+        ..Apply::default()
     };
     let refused = served.client.apply(&apply).await.unwrap_err();
     assert_eq!(refused.kind(), FailureKind::Invalid);

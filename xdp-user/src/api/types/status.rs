@@ -58,6 +58,9 @@ pub struct Status {
     /// What stays in force without the daemon.
     #[serde(default)]
     pub pins: PinStatus,
+    /// The configuration in force waits to be confirmed.
+    #[serde(default)]
+    pub pending: Option<super::PendingStatus>,
     /// What works less well than it could, each as a sentence.
     pub warnings: Vec<String>,
 }

@@ -294,6 +294,7 @@ fn the_daemons_own_file_is_read_again() {
     let reload = Apply {
         path: None,
         text: None,
+        ..Apply::default()
     };
     let missing = words(world.control.apply(&reload));
     assert!(missing.contains("config.toml"), "{missing}");
