@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use crate::api::rights::Rights;
 use crate::api::server;
 use crate::api::types::{Apply, SourceList, SourceQuery, Status};
 use crate::config::{self, Config, DatapathLog, LoadError, OnExit, StatusPage, UserName};
@@ -83,6 +84,7 @@ pub fn run(options: Options) -> Result<()> {
     privileges::give_up(&config, &path)?;
     let state = State::open(&config.state.directory)?;
     let page = config.metrics.page;
+    let rights = Rights::of(&config.control);
     let mut datapath = load(&config)?;
     let ring = datapath
         .take_events()
@@ -115,7 +117,7 @@ pub fn run(options: Options) -> Result<()> {
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
         }
-        let served = serve(handle.clone(), listener, metrics, page);
+        let served = serve(handle.clone(), listener, metrics, page, rights);
         let result = while_controlled(served, &handle, ended).await;
         events.abort();
         shown.abort();
@@ -217,10 +219,11 @@ async fn serve(
     listener: std::os::unix::net::UnixListener,
     metrics: Option<std::net::TcpListener>,
     page: StatusPage,
+    rights: Rights,
 ) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let api = axum::serve(listener, server::router(control.clone()))
+    let api = axum::serve(listener, server::guarded(control.clone(), rights))
         .with_graceful_shutdown(until(stopped.clone()));
     let mut api = tokio::spawn(api.into_future());
     let mut exporter = tokio::spawn(export(control.clone(), metrics, page, until(stopped)));

@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddEntries, Apply, ApplyReport, BanList, CaptureQuery, ChangeReport, ClassList, EntryPage,
-    EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery, Explanation, FlushEntries, ImportQuery,
-    LiftBans, LiftReport, LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList,
-    SourceQuery, Status,
+    AddEntries, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, CaptureQuery, ChangeReport,
+    ClassList, EntryPage, EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery, Explanation,
+    FlushEntries, ImportQuery, LiftBans, LiftReport, LimitList, ListKind, PendingStatus,
+    RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
 };
 use crate::failure::FailureKind;
 pub use lines::Lines;
@@ -228,6 +228,11 @@ impl Client {
     pub async fn capture(&self, query: &CaptureQuery) -> Result<Lines<Event>, ClientError> {
         let request = self.request(Method::GET, "/v1/capture").query(query);
         self.lines(request).await
+    }
+
+    /// `GET /v1/audit`.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditTrail, ClientError> {
+        self.get("/v1/audit", query).await
     }
 
     /// `POST /v1/confirm`.

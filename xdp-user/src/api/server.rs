@@ -14,11 +14,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::rights::{self, Peer, Rights};
 use super::stream;
 use super::types::{
-    AddEntries, Apply, ApplyReport, BanList, ChangeReport, ClassList, EntryPage, EntryQuery,
-    ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans, LiftReport,
-    LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+    AddEntries, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, ChangeReport, ClassList,
+    EntryPage, EntryQuery, ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery,
+    LiftBans, LiftReport, LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList,
+    SourceQuery, Status,
 };
 use crate::config::{ConfigError, LoadError};
 use crate::control::{Control, Handle, Unavailable};
@@ -132,11 +134,31 @@ pub fn router(control: Handle) -> Router {
         .route("/v1/explain", get(explain))
         .route("/v1/events", get(stream::events))
         .route("/v1/capture", get(stream::capture))
+        .route("/v1/audit", get(audit))
         .route("/v1/apply", post(apply))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control)
+}
+
+/// The routes for whoever has the right, as the kernel says who that is.
+pub fn guarded(
+    control: Handle,
+    rights: Rights,
+) -> axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, Peer> {
+    let state = (rights, control.clone());
+    let guard = axum::middleware::from_fn_with_state(state, rights::check);
+    router(control)
+        .layer(guard)
+        .into_make_service_with_connect_info()
+}
+
+async fn audit(
+    State(control): State<Handle>,
+    Query(query): Query<AuditQuery>,
+) -> Answer<AuditTrail> {
+    Ok(Json(control.call(move |c| c.audit_trail(&query)).await?))
 }
 
 /// Opens the socket with `mode`, in place of one that a dead daemon left behind. Not async: it

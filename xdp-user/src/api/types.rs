@@ -69,6 +69,62 @@ pub struct Apply {
     pub confirm_within: Option<Span>,
 }
 
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Look at everything but packets.
+    Viewer,
+    /// Change lists, bans and limits as well, and see packets.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// The word in output and in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// `GET /v1/audit`: query.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    /// How many, the latest, at most 10,000; 100 if absent.
+    pub limit: Option<u64>,
+}
+
+/// Answer to `GET /v1/audit`: the latest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditTrail {
+    /// What was asked for.
+    pub changes: Vec<AuditView>,
+}
+
+/// Something that somebody changed, or wanted to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditView {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// The user's number.
+    pub uid: u32,
+    /// Its name, where it has one.
+    pub user: Option<String>,
+    /// The process; 0 where nobody knows.
+    pub pid: i32,
+    /// What was asked for, shortened.
+    pub what: String,
+    /// `done`, or why not.
+    pub outcome: String,
+}
+
 /// A configuration that waits to be confirmed; answer to `POST /v1/confirm`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingStatus {

@@ -41,11 +41,21 @@ pub(crate) struct Args {
 }
 
 /// Keep a configuration that was applied with --confirm-within
+///
+/// Without it the configuration of before comes back when the time is over.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  xdp-throttle apply new.toml --confirm-within 60s\n  xdp-throttle confirm"
+)]
 pub(crate) struct ConfirmArgs {}
 
 /// Go back from a configuration that was applied with --confirm-within
+///
+/// At once, before its time is over.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  xdp-throttle apply new.toml --confirm-within 60s\n  xdp-throttle rollback"
+)]
 pub(crate) struct RollbackArgs {}
 
 impl ConfirmArgs {

@@ -2,6 +2,7 @@
 
 mod allow;
 mod apply;
+mod audit;
 mod ban;
 mod block;
 mod capture;
@@ -139,6 +140,7 @@ enum Command {
     Allow(allow::Args),
     Ban(ban::Args),
     Limit(limit::Args),
+    Audit(audit::Args),
     Completions(completions::Args),
     Man(man::Args),
     #[command(hide = true)]
@@ -202,6 +204,7 @@ impl Cli {
             Command::Allow(args) => wait(async { args.run(&session()?).await }),
             Command::Ban(args) => wait(async { args.run(&session()?).await }),
             Command::Limit(args) => wait(async { args.run(&session()?).await }),
+            Command::Audit(args) => wait(async { args.run(&session()?).await }),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
             Command::GenerateDocs(args) => args.run(),

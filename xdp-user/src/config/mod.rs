@@ -32,7 +32,7 @@ pub use problem::{ConfigError, Problem};
 pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
 pub use words::{
     DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, OnExit, StatusPage,
-    TcpFlags, UserName, UserNameError,
+    TcpFlags, UserName, UserNameError, Who,
 };
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};
@@ -121,6 +121,9 @@ pub struct Control {
     /// Absolute, at most 107 bytes.
     pub socket: PathBuf,
     pub socket_mode: FileMode,
+    pub viewers: Vec<Who>,
+    pub operators: Vec<Who>,
+    pub admins: Vec<Who>,
 }
 
 /// What outlives the daemon.

@@ -13,7 +13,7 @@ use super::setting::{
 use super::table::{Sink, Table};
 use super::words::{
     AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, OnExit,
-    SocketPath, StatusPage, TcpFlags, UserName,
+    SocketPath, StatusPage, TcpFlags, UserName, Who,
 };
 use crate::domain::{
     AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
@@ -333,6 +333,12 @@ section! {
         socket: SocketPath as Text<SocketPath> = Default::Is("\"/run/xdp-throttle/control.sock\""), Restart;
         /// Its permissions. Whoever can write to the socket controls the daemon.
         socket_mode: FileMode as Text<FileMode> = Default::Is("\"0600\""), Restart;
+        /// Who may look at everything but packets. Root, and the user that the daemon runs as, may do everything; who is named nowhere may do nothing, whatever the socket's mode lets in.
+        viewers: Vec<Who> as List<Text<Who>> = Default::Is("[]"), Restart;
+        /// Who may also change lists, bans and limits, and see events and packets.
+        operators: Vec<Who> as List<Text<Who>> = Default::Is("[]"), Restart;
+        /// Who may also put configurations in force, and see the audit trail.
+        admins: Vec<Who> as List<Text<Who>> = Default::Is("[]"), Restart;
     }
 }
 

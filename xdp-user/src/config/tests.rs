@@ -4,6 +4,7 @@ mod classes;
 mod events;
 mod page;
 mod pins;
+mod roles;
 
 use proptest::prelude::*;
 

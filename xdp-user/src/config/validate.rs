@@ -192,17 +192,21 @@ fn aggregate(keys: &AggregateKeys, source: Option<&Source>, sink: &mut Sink) -> 
 }
 
 fn control(keys: ControlKeys, sink: &mut Sink) -> Control {
-    if keys.socket_mode.is_open_to_everybody() {
-        let message = "every local user may control the daemon";
+    let nobody = keys.viewers.is_empty() && keys.operators.is_empty() && keys.admins.is_empty();
+    if keys.socket_mode.is_open_to_everybody() && nobody {
+        let message = "every local user may connect, and none but root may do anything";
         sink.warning_at(
             "control.socket_mode",
             message,
-            "\"0600\", or \"0660\" for a group",
+            "name those who may in control.viewers, operators and admins",
         );
     }
     Control {
         socket: keys.socket.0,
         socket_mode: keys.socket_mode,
+        viewers: keys.viewers,
+        operators: keys.operators,
+        admins: keys.admins,
     }
 }
 

@@ -345,7 +345,35 @@ impl FromStr for UserName {
     }
 }
 
+/// A user, or a group: `"alice"`, `"group:netops"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    User(UserName),
+    Group(UserName),
+}
+
+impl FromStr for Who {
+    type Err = UserNameError;
+
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
+        match text.strip_prefix("group:") {
+            Some(group) => group.parse().map(Self::Group),
+            None => text.parse().map(Self::User),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(out, "{}", name.as_str()),
+            Self::Group(name) => write!(out, "group:{}", name.as_str()),
+        }
+    }
+}
+
 worded! {
+    Who, "user, or group with \"group:\" before it", ["\"alice\"", "\"group:netops\""];
     UserName, "user's name", ["\"xdp-throttle\""];
     AbsolutePath, "path", ["\"/var/lib/xdp-throttle\""];
     SocketPath, "path of at most 107 bytes", ["\"/run/xdp-throttle/control.sock\""];

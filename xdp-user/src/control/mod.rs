@@ -4,6 +4,7 @@
 //! sweeps what has ended, and several times a second it looks at what service classes counted. Desired state is the configuration, the entries and the limits;
 //! what the kernel holds follows from it, so a restart is the same work as a change.
 
+mod audit;
 mod bans;
 mod classes;
 pub mod clock;

@@ -2,6 +2,7 @@
 //!
 //! A change is on disk (`synchronous=FULL`) before its caller hears that it took effect.
 
+mod audit;
 mod recover;
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -13,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::api::types::{LimitFields, ListKind};
 use crate::domain::{ListName, Prefix};
+pub use audit::AuditRow;
 pub use recover::Recovered;
 
 const FILE: &str = "state.sqlite";
@@ -124,6 +126,7 @@ impl State {
                 "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             ))?;
         }
+        connection.execute_batch(audit::TABLE)?;
         let state = Self {
             connection,
             recovered: None,

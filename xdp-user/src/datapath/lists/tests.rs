@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use xdp_common::lists::v6::Level;
 use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
 
 use xdp_common::abi::Plain;
@@ -286,4 +287,39 @@ fn prefixes_that_crowd_under_a_few_keys_stay_in_the_table_in_use() {
         assert_eq!(in_use(&lists), first, "built anew for {prefix}");
     }
     compare(&lists, &model, &mut StdRng::seed_from_u64(3), 0);
+}
+
+#[test]
+fn a_key_and_one_of_its_next_level_may_have_the_same_line() {
+    let prefix = |high: u64, length| Prefix::new(shadow::ipv6(high), length).unwrap();
+    let mut met = false;
+    // Lines are chosen by seeds; of 256 keys one meets the other's line every eighth time.
+    for _ in 0..200 {
+        let (mut lists, mut model) = (lists(), Model::default());
+        let mut put = |lists: &mut Lists<InProcess>, prefix| {
+            let entry = NewEntry {
+                prefix,
+                expires_ns: 0,
+                list: 0,
+            };
+            lists.put(ListKind::Block, entry).unwrap();
+            model.0.insert((BLOCK, prefix), 0);
+        };
+        put(&mut lists, prefix(0x2a01 << 48, 64));
+        let head = &lists.v6.as_ref().unwrap().head;
+        let base = 0x2001_0db8_u64 << 32;
+        let line = |level: Level, high| level.place(head, high, 0).line;
+        let even = line(Level::of(40), base);
+        let same = (0..256_u64).find(|n| line(Level::Upper(3), base | n << 24) == even);
+        let Some(same) = same else { continue };
+        met = true;
+        put(&mut lists, prefix(base | same << 24, 44));
+        for n in 0..7 {
+            put(&mut lists, prefix(base | ((same + 1 + n) & 0xff) << 24, 40));
+        }
+        let found = lists.lookup(&shadow::ipv6(base | same << 24).into(), || 0);
+        assert_eq!(found, BLOCK);
+        compare(&lists, &model, &mut StdRng::seed_from_u64(1), 0);
+    }
+    assert!(met);
 }

@@ -44,10 +44,21 @@ pub(super) fn key_of<M: Memory>(table: &mut Table<M>, spot: Spot) -> Result<(), 
     table.begin_removal();
     // Storing the group may have moved one of them into a spare line.
     for own in slots_of(table, &spot) {
-        let (line, index) = own.at;
-        table.words().set(line, index * 2, 0);
+        if !is_on_next_level(table, &own) {
+            let (line, index) = own.at;
+            table.words().set(line, index * 2, 0);
+        }
     }
     Ok(())
+}
+
+/// Whether a slot is the next level's as well: where both keys have the same line, one slot does for
+/// both, and there is no copy.
+fn is_on_next_level<M: Memory>(table: &Table<M>, own: &Own) -> bool {
+    own.spot.on_odd_level().is_some_and(|odd| {
+        let place = odd.level.place(&table.head, odd.high, odd.low);
+        walk(table, place, &odd, own.kind).same == Some(own.at)
+    })
 }
 
 /// The slots of a prefix's key.
