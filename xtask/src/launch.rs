@@ -45,7 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     match program.start(|command| {
         match &arguments.iface {
-            Some(name) => command.args(["run", "--iface", name]),
+            // A trial leaves nothing behind.
+            Some(name) => command.args(["run", "--on-exit", "detach", "--iface", name]),
             None => command.arg("--daemon").arg(daemon),
         };
         hand_on(command, arguments);
