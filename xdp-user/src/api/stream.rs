@@ -110,18 +110,25 @@ pub(super) async fn capture(
     Query(query): Query<CaptureQuery>,
 ) -> Result<Response, Refused> {
     let bounds = Bounds::of(&query)?;
-    let follower = control.journal().follow(bounds.filter, 0);
-    let (_nothing, follower) = follower.map_err(anyhow::Error::new)?;
     let wanted = bounds.wanted;
     // Dropped with the answer, however that ends: the program shows as few packets as before then.
     let token = control.call(move |c| c.start_capture(wanted)).await?;
+    let follower = control.journal().follow(bounds.filter, 0);
+    let (_nothing, follower) = follower.map_err(anyhow::Error::new)?;
+    // What is on its way yet was shown to fewer bytes, perhaps, or for other reasons.
+    let begun = Timestamp::now();
     let end = Instant::now() + bounds.duration;
     let first = (follower, token, bounds.count);
     let body = stream::unfold(first, move |(mut follower, token, left)| async move {
         if left == 0 {
             return None;
         }
-        let next = timeout_at(end, follower.next()).await.ok()??;
+        let next = loop {
+            match timeout_at(end, follower.next()).await.ok()?? {
+                Followed::Event(event) if event.at < begun => {}
+                next => break next,
+            }
+        };
         let left = match &next {
             Followed::Event(_) => left - 1,
             Followed::Lost(_) => left,
