@@ -124,9 +124,10 @@ pub(super) async fn capture(
             return None;
         }
         let next = loop {
-            match timeout_at(end, follower.next()).await.ok()?? {
-                Followed::Event(event) if event.at < begun => {}
-                next => break next,
+            let next = timeout_at(end, follower.next()).await.ok()??;
+            let is_early = matches!(&next, Followed::Event(event) if event.at < begun);
+            if !is_early {
+                break next;
             }
         };
         let left = match &next {
