@@ -47,6 +47,13 @@ fn a_full_disk_refuses_whole_changes_and_takes_them_again_once_there_is_room() -
     small(&scene, &state, "256k", MsFlags::empty())?;
     daemon.restart()?;
     daemon.cli_text(&["block", "add", LISTED])?;
+    // Not a byte is left, so that the smallest change fails too, until there is room.
+    let filler = state.join("filler");
+    scene
+        .host
+        .run(|| fs::write(&filler, vec![0; 1 << 20]))?
+        .err()
+        .context("it has room for all")?;
     let list: String = (0..20_000)
         .map(|n| format!("100.64.{}.{}\n", n / 250, n % 250))
         .collect();

@@ -93,13 +93,16 @@ extern "C" fn look_closer(ctx: *mut xdp_md, what: u64) -> u64 {
 
 /// Copies the frame's first bytes; how many.
 ///
-/// VERIFIER: 6.18: the bound must be seen on the very register that the helper gets.
+/// VERIFIER: 6.18: the bound must be seen on the very register that the helper gets. 6.1: and a lower
+/// one, which it doesn't learn from a comparison with 0: so the last byte's number is compared.
 #[inline(always)]
 fn load(ctx: &XdpContext, place: &SamplePlace, length: u64, wanted: u64) -> u64 {
-    let bytes = opaque(if length < wanted { length } else { wanted });
-    if bytes == 0 || bytes > SAMPLE_BYTES as u64 {
+    let bytes = if length < wanted { length } else { wanted };
+    let last = opaque(bytes.wrapping_sub(1));
+    if last >= SAMPLE_BYTES as u64 {
         return 0;
     }
+    let bytes = last + 1;
     // SAFETY: the place has [`SAMPLE_BYTES`] of room; the helper checks the range of the frame
     // (kernel 5.18).
     match unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, place.frame(), bytes as u32) } {
