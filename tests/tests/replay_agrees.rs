@@ -1,10 +1,8 @@
 //! `replay` against the kernel program, packet by packet: every capture of the corpus under the
 //! shipped configuration, by the capture's clock on both sides.
 //!
-//! The program calls now what the kernel's coarse clock says and the policy's time of suspend
-//! together; a policy before each packet makes that the capture's time. A tick of the coarse clock
-//! between the two readings around a run makes the time uncertain by that tick: such packets are
-//! counted, and at most a few around them may differ.
+//! A policy before each packet sets the program's clock, so not one may differ, however busy the
+//! machine is.
 //!
 //! And once more under a strict configuration, so that limits, strikes and bans decide as well.
 //!
@@ -12,12 +10,11 @@
 //! is as shipped: lists, sanity, classes with budgets and states, limits, bans, fragments.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::time::{ClockId, clock_getres, clock_gettime};
 use xdp_common::abi::{
-    CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Class, FLAG_COARSE_CLOCK, Policy, class_table,
+    CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Class, FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK,
+    Policy, class_table,
 };
 use xdp_common::reason::Action;
 use xdp_tests::capture::{self, Captured};
@@ -33,9 +30,6 @@ const FOLDER: &str = "XDP_THROTTLE_CORPUS";
 const STRICT: &str = "[limits]\npackets = \"20pps\"\npackets_burst = 10\nbytes = \"100kbps\"\n\
     tcp_new = \"1cps\"\ntcp_new_burst = 2\n[ban]\nstrikes = 2\nduration = \"5s\"\n\
     [aggregate]\npackets = \"50pps\"\n";
-
-/// Packets that may differ for each run whose time is uncertain.
-const MOST_PER_TICK: usize = 4;
 
 #[test]
 fn every_packet_of_the_corpus_is_judged_as_the_kernel_judges_it() -> Result<()> {
@@ -79,13 +73,12 @@ fn compare(path: &Path, config: &str) -> Result<u64> {
         }
     }
     println!(
-        "{}: {count} packets, {stopped} stopped, {} differ, {} at an uncertain time",
+        "{}: {count} packets, {stopped} stopped, {} differ",
         path.display(),
         differing.len(),
-        both.uncertain
     );
     ensure!(
-        differing.len() <= both.uncertain * MOST_PER_TICK,
+        differing.is_empty(),
         "{} differ:\n{}",
         differing.len(),
         differing
@@ -102,8 +95,6 @@ struct Both {
     engine: Engine,
     kernel: Kernel,
     policy: Policy,
-    tick: Duration,
-    uncertain: usize,
     /// The kernel's counter of each reason and outcome, as it should be.
     counted: std::collections::HashMap<(u8, bool), u64>,
 }
@@ -117,7 +108,7 @@ impl Both {
     fn new(config: &Config) -> Result<Self> {
         let mut engine = Engine::new(config)?;
         let policy = Policy {
-            flags: engine.policy().flags | FLAG_COARSE_CLOCK,
+            flags: engine.policy().flags & !FLAG_COARSE_CLOCK | FLAG_FIXED_CLOCK,
             ..*engine.policy()
         };
         let classes = without_sockets(engine.escalations().set());
@@ -131,8 +122,6 @@ impl Both {
             engine,
             kernel,
             policy,
-            tick: clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into(),
-            uncertain: 0,
             counted: std::collections::HashMap::new(),
         })
     }
@@ -148,7 +137,9 @@ impl Both {
             let datapath = self.kernel.datapath();
             datapath.set_class_level(change.number, change.to.level())?;
         }
-        let action = self.run_at(&frame, self.engine.now_ns())?;
+        self.policy.suspended_ns = self.engine.now_ns();
+        self.kernel.set_policy(&self.policy)?;
+        let action = self.kernel.run(&frame)?;
         let verdict = judged.verdict;
         let dropped = verdict.action != Action::Pass;
         let counter = self.counted.entry((verdict.reason.code(), dropped));
@@ -175,35 +166,6 @@ impl Both {
             difference,
         })
     }
-
-    /// Runs a frame at a time of the program's clock.
-    fn run_at(&mut self, frame: &[u8], now_ns: u64) -> Result<Action> {
-        let coarse = self.early_in_a_tick()?;
-        self.policy.suspended_ns = now_ns.wrapping_sub(nanoseconds(coarse));
-        self.kernel.set_policy(&self.policy)?;
-        let action = self.kernel.run(frame)?;
-        self.uncertain += usize::from(coarse_clock()? != coarse);
-        Ok(action)
-    }
-
-    /// The coarse clock, when it will stand still for a while.
-    fn early_in_a_tick(&self) -> Result<Duration> {
-        loop {
-            let coarse = coarse_clock()?;
-            let exact = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
-            if exact.saturating_sub(coarse) < self.tick / 2 {
-                return Ok(coarse);
-            }
-        }
-    }
-}
-
-fn coarse_clock() -> Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The same classes, none of which asks for a socket.

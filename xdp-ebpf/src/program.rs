@@ -7,7 +7,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
+use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
 use xdp_common::packet::{self, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::decide_parsed;
@@ -68,6 +68,8 @@ fn now(policy: &Policy) -> u64 {
     if policy.flags & FLAG_COARSE_CLOCK != 0 {
         // SAFETY: the helper has no arguments and no preconditions (kernel 5.11).
         unsafe { bpf_ktime_get_coarse_ns() + policy.suspended_ns }
+    } else if policy.flags & FLAG_FIXED_CLOCK != 0 {
+        policy.suspended_ns
     } else {
         // SAFETY: the helper has no arguments and no preconditions (kernel 5.8).
         unsafe { bpf_ktime_get_boot_ns() }

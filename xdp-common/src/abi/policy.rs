@@ -31,6 +31,10 @@ pub const FLAG_SYN_COOKIES: u32 = 1 << 8;
 /// [`Policy::flags`]: look at networks ([`Policy::aggregate`]).
 pub const FLAG_AGGREGATES: u32 = 1 << 7;
 
+/// [`Policy::flags`], without [`FLAG_COARSE_CLOCK`]: time stands still at [`Policy::suspended_ns`]. No
+/// controller sets it: it is for those who compare verdicts at times that they choose.
+pub const FLAG_FIXED_CLOCK: u32 = 1 << 9;
+
 /// How many interfaces one program can serve with counters of their own. Slot
 /// `MAX_INTERFACES - 1` collects every interface that the policy doesn't name.
 pub const MAX_INTERFACES: usize = 16;
@@ -165,7 +169,8 @@ abi_struct! {
         interfaces: [u32; MAX_INTERFACES],
         /// Counts replacements, for `status` and for tests.
         generation: u64,
-        /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend.
+        /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend. With
+        /// [`FLAG_FIXED_CLOCK`]: the time.
         suspended_ns: u64,
         /// Which copy of the class table and the classes is in force, below
         /// [`super::CLASS_BANKS`].
