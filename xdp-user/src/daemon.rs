@@ -24,6 +24,7 @@ use crate::datapath::{Capacity, DatapathError};
 use crate::domain::{AttachMode, IfName};
 use crate::exporter::{self, SnapshotSource};
 use crate::failure::{Failure, FailureKind};
+use crate::feeds;
 use crate::privileges;
 use crate::state::State;
 
@@ -231,6 +232,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let watchdog = tokio::spawn(notify::feed_watchdog(control.clone()));
+    let lists = tokio::spawn(feeds::task::keep(control.clone()));
     tracing::info!("ready");
     notify::ready();
     let ended = loop {
@@ -245,6 +247,7 @@ async fn serve(
     tracing::info!("stopping");
     notify::stopping();
     watchdog.abort();
+    lists.abort();
     stop.send_replace(true);
     ended
 }

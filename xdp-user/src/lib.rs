@@ -5,6 +5,7 @@
 //! - [`control`]: one task that owns the datapath; [`state`]: what outlives it on disk;
 //! - [`doctor`]: what would go wrong on this host, before anything is started;
 //! - [`events`]: what happened, for who asks, follows, or reads the log;
+//! - [`feeds`]: lists that keep themselves, from files and HTTP servers;
 //! - [`host`]: whose packets these are, and what was lost beside the program;
 //! - [`replay`]: what a policy would have done to captured traffic;
 //! - [`privileges`]: what the daemon may do, and how it gives up the rest;
@@ -22,8 +23,10 @@ pub mod domain;
 pub mod events;
 pub mod exporter;
 pub mod failure;
+pub mod feeds;
 pub mod host;
 pub mod lists;
 pub mod privileges;
 pub mod replay;
 pub mod state;
+mod tls;

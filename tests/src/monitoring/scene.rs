@@ -78,6 +78,7 @@ pub struct Scene {
     pub prometheus: Prometheus,
     /// Protects the host.
     pub daemon: Daemon,
+    _lists: tempfile::TempDir,
     world: Namespace,
     _host: Namespace,
 }
@@ -105,7 +106,11 @@ impl Scene {
             })?
             .map_err(|error: std::io::Error| error)
             .context("cannot open the host's services")?;
-        let daemon = Daemon::start(&host, CONFIG)?;
+        let lists = tempfile::tempdir()?;
+        let list = lists.path().join("list.txt");
+        std::fs::write(&list, "203.0.113.129\n203.0.113.131\n")?;
+        let kept = format!("\n[[list]]\nname = \"kept\"\nsource = {list:?}\n");
+        let daemon = Daemon::start(&host, &format!("{CONFIG}{kept}"))?;
         let prometheus = Prometheus::start_with(&host, daemon.metrics_address(), rules)?;
         let honest = [("192.0.2.10", 50), ("192.0.2.77", 100)]
             .into_iter()
@@ -119,6 +124,7 @@ impl Scene {
             daemon,
             world,
             _host: host,
+            _lists: lists,
         };
         scene.import(250)?;
         Ok(scene)

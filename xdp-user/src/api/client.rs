@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::types::{
     AddEntries, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, CaptureQuery, ChangeReport,
-    ClassList, EntryPage, EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery, Explanation,
-    FlushEntries, ImportQuery, LiftBans, LiftReport, LimitList, ListKind, PendingStatus,
-    RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
+    ClassList, DiffList, EntryPage, EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery,
+    Explanation, FlushEntries, ImportQuery, KeptLists, LiftBans, LiftReport, LimitList, ListDiff,
+    ListKind, PendingStatus, RefreshLists, RemoveEntries, SetLimits, SourceList, SourceQuery,
+    Status,
 };
 use crate::failure::FailureKind;
 pub use lines::Lines;
@@ -119,7 +120,10 @@ impl Client {
     /// Doesn't connect yet.
     pub fn new(socket: &Path) -> Result<Self, ClientError> {
         let socket = socket.to_owned();
+        crate::tls::choose_provider();
         let http = reqwest::Client::builder()
+            // Nothing is encrypted on a Unix socket: no authorities are read.
+            .tls_certs_only([])
             .unix_socket(socket.clone())
             .timeout(ANSWER_TIMEOUT)
             .build();
@@ -174,6 +178,23 @@ impl Client {
             .timeout(IMPORT_TIMEOUT)
             .body(reqwest::Body::wrap_stream(text));
         self.answer(request).await
+    }
+
+    /// `GET /v1/lists`.
+    pub async fn kept_lists(&self) -> Result<KeptLists, ClientError> {
+        self.get("/v1/lists", &()).await
+    }
+
+    /// `POST /v1/lists/refresh`.
+    pub async fn refresh_lists(&self, which: &RefreshLists) -> Result<KeptLists, ClientError> {
+        let request = self.request(Method::POST, "/v1/lists/refresh").json(which);
+        self.answer(request.timeout(IMPORT_TIMEOUT)).await
+    }
+
+    /// `POST /v1/lists/diff`.
+    pub async fn diff_list(&self, which: &DiffList) -> Result<ListDiff, ClientError> {
+        let request = self.request(Method::POST, "/v1/lists/diff").json(which);
+        self.answer(request.timeout(IMPORT_TIMEOUT)).await
     }
 
     /// `POST /v1/block/flush`.

@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::kept;
 use super::rights::{self, Peer, Rights};
 use super::stream;
 use super::types::{
@@ -34,7 +35,7 @@ const MAX_IMPORT: usize = 256 << 20;
 const MAX_BODY: usize = 16 << 20;
 const MAX_IMPORT_ENTRIES: usize = 10_000_000;
 
-type Answer<T> = Result<Json<T>, Refused>;
+pub(super) type Answer<T> = Result<Json<T>, Refused>;
 
 /// A request that was not carried out.
 pub(super) struct Refused(anyhow::Error);
@@ -138,6 +139,7 @@ pub fn router(control: Handle) -> Router {
         .route("/v1/apply", post(apply))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
+        .merge(kept::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control)
 }

@@ -20,6 +20,7 @@ mod format;
 mod generate_docs;
 mod host;
 mod limit;
+mod list;
 mod man;
 mod output;
 mod replay;
@@ -140,6 +141,7 @@ enum Command {
     Allow(allow::Args),
     Ban(ban::Args),
     Limit(limit::Args),
+    List(list::Args),
     Audit(audit::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -204,6 +206,7 @@ impl Cli {
             Command::Allow(args) => wait(async { args.run(&session()?).await }),
             Command::Ban(args) => wait(async { args.run(&session()?).await }),
             Command::Limit(args) => wait(async { args.run(&session()?).await }),
+            Command::List(args) => wait(async { args.run(&session()?).await }),
             Command::Audit(args) => wait(async { args.run(&session()?).await }),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),

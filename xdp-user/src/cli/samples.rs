@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
-    HostStatus, InterfaceReceived, InterfaceStatus, LimitFields, LimitList, LimitView, ListKind,
-    ListStatus, MapStatus, MitigationStatus, NamedCount, PinStatus, PrivilegeStatus, ReasonCount,
-    Refusal, Sample, SampleView, SourceList, SourceView, StageView, StateChange, StateChanges,
-    Status, TableStatus,
+    HostStatus, InterfaceReceived, InterfaceStatus, KeptListStatus, LimitFields, LimitList,
+    LimitView, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount, PinStatus,
+    PrivilegeStatus, ReasonCount, Refusal, Sample, SampleView, SourceList, SourceView, StageView,
+    StateChange, StateChanges, Status, TableStatus,
 };
 use crate::domain::{ClassState, Mode};
+use crate::feeds::FeedCause;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -109,6 +110,7 @@ pub(crate) fn status() -> Status {
         }],
         memory_bytes: 38_200_000,
         protected_sources: 40_000,
+        kept_lists: Vec::new(),
         lists: vec![ListStatus {
             name: "spamhaus-drop".parse().unwrap(),
             kind: ListKind::Block,
@@ -373,5 +375,33 @@ pub(crate) fn explanation() -> Explanation {
             at: at("2026-11-22T11:59:58Z"),
             sample: sample(),
         }],
+    }
+}
+
+/// A list that keeps itself, confirmed at `now`.
+pub(crate) fn kept_list(now: Timestamp) -> KeptListStatus {
+    KeptListStatus {
+        name: "spamhaus-drop".parse().unwrap(),
+        kind: ListKind::Block,
+        source: "https://example.org/drop.txt".into(),
+        format: Some("plain".into()),
+        entries: 1_497,
+        fetched: Some(now),
+        confirmed: Some(now),
+        tried: Some(now),
+        next_try: now,
+        running: false,
+        stale: false,
+        sha256: Some("0".repeat(64)),
+        last_error: None,
+        failures: FeedCause::ALL
+            .map(|cause| NamedCount {
+                name: cause.name().into(),
+                count: 0,
+            })
+            .into(),
+        refused: 0,
+        refusals: Vec::new(),
+        left_out: 0,
     }
 }

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod classes;
+mod kept;
 mod limits;
 mod places;
 mod problem;
@@ -26,13 +27,14 @@ use xdp_common::reason::Reason;
 
 pub use builtin::why;
 pub use classes::{Class, Takes};
+pub use kept::{Checksum, KeptList, ListSource, MAX_LISTS};
 pub use limits::{Limit, Limits, Override};
 pub use places::Place;
 pub use problem::{ConfigError, Problem};
 pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
 pub use words::{
-    DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, OnExit, StatusPage,
-    TcpFlags, UserName, UserNameError, Who,
+    DatapathLog, FileMode, FileModeError, Forwarding, ListFormat, LogFormat, LogLevel, OnExit,
+    StatusPage, TcpFlags, UserName, UserNameError, Who,
 };
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};
@@ -68,6 +70,8 @@ pub struct Config {
     pub allow: Vec<Prefix>,
     /// Sorted, no prefix twice.
     pub block: Vec<Prefix>,
+    /// At most [`MAX_LISTS`], no name twice.
+    pub lists: Vec<KeptList>,
     pub capacity: Capacity,
     pub metrics: Metrics,
     pub control: Control,

@@ -1,5 +1,6 @@
 //! Mistakes in a config file and where they are.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -97,9 +98,11 @@ impl<'t> Places<'t> {
     }
 }
 
-/// The file's own text within a message: short, and without what would move a terminal's cursor.
+/// The file's own text within a message: short, without what would move a terminal's cursor, and
+/// without the user's name and password of an address.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 64;
+    let text = without_password(text);
     let mut shown: String = text
         .chars()
         .take(LONGEST)
@@ -114,6 +117,19 @@ pub(super) fn quoted(text: &str) -> String {
         shown.push('…');
     }
     format!("\"{shown}\"")
+}
+
+/// The authority of an address lies between `//` and the next `/`, `?` or `#`; what comes before its
+/// last `@` is secret (RFC 3986, sections 3.2 and 3.2.1).
+fn without_password(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.into();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest.get(..end).and_then(|authority| authority.rfind('@')) {
+        Some(at) => format!("{scheme}://***{}", rest.get(at..).unwrap_or_default()).into(),
+        None => text.into(),
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +152,11 @@ mod tests {
     fn quoted_text_is_short_and_harmless() {
         assert_eq!(quoted("a\u{1b}[2J"), "\"a\\u{1b}[2J\"");
         assert_eq!(quoted(&"x".repeat(100)).chars().count(), 64 + 3);
+        assert_eq!(
+            quoted("https://me:se@cret@a.org/x@y"),
+            "\"https://***@a.org/x@y\""
+        );
+        assert_eq!(quoted("https://a.org/x@y"), "\"https://a.org/x@y\"");
     }
 
     #[test]

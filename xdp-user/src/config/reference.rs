@@ -215,11 +215,13 @@ mod tests {
         let loaded = Config::parse(&enabled.join("\n"), "example").unwrap();
         assert_eq!(loaded.config.interfaces.len(), 1);
         assert_eq!(loaded.config.overrides.len(), 1);
+        assert_eq!(loaded.config.lists.len(), 1);
         let default = Config::default();
         assert_eq!(loaded.config.classes.len(), default.classes.len() + 1);
         let without_examples = Config {
             interfaces: Vec::new(),
             overrides: Vec::new(),
+            lists: Vec::new(),
             classes: default.classes,
             ..loaded.config
         };

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::kept::{Checksum, ListSource};
 use super::places::{Numbers, Place};
 use super::setting::{
     Boolean, Default, Effect, Factor, Integer, Key, List, Optional, OrOff, Section, Setting,
@@ -12,12 +13,13 @@ use super::setting::{
 };
 use super::table::{Sink, Table};
 use super::words::{
-    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, OnExit,
-    SocketPath, StatusPage, TcpFlags, UserName, Who,
+    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, ListFormat, LogFormat, LogLevel,
+    OnExit, SocketPath, StatusPage, TcpFlags, UserName, Who,
 };
+use crate::api::types::ListKind;
 use crate::domain::{
-    AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, Mode, PacketRate,
-    Prefix, SampleRate, Span,
+    AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, ListName, Mode,
+    PacketRate, Prefix, SampleRate, Span,
 };
 
 /// Every section, in the order of the reference.
@@ -34,6 +36,7 @@ pub(super) const SECTIONS: &[&Section] = &[
     &AggregateKeys::SECTION,
     &AllowKeys::SECTION,
     &BlockKeys::SECTION,
+    &ListKeys::SECTION,
     &Capacity::SECTION,
     &MetricsKeys::SECTION,
     &ControlKeys::SECTION,
@@ -295,6 +298,44 @@ section! {
     pub(super) struct BlockKeys, "block", repeated: false {
         /// Addresses and prefixes.
         prefixes: Vec<Prefix> as List<Text<Prefix>> = Default::Is("[]"), Live;
+    }
+}
+
+section! {
+    /// A list of addresses that keeps itself: read from a file or over HTTP, checked, and replaced as a whole; at most 64 of them. A text that fails a check changes nothing, and `xdp-throttle list show` says why. See docs/lists.md.
+    pub(super) struct ListKeys, "list", repeated: true {
+        /// Its name, in metrics and output.
+        name: ListName as Text<ListName> = Default::Required { example: "\"spamhaus-drop\"" }, Live;
+        /// What happens to the sources in it: `block` drops them, `allow` lets them pass.
+        kind: ListKind as Text<ListKind> = Default::Is("\"block\""), Live;
+        /// Where it comes from: the path of a file, or an `http://` or `https://` address. Only `https` shows whose list it is.
+        source: ListSource as Text<ListSource> = Default::Required { example: "\"https://www.spamhaus.org/drop/drop.txt\"" }, Live;
+        /// How it is written. `plain`: an address, prefix or range starts each line; `csv`: it stands in a column; `spamhaus-json`: a JSON object on each line, with `cidr`; `ipset` and `nft`: what `ipset save` and `nft list set` print. `auto` finds out, but for `csv`. Gzip is unpacked whatever the format.
+        format: ListFormat as Text<ListFormat> = Default::Is("\"auto\""), Live;
+        /// The column of a `csv` list, from 1.
+        column: u32 as Integer<u32, 1, 1000> = Default::Is("1"), Live;
+        /// How often to look, give or take a tenth. After a failure the first retry comes within a minute or so, later ones at twice the time each.
+        interval: Span as SpanWithin<{ 10 * SECOND }, { 30 * DAY }> = Default::Is("\"1h\""), Live;
+        /// For a whole fetch, the connection included.
+        timeout: Span as SpanWithin<{ SECOND }, { HOUR }> = Default::Is("\"60s\""), Live;
+        /// Bytes as they come, at most.
+        max_size: ByteSize as Text<ByteSize> = Default::Is("\"32MiB\""), Live;
+        /// Bytes once unpacked, at most.
+        max_unpacked: ByteSize as Text<ByteSize> = Default::Is("\"128MiB\""), Live;
+        /// Entries, at most.
+        max_entries: u32 as Integer<u32, 1, 10_000_000> = Default::Is("1_000_000"), Live;
+        /// Entries, at least: fewer are taken for a broken source.
+        min_entries: u32 as Integer<u32, 0, 10_000_000> = Default::Is("1"), Live;
+        /// Of the entries now held, so many percent may come and so many may go at once; ten of each always may. More is accepted with `xdp-throttle list refresh NAME --force`.
+        max_change: u32 as Integer<u32, 0, 1_000_000> = Default::Is("50"), Live;
+        /// Take prefixes wider than /8 (IPv6 /16). Without this, one of them refuses the whole text.
+        accept_wide: bool as Boolean = Default::Is("false"), Live;
+        /// SHA-256 of the text as it comes: 64 hexadecimal digits, or the address of a file with them, as `sha256sum` writes it.
+        sha256: Option<Checksum> as Optional<Text<Checksum>> = Default::Absent { meaning: "not checked", example: "\"https://example.org/list.txt.sha256\"" }, Live;
+        /// A PEM file with the only authorities to trust for this list.
+        ca_file: Option<AbsolutePath> as Optional<Text<AbsolutePath>> = Default::Absent { meaning: "those of the system", example: "\"/etc/xdp-throttle/ca.pem\"" }, Live;
+        /// A list that was not confirmed by its source for so long is shown as stale. Its entries stay in force.
+        stale_after: Span as SpanWithin<{ 60 * SECOND }, { YEAR }> = Default::Is("\"3d\""), Live;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod classes;
 mod events;
+mod lists;
 mod page;
 mod pins;
 mod roles;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use toml::de::DeTable;
 
 use super::classes::classes;
+use super::kept::lists;
 use super::limits::{Limits, Override, check_burst, check_bytes, paired};
 use super::schema::{
     AggregateKeys, AllowKeys, BanKeys, BlockKeys, Capacity, ControlKeys, DaemonKeys, EventKeys,
@@ -44,6 +45,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
     let block = block_given
         .as_deref()
         .map(|prefixes| distinct(prefixes, "block.prefixes", sink));
+    let lists = lists(&root, sink);
     let capacity = Capacity::read(&root.section("capacity", sink), sink);
     let metrics =
         MetricsKeys::read(&root.section("metrics", sink), sink).map(|keys| metrics(&keys, sink));
@@ -77,6 +79,7 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
         aggregate: aggregate?,
         allow: allow?.into_iter().collect(),
         block: block?.into_iter().collect(),
+        lists,
         capacity: capacity?,
         metrics: metrics?,
         control: self::control(control?, sink),

@@ -118,12 +118,14 @@ impl Control {
             },
             None => None,
         };
-        let config = self.config_list()?;
         let all: Vec<(Prefix, ListId)> = self
             .entries(kind)
             .iter()
-            .flat_map(|(prefix, members)| members.iter().map(move |m| (prefix, m.list)))
-            .filter(|(_, list)| *list != config && only.is_none_or(|only| *list == only))
+            .flat_map(|(prefix, members)| {
+                let removable = members.iter().filter(|m| m.added.is_some());
+                removable.map(move |m| (prefix, m.list))
+            })
+            .filter(|(_, list)| only.is_none_or(|only| *list == only))
             .collect();
         let mut draft = Draft::of(ListCause::Flush, request.list.clone());
         for (prefix, list) in all {
@@ -200,11 +202,12 @@ impl Control {
         prefix: &Prefix,
         only: Option<&ListName>,
     ) -> Vec<ListId> {
-        let config = CONFIG.parse().ok().and_then(|name| self.names.find(&name));
         let asked = only.map(|name| self.names.find(name));
-        let members = self.entries(kind).members(prefix).iter().map(|m| m.list);
+        // Without a time of adding: the configuration's own, and those of lists that keep themselves.
+        let members = self.entries(kind).members(prefix).iter();
         members
-            .filter(|list| Some(*list) != config && asked.is_none_or(|asked| asked == Some(*list)))
+            .filter(|m| m.added.is_some() && asked.is_none_or(|asked| asked == Some(m.list)))
+            .map(|m| m.list)
             .collect()
     }
 
@@ -218,7 +221,7 @@ impl Control {
             .next();
         match (in_config, covering) {
             (true, _) => format!(
-                "{prefix}: it stands in the config file or in another list; change it there"
+                "{prefix}: it stands in the config file, in a list that keeps itself, or in another list; change it there"
             ),
             (false, Some(wider)) => format!("{prefix}: not there by itself; {wider} covers it"),
             (false, None) => format!("{prefix}: not there"),

@@ -11,6 +11,7 @@ pub mod clock;
 mod confirm;
 pub mod entries;
 mod explain;
+mod feeds;
 mod limits;
 mod lists;
 pub mod names;
@@ -38,7 +39,7 @@ use crate::api::types::{DetachCause, Happening, InterfaceDetached};
 use crate::api::types::{LimitFields, ListKind};
 use crate::config::{Config, OnExit};
 use crate::datapath::{Attached, Continuity, Datapath};
-use crate::domain::{AttachMode, IfName, Prefix};
+use crate::domain::{AttachMode, IfName, ListName, Prefix};
 use crate::events::Journal;
 use crate::state::State;
 pub use classes::Aside;
@@ -99,6 +100,8 @@ pub struct Control {
     names: ListNames,
     allow: Entries,
     block: Entries,
+    /// Lists that keep themselves.
+    feeds: BTreeMap<ListName, feeds::Feed>,
     /// Entries that the kernel should hold and did not take; each tick tries again.
     unsettled: Vec<(ListKind, Prefix)>,
     /// Not before: a long try is followed by a longer pause.
@@ -213,6 +216,7 @@ impl Control {
             names: ListNames::default(),
             allow: Entries::default(),
             block: Entries::default(),
+            feeds: BTreeMap::new(),
             unsettled: Vec::new(),
             retry_at: Instant::now(),
             runtime_limits: BTreeMap::new(),
@@ -232,6 +236,7 @@ impl Control {
             last_complaint: String::new(),
         };
         control.restore_entries()?;
+        control.restore_feeds();
         control.restore_limits()?;
         control.restore_bans()?;
         control.restore_class_states()?;

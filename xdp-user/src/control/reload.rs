@@ -145,6 +145,7 @@ impl Control {
             return Err(error);
         }
         self.detach_unnamed();
+        self.settle_feeds(&before);
         if let Err(error) = self.publish_policy() {
             // In force all the same: only counter slots of interfaces that went are still named.
             report.warnings.push(format!("{error:#}"));
@@ -251,6 +252,7 @@ impl Control {
             ("[aggregate]", next.aggregate != old.aggregate),
             ("[allow]", next.allow != old.allow),
             ("[block]", next.block != old.block),
+            ("[[list]]", next.lists != old.lists),
             ("[events]", next.events.sampling != old.events.sampling),
         ] {
             if changed {

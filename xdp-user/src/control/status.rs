@@ -54,6 +54,7 @@ impl Control {
             memory_bytes: memory.total(),
             protected_sources: self.datapath.protected_sources(),
             lists: self.list_status()?,
+            kept_lists: self.kept_lists(),
             bans: count(in_force),
             mitigation: self.mitigation_status(now)?,
             faults: Fault::ALL

@@ -6,6 +6,7 @@ use xdp_common::reason::{Class, Reason};
 use crate::api::types::{ClassCounts, EventKind, Family, ListKind};
 use crate::domain::{ClassState, Mode};
 use crate::events;
+use crate::feeds::FeedCause;
 use crate::host::lost::{HostLoss, SynCookieEvent};
 use crate::host::received::LinkLoss;
 
@@ -26,6 +27,8 @@ pub enum Label {
     Kind,
     /// List of entries.
     List,
+    /// Why a list's refresh changed nothing.
+    Failure,
     /// Service class.
     Class,
     /// What a class made of a packet.
@@ -83,7 +86,7 @@ pub const OUTCOMES: [(&str, Counted); 7] = [
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Interface,
         Self::Reason,
         Self::Action,
@@ -91,6 +94,7 @@ impl Label {
         Self::Table,
         Self::Kind,
         Self::List,
+        Self::Failure,
         Self::Class,
         Self::Outcome,
         Self::State,
@@ -115,6 +119,7 @@ impl Label {
             Self::Table => "table",
             Self::Kind => "kind",
             Self::List => "list",
+            Self::Failure => "failure",
             Self::Class => "class",
             Self::Outcome => "outcome",
             Self::State => "state",
@@ -143,6 +148,7 @@ impl Label {
             Self::Table => "Kernel table.",
             Self::Kind => "What a list does.",
             Self::List => "List of entries, as many as the operator named.",
+            Self::Failure => "Why the refresh of a list that keeps itself changed nothing.",
             Self::Class => "Service class, at most 32: the built-in ones and the operator's.",
             Self::Outcome => {
                 "What the class made of a packet. `all` is every packet in it; a packet that was \
@@ -169,6 +175,7 @@ impl Label {
             Self::Action => Some(vec![PASSED, DROPPED, ANSWERED]),
             Self::Mode => Some(Mode::ALL.map(Mode::name).to_vec()),
             Self::Table => Some(TABLES.to_vec()),
+            Self::Failure => Some(FeedCause::ALL.map(FeedCause::name).to_vec()),
             Self::Kind => Some(KINDS.map(ListKind::name).to_vec()),
             Self::Outcome => Some(OUTCOMES.map(|(name, _)| name).to_vec()),
             Self::State => Some(ClassState::ALL.map(ClassState::name).to_vec()),

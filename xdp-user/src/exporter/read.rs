@@ -11,7 +11,8 @@ use super::Scrape;
 use super::labels::{OK, OUTCOMES, REFUSED, TABLES, actions};
 use super::metrics::Sample;
 use crate::api::types::{
-    ClassStatus, EventKind, Family, InterfaceStatus, NamedCount, ReasonCount, Status, TableStatus,
+    ClassStatus, EventKind, Family, InterfaceStatus, KeptListStatus, NamedCount, ReasonCount,
+    Status, TableStatus,
 };
 use crate::domain::{AttachMode, ClassState, Mode};
 use crate::events::LOSSES;
@@ -107,6 +108,43 @@ pub(super) fn list_entries(scrape: &Scrape<'_>) -> Vec<Sample> {
         .iter()
         .map(|list| sample(&[list.kind.name(), list.name.as_str()], list.entries))
         .collect()
+}
+
+pub(super) fn list_confirmed(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let lists = scrape.status.kept_lists.iter();
+    let seconds = |at: Timestamp| at.as_millisecond() as f64 / 1000.0;
+    lists
+        .map(|list| Sample {
+            labels: vec![list.name.to_string()],
+            value: list.confirmed.map_or(0.0, seconds),
+        })
+        .collect()
+}
+
+pub(super) fn list_stale(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_kept_list(scrape.status, |list| list.stale)
+}
+
+pub(super) fn list_refresh_failed(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_kept_list(scrape.status, |list| list.last_error.is_some())
+}
+
+fn by_kept_list(status: &Status, holds: fn(&KeptListStatus) -> bool) -> Vec<Sample> {
+    let lists = status.kept_lists.iter();
+    lists
+        .map(|list| sample(&[list.name.as_str()], u64::from(holds(list))))
+        .collect()
+}
+
+pub(super) fn list_refresh_failures(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let lists = scrape.status.kept_lists.iter();
+    let causes = |list: &KeptListStatus| -> Vec<Sample> {
+        let counts = list.failures.iter();
+        counts
+            .map(|count| sample(&[list.name.as_str(), &count.name], count.count))
+            .collect()
+    };
+    lists.flat_map(causes).collect()
 }
 
 pub(super) fn class_packets(scrape: &Scrape<'_>) -> Vec<Sample> {

@@ -60,6 +60,7 @@ fn labels() -> String {
             | Label::Table
             | Label::Kind
             | Label::List
+            | Label::Failure
             | Label::Class
             | Label::Outcome
             | Label::State

@@ -43,6 +43,7 @@ fn fresh() -> Status {
         maps: Vec::new(),
         memory_bytes: 0,
         protected_sources: 0,
+        kept_lists: vec![crate::cli::samples::kept_list(Timestamp::UNIX_EPOCH)],
         lists: vec![ListStatus {
             name: "manual".parse().unwrap(),
             kind: ListKind::Block,

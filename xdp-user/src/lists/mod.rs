@@ -161,6 +161,12 @@ impl Parser {
         Ok(())
     }
 
+    /// Takes one line without its end, whose number whoever splits the text knows.
+    pub(crate) fn take_line_at(&mut self, number: u64, line: &[u8]) -> Result<(), ListError> {
+        self.list.lines = number.saturating_sub(1);
+        self.take_line(line)
+    }
+
     fn take_line(&mut self, line: &[u8]) -> Result<(), ListError> {
         self.list.lines += 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -17,7 +17,7 @@ use landlock::{
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::config::Config;
+use crate::config::{Config, ListSource};
 
 /// How far files are restricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,15 @@ impl Needed {
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).to_vec();
         read.extend(own);
         read.extend(config.daemon.readable.iter().cloned());
+        for list in &config.lists {
+            // A new file takes the place of the old one here, too.
+            let file = match &list.source {
+                ListSource::File(path) => path.parent(),
+                ListSource::Url(_) => None,
+            };
+            let authorities = list.ca_file.as_deref().and_then(Path::parent);
+            read.extend(file.into_iter().chain(authorities).map(PathBuf::from));
+        }
         let mut write = vec![config.state.directory.clone()];
         write.extend(config.control.socket.parent().map(PathBuf::from));
         let events = config.events.outlets.file.as_deref();

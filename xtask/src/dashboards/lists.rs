@@ -29,6 +29,33 @@ fn lists() -> Vec<Panel> {
                 "max by (kind, list) (xdp_throttle_list_entries{@host})",
                 "{{kind}} {{list}}",
             ),
+        Panel::lines(
+            "Age of lists that keep themselves",
+            "Since the source last had the text in force. A list that its source never had isn't shown.",
+        )
+        .query(
+            "max by (instance, list) (time() - (xdp_throttle_list_confirmed_timestamp_seconds{@host} > 0))",
+            "{{instance}} {{list}}",
+        )
+        .unit("s"),
+        Panel::lines(
+            "Lists that failed or are stale",
+            "1 while the last refresh changed nothing because of a failure, or the list is stale.",
+        )
+        .query(
+            "max by (instance, list) (xdp_throttle_list_refresh_failed{@host})",
+            "{{instance}} {{list}} failed",
+        )
+        .query(
+            "max by (instance, list) (xdp_throttle_list_stale{@host})",
+            "{{instance}} {{list}} stale",
+        ),
+        Panel::lines("Failed refreshes", "Per second, by why they changed nothing.")
+            .query(
+                "sum by (list, failure) (rate(xdp_throttle_list_refresh_failures_total{@host}[@rate]))",
+                "{{list}} {{failure}}",
+            )
+            .unit("cps"),
         Panel::lines("Hits of lists", "Packets per second of sources on a blocklist or the allowlist.")
             .query(
                 r#"sum by (reason, action) (rate(xdp_throttle_packets_total{@port,reason=~"blocklisted|allowlisted"}[@rate]))"#,

@@ -298,6 +298,8 @@ pub enum ListCause {
     Expired,
     /// The configuration.
     Config,
+    /// A new text of a list that keeps itself.
+    Refresh,
 }
 
 impl ListCause {
@@ -309,6 +311,7 @@ impl ListCause {
             Self::Flush => "flush",
             Self::Expired => "expired",
             Self::Config => "config",
+            Self::Refresh => "refresh",
         }
     }
 }

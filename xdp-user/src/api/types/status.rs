@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EventsStatus, HostStatus, ListKind, MitigationStatus};
+use super::{EventsStatus, HostStatus, KeptListStatus, ListKind, MitigationStatus};
 use crate::domain::{ListName, Mode};
 
 /// `GET /v1/status`.
@@ -40,6 +40,9 @@ pub struct Status {
     pub protected_sources: u64,
     /// Lists with their entries.
     pub lists: Vec<ListStatus>,
+    /// Lists that keep themselves.
+    #[serde(default)]
+    pub kept_lists: Vec<KeptListStatus>,
     /// Bans in force.
     pub bans: u64,
     /// Service classes and what goes on in them.

@@ -63,6 +63,9 @@ impl Control {
         force: bool,
     ) -> Result<Target> {
         self.refuse_config_list(list.as_ref())?;
+        if let Some(name) = list.as_ref().filter(|name| self.feeds.contains_key(name)) {
+            bail!("the list \"{name}\" keeps itself, by a [[list]] section: use another name");
+        }
         let name = match list {
             Some(name) => name,
             None => MANUAL.parse()?,

@@ -13,6 +13,7 @@ use crate::events::LOSSES;
 use crate::exporter::labels::{Label, actions};
 use crate::exporter::metrics::{METRICS, Metric};
 use crate::exporter::reference;
+use crate::feeds::FeedCause;
 
 fn count(reason: Reason, action: &str, packets: u64, bytes: u64) -> ReasonCount {
     ReasonCount {
@@ -41,6 +42,13 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_sources_protected", 1),
         ("xdp_throttle_bans", 1),
         ("xdp_throttle_list_entries", 1),
+        ("xdp_throttle_list_confirmed_timestamp_seconds", 1),
+        ("xdp_throttle_list_stale", 1),
+        ("xdp_throttle_list_refresh_failed", 1),
+        (
+            "xdp_throttle_list_refresh_failures_total",
+            FeedCause::ALL.len(),
+        ),
         ("xdp_throttle_class_packets_total", 2 * 7),
         ("xdp_throttle_class_bytes_total", 2),
         ("xdp_throttle_class_state", 2),

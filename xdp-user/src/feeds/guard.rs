@@ -1,0 +1,104 @@
+//! What a text must pass before it is put in force.
+
+use std::collections::HashSet;
+
+use ipnet::IpNet;
+
+use super::{FeedCause, FeedError, Job};
+use crate::api::types::ListKind;
+use crate::config::KeptList;
+use crate::domain::Prefix;
+
+/// So many entries may change however small the list is.
+const SMALL_CHANGE: usize = 10;
+
+/// Merges what lies side by side or in one another, and leaves out what needs no place. Also tells
+/// how many entries were left out.
+pub(super) fn tidy(job: &Job, entries: Vec<Prefix>) -> (Vec<Prefix>, u64) {
+    let before = entries.len();
+    let mut kept = entries;
+    if job.list.kind == ListKind::Block {
+        kept.retain(|prefix| !job.lifelines.iter().any(|line| prefix.covers(line)));
+        let allowed: HashSet<&Prefix> = job.allowed.iter().collect();
+        kept.retain(|prefix| !is_within(&allowed, prefix));
+    }
+    let left_out = (before - kept.len()) as u64;
+    let nets: Vec<IpNet> = kept.iter().map(Prefix::as_ipnet).collect();
+    let merged = IpNet::aggregate(&nets);
+    let mut entries: Vec<Prefix> = merged
+        .iter()
+        .filter_map(|net| Prefix::new(net.network(), net.prefix_len()))
+        .collect();
+    entries.sort_unstable();
+    (entries, left_out)
+}
+
+fn is_within(set: &HashSet<&Prefix>, prefix: &Prefix) -> bool {
+    !set.is_empty()
+        && (0..=prefix.prefix_len())
+            .filter_map(|len| Prefix::new(prefix.network(), len))
+            .any(|wider| set.contains(&wider))
+}
+
+pub(super) fn check_size(list: &KeptList, entries: usize) -> Result<(), FeedError> {
+    if entries >= list.min_entries as usize {
+        return Ok(());
+    }
+    let text = format!(
+        "{entries} entries, fewer than min_entries = {}: the source may be broken",
+        list.min_entries
+    );
+    Err(FeedError::new(FeedCause::TooFewEntries, text))
+}
+
+/// Refuses a text that differs a lot from what is held, unless forced or nothing is held.
+pub(super) fn check_change(job: &Job, entries: &[Prefix]) -> Result<(), FeedError> {
+    let (added, removed) = difference(&job.held, entries);
+    let (added, removed) = (added.len(), removed.len());
+    let held = job.held.len();
+    let most = (held * job.list.max_change as usize / 100).max(SMALL_CHANGE);
+    if held == 0 || job.force || job.dry || (added <= most && removed <= most) {
+        return Ok(());
+    }
+    let text = format!(
+        "{added} of {} entries would come and {removed} of {held} go, more than max_change = {}: \
+         look with `xdp-throttle list diff {name}`, accept with `xdp-throttle list refresh {name} --force`",
+        entries.len(),
+        job.list.max_change,
+        name = job.list.name,
+    );
+    Err(FeedError::new(FeedCause::LargeChange, text))
+}
+
+/// What is only in the second and only in the first of two sorted lists.
+pub fn difference(before: &[Prefix], after: &[Prefix]) -> (Vec<Prefix>, Vec<Prefix>) {
+    let only = |these: &[Prefix], those: &[Prefix]| {
+        let absent = |prefix: &&Prefix| those.binary_search(prefix).is_err();
+        these.iter().filter(absent).copied().collect()
+    };
+    (only(after, before), only(before, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_difference_has_both_sides() {
+        let parse = |texts: &[&str]| -> Vec<Prefix> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let before = parse(&["192.0.2.1", "192.0.2.2"]);
+        let after = parse(&["192.0.2.2", "192.0.2.3"]);
+        let wanted = (parse(&["192.0.2.3"]), parse(&["192.0.2.1"]));
+        assert_eq!(difference(&before, &after), wanted);
+    }
+
+    #[test]
+    fn what_an_allowed_prefix_holds_is_within() {
+        let allowed: Prefix = "192.0.2.0/24".parse().unwrap();
+        let set = HashSet::from([&allowed]);
+        assert!(is_within(&set, &"192.0.2.7".parse().unwrap()));
+        assert!(!is_within(&set, &"192.0.0.0/16".parse().unwrap()));
+    }
+}
