@@ -21,6 +21,7 @@ pub mod bpffs;
 mod directory;
 pub mod figures;
 pub mod outcomes;
+pub mod remote;
 pub mod scene;
 pub mod talk;
 

@@ -1,28 +1,25 @@
 //! The daemon: configuration, state, datapath, control task, API and exporter wired together.
 
+mod listeners;
 mod logging;
 mod notify;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use tokio::net::TcpListener;
+use listeners::Listeners;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::api::rights::Rights;
-use crate::api::server;
-use crate::api::types::{Apply, SourceList, SourceQuery, Status};
-use crate::config::{self, Config, DatapathLog, LoadError, OnExit, StatusPage, UserName};
+use crate::api::types::Apply;
+use crate::config::{Config, DatapathLog, LoadError, OnExit, UserName};
 use crate::control::{Control, Handle, Overrides, look_at_host};
 use crate::datapath::events::{self, Ring};
 use crate::datapath::kernel::KernelDatapath;
 use crate::datapath::samples;
 use crate::datapath::{Capacity, DatapathError};
 use crate::domain::{AttachMode, IfName};
-use crate::exporter::{self, SnapshotSource};
 use crate::failure::{Failure, FailureKind};
 use crate::feeds;
 use crate::privileges;
@@ -75,17 +72,12 @@ pub fn run(options: Options) -> Result<()> {
     if let Some(user) = options.user.as_ref().or(config.daemon.user.as_ref()) {
         privileges::user::become_user(user.as_str(), &config)?;
     }
-    // First of all, so that a second daemon is told of the first and not of its locked state.
-    let listener =
-        server::listen_blocking(&config.control.socket, config.control.socket_mode.bits())?;
-    let _socket = SocketFile(config.control.socket.clone());
-    // Before anything is attached: what can fail on the way up fails without touching traffic.
-    let metrics = metrics_port(&config.metrics)?;
+    // First of all, so that a second daemon is told of the first and not of its locked state. And
+    // before anything is attached: what can fail on the way up fails without touching traffic.
+    let listeners = Listeners::open_blocking(&config)?;
     // All that follows is done with what the daemon keeps, so that a reload can do it again.
     privileges::give_up(&config, &path)?;
     let state = State::open(&config.state.directory)?;
-    let page = config.metrics.page;
-    let rights = Rights::of(&config.control);
     let mut datapath = load(&config)?;
     let ring = datapath
         .take_events()
@@ -118,7 +110,7 @@ pub fn run(options: Options) -> Result<()> {
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
         }
-        let served = serve(handle.clone(), listener, metrics, page, rights);
+        let served = serve(handle.clone(), listeners);
         let result = while_controlled(served, &handle, ended).await;
         events.abort();
         shown.abort();
@@ -144,17 +136,6 @@ fn load(config: &Config) -> Result<KernelDatapath> {
         }
     }
     KernelDatapath::load(capacity, log_level).map_err(kind_of)
-}
-
-/// The control socket's file, removed however the daemon ends, also on its way up.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!("the control socket was gone already: {error}");
-        }
-    }
 }
 
 fn load_config(options: &Options) -> Result<(Config, String)> {
@@ -215,19 +196,9 @@ async fn while_controlled(
 }
 
 /// Serves the API and the metrics and reacts to signals, until one of them asks to end.
-async fn serve(
-    control: Handle,
-    listener: std::os::unix::net::UnixListener,
-    metrics: Option<std::net::TcpListener>,
-    page: StatusPage,
-    rights: Rights,
-) -> Result<()> {
+async fn serve(control: Handle, listeners: Listeners) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    let api = axum::serve(listener, server::guarded(control.clone(), rights))
-        .with_graceful_shutdown(until(stopped.clone()));
-    let mut api = tokio::spawn(api.into_future());
-    let mut exporter = tokio::spawn(export(control.clone(), metrics, page, until(stopped)));
+    let mut served = listeners.serve(&control, &stopped)?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -240,8 +211,7 @@ async fn serve(
             _ = hang_up.recv() => reload(&control).await,
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            result = &mut api => break result.context("the API task failed")?.context("the API failed"),
-            result = &mut exporter => break result.context("the metrics task failed")?,
+            Some(result) = served.join_next() => break result.context("a server's task failed")?,
         }
     };
     tracing::info!("stopping");
@@ -250,39 +220,6 @@ async fn serve(
     lists.abort();
     stop.send_replace(true);
     ended
-}
-
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which asks to stop as well.
-    drop(stopped.wait_for(|stop| *stop).await);
-}
-
-fn metrics_port(metrics: &config::Metrics) -> Result<Option<std::net::TcpListener>> {
-    if !metrics.enabled {
-        return Ok(None);
-    }
-    let listener = std::net::TcpListener::bind(metrics.listen).with_context(|| {
-        format!(
-            "could not open the metrics port {}: change metrics.listen",
-            metrics.listen
-        )
-    })?;
-    listener.set_nonblocking(true)?;
-    Ok(Some(listener))
-}
-
-async fn export(
-    control: Handle,
-    listener: Option<std::net::TcpListener>,
-    page: StatusPage,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
-    let Some(listener) = listener else {
-        stop.await;
-        return Ok(());
-    };
-    let listener = TcpListener::from_std(listener)?;
-    exporter::serve(listener, page, Snapshots(control), stop).await
 }
 
 async fn reload(control: &Handle) {
@@ -295,20 +232,6 @@ async fn reload(control: &Handle) {
     notify::reloading();
     drop(control.call(move |c| c.apply(&request)).await);
     notify::ready();
-}
-
-struct Snapshots(Handle);
-
-impl SnapshotSource for Snapshots {
-    async fn snapshot(&self) -> Result<Arc<Status>> {
-        self.0.call(|control| control.status()).await.map(Arc::new)
-    }
-
-    async fn sources(&self, query: SourceQuery) -> Result<SourceList> {
-        self.0
-            .call(move |control| control.list_sources(&query))
-            .await
-    }
 }
 
 async fn pass_on(mut events: Ring, control: Handle) {
@@ -390,26 +313,6 @@ mod tests {
             bans: 17,
         };
         assert_eq!(capacity(&config), asked);
-    }
-
-    #[test]
-    fn a_metrics_port_in_use_is_named_before_anything_is_attached() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = taken.local_addr().unwrap();
-        let metrics = config::Metrics {
-            enabled: true,
-            listen,
-            page: StatusPage::Off,
-        };
-        let error = metrics_port(&metrics).unwrap_err();
-        let text = format!("{error:#}");
-        assert!(text.contains(&listen.to_string()), "{text}");
-        assert!(text.contains("change metrics.listen"), "{text}");
-        let off = config::Metrics {
-            enabled: false,
-            ..metrics
-        };
-        assert!(metrics_port(&off).unwrap().is_none());
     }
 
     #[tokio::test]

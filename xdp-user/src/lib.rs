@@ -9,7 +9,8 @@
 //! - [`host`]: whose packets these are, and what was lost beside the program;
 //! - [`replay`]: what a policy would have done to captured traffic;
 //! - [`privileges`]: what the daemon may do, and how it gives up the rest;
-//! - [`api`]: HTTP over a Unix socket; [`cli`]: its client; [`exporter`]: Prometheus;
+//! - [`http`]: connections and their bounds; [`api`]: JSON over a Unix socket or TLS; [`cli`]: its
+//!   client; [`exporter`]: Prometheus;
 //! - [`daemon`]: all of it wired together.
 
 pub mod api;
@@ -25,8 +26,10 @@ pub mod exporter;
 pub mod failure;
 pub mod feeds;
 pub mod host;
+pub mod http;
 pub mod lists;
 pub mod privileges;
 pub mod replay;
 pub mod state;
 mod tls;
+mod tokens;

@@ -14,9 +14,15 @@ use crate::{
 };
 
 /// The pages that `xdp-throttle generate-docs` writes.
-const PAGES: [&str; 4] = ["configuration.md", "metrics.md", "cli.md", "reasons.md"];
+const PAGES: [&str; 5] = [
+    "configuration.md",
+    "metrics.md",
+    "cli.md",
+    "reasons.md",
+    "openapi.json",
+];
 
-/// Write docs/{configuration,metrics,cli,reasons}.md from the program itself, and the dashboards in
+/// Write docs/{configuration,metrics,cli,reasons}.md and openapi.json from the program itself, and the dashboards in
 /// packaging/grafana from xtask/src/dashboards.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -3,6 +3,7 @@
 mod bench;
 mod dashboards;
 mod docs;
+mod fuzz_api;
 mod kernels;
 mod launch;
 mod mitigation;
@@ -39,6 +40,7 @@ enum Verb {
     Bench(bench::Arguments),
     Mitigation(mitigation::Arguments),
     Pictures(pictures::Arguments),
+    FuzzApi(fuzz_api::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Mitigation(arguments) => mitigation::run(&arguments),
         Verb::Pictures(arguments) => pictures::run(&arguments),
+        Verb::FuzzApi(arguments) => fuzz_api::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,6 +19,7 @@ pub(crate) const DAEMON: Program = Program {
 pub(crate) const SANDBOX: Program = of_tests("sandbox");
 pub(crate) const BENCH: Program = of_tests("bench");
 pub(crate) const MITIGATION: Program = of_tests("mitigation");
+pub(crate) const FUZZ_API: Program = of_tests("fuzz_api");
 pub(crate) const PICTURES: Program = of_tests("pictures");
 
 const fn of_tests(name: &'static str) -> Program {

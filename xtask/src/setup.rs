@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// Only report what is missing; fail when something is.
     #[arg(long)]
     check: bool,
-    /// What to prepare for; each includes the ones before it, `bench` and `pictures` only `build`
+    /// What to prepare for; each includes the ones before it, `bench`, `pictures` and `fuzz` only `build`
     /// and `run`.
     #[arg(
         long = "for",
@@ -54,13 +54,15 @@ pub(crate) enum Purpose {
     Bench,
     /// Look at the status page with a browser, in tests too, and make the docs' pictures.
     Pictures,
+    /// Make up requests to the API.
+    Fuzz,
 }
 
 impl Purpose {
     /// Whether what `other` needs is needed for this, too.
     const fn includes(self, other: Self) -> bool {
         match self {
-            Self::Bench | Self::Pictures => {
+            Self::Bench | Self::Pictures | Self::Fuzz => {
                 matches!(other, Self::Build | Self::Run) || other as u8 == self as u8
             }
             Self::Build | Self::Run | Self::Watch | Self::Test | Self::Kernels => {

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xdp_user::api::types::{SourceList, SourceQuery, Status};
 use xdp_user::config::StatusPage;
-use xdp_user::exporter::{SnapshotSource, serve};
+use xdp_user::exporter::{Guard, SnapshotSource, serve};
 
 use super::*;
 use crate::require_kernel;
@@ -57,6 +57,7 @@ fn exporter(namespace: &Namespace) -> (SocketAddr, tokio::sync::oneshot::Sender<
             let shutdown = async { stopped.await.unwrap_or_default() };
             serve(
                 listener,
+                Guard::default(),
                 StatusPage::Off,
                 Growing(AtomicU64::new(0)),
                 shutdown,

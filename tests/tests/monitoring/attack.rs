@@ -19,7 +19,7 @@ const SPANS: Spans = Spans {
 
 /// Queries whose figures are 0 while all is well with the throttler and the machine, as it is here:
 /// panel and legend. They must return series all the same. Everything else has to show something.
-const ZERO_WHEN_WELL: [(&str, &str); 10] = [
+const ZERO_WHEN_WELL: [(&str, &str); 13] = [
     // Nothing is down, detached or generic.
     ("Up", "down"),
     ("Interfaces", "generic"),
@@ -35,6 +35,16 @@ const ZERO_WHEN_WELL: [(&str, &str); 10] = [
         "{{instance}} {{interface}} {{cause}}",
     ),
     ("Lost by the kernel", "{{instance}} time squeeze"),
+    // The list's file is there.
+    (
+        "Lists that failed or are stale",
+        "{{instance}} {{list}} failed",
+    ),
+    (
+        "Lists that failed or are stale",
+        "{{instance}} {{list}} stale",
+    ),
+    ("Failed refreshes", "{{list}} {{failure}}"),
     // A class is elevated only on its way into the attack and out of it.
     ("Pressed classes", "elevated"),
 ];

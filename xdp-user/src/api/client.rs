@@ -1,24 +1,26 @@
 //! The client's side of the control socket.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::types::{
-    AddEntries, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, CaptureQuery, ChangeReport,
-    ClassList, DiffList, EntryPage, EntryQuery, ErrorBody, Event, EventQuery, ExplainQuery,
-    Explanation, FlushEntries, ImportQuery, KeptLists, LiftBans, LiftReport, LimitList, ListDiff,
-    ListKind, PendingStatus, RefreshLists, RemoveEntries, SetLimits, SourceList, SourceQuery,
-    Status,
+    AddEntries, AddToken, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, CaptureQuery,
+    ChangeReport, ClassList, DiffList, EntryPage, EntryQuery, ErrorBody, Event, EventQuery,
+    ExplainQuery, Explanation, FlushEntries, ImportQuery, KeptLists, LiftBans, LiftReport,
+    LimitList, ListDiff, ListKind, NewToken, PendingStatus, RefreshLists, RemoveEntries,
+    RevokeToken, SetLimits, SourceList, SourceQuery, Status, TokenList, TokenView,
 };
 use crate::failure::FailureKind;
 pub use lines::Lines;
+pub use remote::Remote;
 
 /// How long an answer may take. Most take milliseconds; a change of a large list takes longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,7 +35,9 @@ const FOLLOW_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    socket: PathBuf,
+    base: String,
+    /// For messages.
+    daemon: String,
 }
 
 /// Why there is no answer, or not the one that was hoped for.
@@ -41,51 +45,42 @@ pub struct Client {
 pub enum ClientError {
     /// The socket is missing, or nobody listens on it.
     #[error(
-        "no daemon answers on {}: start one with `xdp-throttle run`, or name its socket with \
-         --socket",
-        socket.display()
+        "no daemon answers on {daemon}: start one with `xdp-throttle run`, or name its socket with \
+         --socket"
     )]
-    NoDaemon { socket: PathBuf },
+    NoDaemon { daemon: String },
     /// The socket is there and we may not write to it.
     #[error(
-        "no permission to talk to the daemon on {}: run as root, or as a user whom the socket's \
-         mode lets write to it",
-        socket.display()
+        "no permission to talk to the daemon on {daemon}: run as root, or as a user whom the socket's \
+         mode lets write to it"
     )]
-    Permission { socket: PathBuf },
+    Permission { daemon: String },
     /// The daemon was too slow.
-    #[error(
-        "the daemon on {} took too long to answer: its log may say why",
-        socket.display()
-    )]
-    Timeout { socket: PathBuf },
+    #[error("the daemon on {daemon} took too long to answer: its log may say why")]
+    Timeout { daemon: String },
     /// The daemon said no.
     #[error("{}", with_details(body))]
     Refused { status: u16, body: ErrorBody },
     /// A line of the answer isn't one of ours.
-    #[error(
-        "can't read a line of the daemon on {}: is it the same version as this command?",
-        socket.display()
-    )]
+    #[error("can't read a line of the daemon on {daemon}: is it the same version as this command?")]
     Line {
-        socket: PathBuf,
+        daemon: String,
         #[source]
         source: serde_json::Error,
     },
     /// The answer isn't one of ours.
     #[error(
-        "can't read the answer of the daemon on {}: is it the same version as this command?",
-        socket.display()
+        "can't read the answer of the daemon on {daemon}: is it the same version as this command?"
     )]
     Answer {
-        socket: PathBuf,
+        daemon: String,
         #[source]
         source: reqwest::Error,
     },
     /// Anything else between here and the daemon.
-    #[error("talking to the daemon on {} failed", socket.display())]
+    #[error("talking to the daemon on {daemon} failed")]
     Transport {
-        socket: PathBuf,
+        daemon: String,
         #[source]
         source: reqwest::Error,
     },
@@ -119,17 +114,43 @@ fn with_details(body: &ErrorBody) -> String {
 impl Client {
     /// Doesn't connect yet.
     pub fn new(socket: &Path) -> Result<Self, ClientError> {
-        let socket = socket.to_owned();
-        crate::tls::choose_provider();
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             // Nothing is encrypted on a Unix socket: no authorities are read.
             .tls_certs_only([])
-            .unix_socket(socket.clone())
-            .timeout(ANSWER_TIMEOUT)
-            .build();
-        match http {
-            Ok(http) => Ok(Self { http, socket }),
-            Err(source) => Err(ClientError::Transport { socket, source }),
+            .unix_socket(socket.to_owned());
+        // The host is only for the Host header: every connection goes to the socket.
+        Self::of(
+            builder,
+            "http://localhost".to_owned(),
+            socket.display().to_string(),
+        )
+    }
+
+    /// To a daemon over TCP, with the token in every request. Doesn't connect yet.
+    pub fn remote(remote: &Remote) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, remote.authorization.clone());
+        let mut builder = reqwest::Client::builder()
+            .default_headers(headers)
+            .https_only(true)
+            // A token goes to nobody else.
+            .redirect(reqwest::redirect::Policy::none());
+        if !remote.authorities.is_empty() {
+            builder = builder.tls_certs_only(remote.authorities.clone());
+        }
+        let url = remote.url.as_str().trim_end_matches('/').to_owned();
+        Self::of(builder, url.clone(), url)
+    }
+
+    fn of(
+        builder: reqwest::ClientBuilder,
+        base: String,
+        daemon: String,
+    ) -> Result<Self, ClientError> {
+        crate::tls::choose_provider();
+        match builder.timeout(ANSWER_TIMEOUT).build() {
+            Ok(http) => Ok(Self { http, base, daemon }),
+            Err(source) => Err(ClientError::Transport { daemon, source }),
         }
     }
 
@@ -256,6 +277,21 @@ impl Client {
         self.get("/v1/audit", query).await
     }
 
+    /// `GET /v1/tokens`.
+    pub async fn tokens(&self) -> Result<TokenList, ClientError> {
+        self.get("/v1/tokens", &()).await
+    }
+
+    /// `POST /v1/tokens`.
+    pub async fn add_token(&self, token: &AddToken) -> Result<NewToken, ClientError> {
+        self.post("/v1/tokens", token).await
+    }
+
+    /// `POST /v1/tokens/revoke`.
+    pub async fn revoke_token(&self, token: &RevokeToken) -> Result<TokenView, ClientError> {
+        self.post("/v1/tokens/revoke", token).await
+    }
+
     /// `POST /v1/confirm`.
     pub async fn confirm(&self) -> Result<PendingStatus, ClientError> {
         self.post("/v1/confirm", &()).await
@@ -290,13 +326,12 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        // The host is only for the Host header: every connection goes to the socket.
-        self.http.request(method, format!("http://localhost{path}"))
+        self.http.request(method, format!("{}{path}", self.base))
     }
 
     async fn lines<T>(&self, request: RequestBuilder) -> Result<Lines<T>, ClientError> {
         let response = self.success(request.timeout(FOLLOW_TIMEOUT)).await?;
-        Ok(Lines::new(response, self.socket.clone()))
+        Ok(Lines::new(response, self.daemon.clone()))
     }
 
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
@@ -305,8 +340,8 @@ impl Client {
             if source.is_timeout() {
                 self.transport(source)
             } else {
-                let socket = self.socket.clone();
-                ClientError::Answer { socket, source }
+                let daemon = self.daemon.clone();
+                ClientError::Answer { daemon, source }
             }
         })
     }
@@ -324,18 +359,18 @@ impl Client {
     }
 
     fn transport(&self, source: reqwest::Error) -> ClientError {
-        let socket = self.socket.clone();
+        let daemon = self.daemon.clone();
         if source.is_timeout() {
-            return ClientError::Timeout { socket };
+            return ClientError::Timeout { daemon };
         }
         let connecting = source.is_connect().then(|| io_kind(&source)).flatten();
         if let Some(io::ErrorKind::PermissionDenied) = connecting {
-            ClientError::Permission { socket }
+            ClientError::Permission { daemon }
         } else if let Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) = connecting
         {
-            ClientError::NoDaemon { socket }
+            ClientError::NoDaemon { daemon }
         } else {
-            ClientError::Transport { socket, source }
+            ClientError::Transport { daemon, source }
         }
     }
 }
@@ -372,5 +407,6 @@ fn plain_refusal(status: StatusCode, text: &str) -> String {
 }
 
 mod lines;
+mod remote;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,13 @@
 //! Routes of the lists that keep themselves. What they fetch, they fetch away from the control task.
 
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
 use anyhow::Context;
+use axum::Json;
 use axum::extract::State;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 
-use super::server::{Answer, Refused};
+use super::openapi::about;
+use super::refused::{Answer, Given, Refused};
 use super::types::{DiffList, KeptLists, ListDiff, RefreshLists};
 use crate::control::Handle;
 use crate::feeds::{Fetched, difference, task, work};
@@ -13,11 +15,30 @@ use crate::feeds::{Fetched, difference, task, work};
 /// Entries that an answer spells out.
 const SHOWN: usize = 1000;
 
-pub(super) fn routes() -> Router<Handle> {
-    Router::new()
-        .route("/v1/lists", get(show))
-        .route("/v1/lists/refresh", post(refresh))
-        .route("/v1/lists/diff", post(diff))
+pub(super) fn routes() -> ApiRouter<Handle> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/lists",
+            get_with(show, |it| {
+                about(it, "listKept", "Lists that keep themselves")
+            }),
+        )
+        .api_route(
+            "/v1/lists/refresh",
+            post_with(refresh, |it| {
+                about(it, "refreshLists", "Fetch one of them, or all, now")
+            }),
+        )
+        .api_route(
+            "/v1/lists/diff",
+            post_with(diff, |it| {
+                about(
+                    it,
+                    "diffList",
+                    "Fetch one of them and show what it would change",
+                )
+            }),
+        )
 }
 
 async fn show(State(control): State<Handle>) -> Answer<KeptLists> {
@@ -27,7 +48,7 @@ async fn show(State(control): State<Handle>) -> Answer<KeptLists> {
 
 async fn refresh(
     State(control): State<Handle>,
-    Json(request): Json<RefreshLists>,
+    Given(request): Given<RefreshLists>,
 ) -> Answer<KeptLists> {
     let name = request.name.clone();
     let jobs = control.call(move |c| c.asked_feeds(request.name.as_ref(), request.force));
@@ -42,7 +63,7 @@ async fn refresh(
     Ok(Json(KeptLists { lists }))
 }
 
-async fn diff(State(control): State<Handle>, Json(request): Json<DiffList>) -> Answer<ListDiff> {
+async fn diff(State(control): State<Handle>, Given(request): Given<DiffList>) -> Answer<ListDiff> {
     let name = request.name.clone();
     let job = control
         .call(move |c| c.feed_to_look_at(&request.name))

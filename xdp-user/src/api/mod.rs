@@ -1,8 +1,14 @@
-//! HTTP with JSON over a Unix socket: the types, the daemon's side and the client's side.
+//! HTTP with JSON over a Unix socket, and over TLS: the types, the daemon's side and the client's side.
 
 pub mod client;
+mod guard;
 mod kept;
+pub mod openapi;
+mod refused;
 pub mod rights;
-pub mod server;
+pub mod serve;
+mod server;
+pub mod socket;
 mod stream;
+mod tokens;
 pub mod types;

@@ -1,211 +1,205 @@
-//! The daemon's side: routes over the Unix socket.
+//! The daemon's side: what each route does.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
-use std::path::Path;
-
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, post_with};
 use anyhow::Context;
 use axum::Json;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 
-use super::kept;
-use super::rights::{self, Peer, Rights};
-use super::stream;
+use super::refused::{Answer, Asked, Given, Refused, Text};
 use super::types::{
     AddEntries, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, ChangeReport, ClassList,
-    EntryPage, EntryQuery, ErrorBody, ExplainQuery, Explanation, FlushEntries, ImportQuery,
-    LiftBans, LiftReport, LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList,
+    EntryPage, EntryQuery, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans,
+    LiftReport, LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList,
     SourceQuery, Status,
 };
-use crate::config::{ConfigError, LoadError};
-use crate::control::{Control, Handle, Unavailable};
-use crate::datapath::DatapathError;
-use crate::events::TooMany;
+use super::{kept, openapi::about, stream, tokens};
+use crate::control::{Control, Handle};
 use crate::lists::{self, Bounds};
 
 /// Largest list text that `import` takes.
 const MAX_IMPORT: usize = 256 << 20;
 /// Largest body of any other request.
-const MAX_BODY: usize = 16 << 20;
+pub(super) const MAX_BODY: usize = 4 << 20;
 const MAX_IMPORT_ENTRIES: usize = 10_000_000;
+/// Lists that are imported at a time, as each is in memory.
+static IMPORTS: Semaphore = Semaphore::const_new(1);
 
-pub(super) type Answer<T> = Result<Json<T>, Refused>;
-
-/// A request that was not carried out.
-pub(super) struct Refused(anyhow::Error);
-
-impl From<anyhow::Error> for Refused {
-    fn from(error: anyhow::Error) -> Self {
-        Self(error)
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let details = problems(&self.0);
-        let status = if details.is_some() {
-            StatusCode::UNPROCESSABLE_ENTITY
-        } else {
-            status_of(&self.0)
-        };
-        let error = match &details {
-            Some(_) => "the configuration has mistakes; the one in force stays".to_owned(),
-            None => format!("{:#}", self.0),
-        };
-        (
-            status,
-            Json(ErrorBody {
-                error,
-                details: details.unwrap_or_default(),
+/// The routes of everything that is in the API's document.
+pub(super) fn routes() -> ApiRouter<Handle> {
+    let import = post_with(import, |it| {
+        about(
+            it,
+            "importList",
+            "Add a list of addresses to the blocklist, or replace one: an address, a prefix or a range on each line. One at a time.",
+        )
+    });
+    ApiRouter::new()
+        .api_route(
+            "/v1/status",
+            get_with(status, |it| {
+                about(it, "status", "How the daemon is, with every counter")
             }),
         )
-            .into_response()
-    }
-}
-
-/// Tells a request that can't be meant from one that the kernel or the disk refused.
-fn status_of(error: &anyhow::Error) -> StatusCode {
-    if error.is::<Unavailable>() || error.is::<TooMany>() {
-        return StatusCode::SERVICE_UNAVAILABLE;
-    }
-    let kernel = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<DatapathError>());
-    match kernel {
-        Some(DatapathError::Privilege { .. }) => StatusCode::FORBIDDEN,
-        Some(DatapathError::NoNative { .. } | DatapathError::Unsupported { .. }) => {
-            StatusCode::NOT_IMPLEMENTED
-        }
-        Some(
-            DatapathError::Full { .. }
-            | DatapathError::NoInterface { .. }
-            | DatapathError::Occupied { .. }
-            | DatapathError::Pins { .. }
-            | DatapathError::Kernel { .. },
-        ) => StatusCode::INTERNAL_SERVER_ERROR,
-        None if error.chain().any(|cause| cause.is::<rusqlite::Error>()) => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-        None => StatusCode::BAD_REQUEST,
-    }
-}
-
-/// Every mistake of a refused configuration.
-fn problems(error: &anyhow::Error) -> Option<Vec<String>> {
-    let invalid = match (
-        error.downcast_ref::<ConfigError>(),
-        error.downcast_ref::<LoadError>(),
-    ) {
-        (Some(invalid), _) | (None, Some(LoadError::Invalid(invalid))) => invalid,
-        (None, Some(LoadError::Read { .. }) | None) => return None,
-    };
-    Some(
-        invalid
-            .problems
-            .iter()
-            .map(|problem| problem.render(&invalid.file))
-            .collect(),
-    )
-}
-
-/// The routes, with the control task behind them.
-pub fn router(control: Handle) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/allow", get(list_allow).post(add_allow))
-        .route("/v1/allow/remove", post(remove_allow))
-        .route("/v1/block", get(list_block).post(add_block))
-        .route("/v1/block/remove", post(remove_block))
-        .route("/v1/block/flush", post(flush_block))
-        .route(
-            "/v1/block/import",
-            post(import).layer(DefaultBodyLimit::max(MAX_IMPORT)),
+        .api_route(
+            "/v1/allow",
+            get_with(list_allow, |it| {
+                about(it, "listAllow", "Entries of the allowlist, in pages")
+            })
+            .post_with(add_allow, |it| {
+                about(it, "addAllow", "Add to the allowlist")
+            }),
         )
-        .route("/v1/bans", get(bans))
-        .route("/v1/bans/lift", post(lift))
-        .route("/v1/limits", get(limits).put(set_limits))
-        .route("/v1/classes", get(classes))
-        .route("/v1/sources", get(sources))
-        .route("/v1/explain", get(explain))
-        .route("/v1/events", get(stream::events))
-        .route("/v1/capture", get(stream::capture))
-        .route("/v1/audit", get(audit))
-        .route("/v1/apply", post(apply))
-        .route("/v1/confirm", post(confirm))
-        .route("/v1/rollback", post(rollback))
+        .api_route(
+            "/v1/allow/remove",
+            post_with(remove_allow, |it| {
+                about(it, "removeAllow", "Remove from the allowlist")
+            }),
+        )
+        .api_route(
+            "/v1/block",
+            get_with(list_block, |it| {
+                about(it, "listBlock", "Entries of the blocklist, in pages")
+            })
+            .post_with(add_block, |it| {
+                about(it, "addBlock", "Add to the blocklist")
+            }),
+        )
+        .api_route(
+            "/v1/block/remove",
+            post_with(remove_block, |it| {
+                about(it, "removeBlock", "Remove from the blocklist")
+            }),
+        )
+        .api_route(
+            "/v1/block/flush",
+            post_with(flush_block, |it| {
+                about(
+                    it,
+                    "flushBlock",
+                    "Empty a list of the blocklist, or all of them but the configuration's",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/block/import",
+            import.layer(DefaultBodyLimit::max(MAX_IMPORT)),
+        )
+        .api_route(
+            "/v1/bans",
+            get_with(bans, |it| about(it, "listBans", "Bans in force")),
+        )
+        .api_route(
+            "/v1/bans/lift",
+            post_with(lift, |it| about(it, "liftBans", "End bans")),
+        )
+        .api_route(
+            "/v1/limits",
+            get_with(limits, |it| {
+                about(
+                    it,
+                    "listLimits",
+                    "Limits in force, by prefix, and where they come from",
+                )
+            })
+            .put_with(set_limits, |it| {
+                about(
+                    it,
+                    "setLimits",
+                    "Set limits until they are reset, over restarts and reloads",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/classes",
+            get_with(classes, |it| {
+                about(
+                    it,
+                    "listClasses",
+                    "Service classes with their states and counters",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/sources",
+            get_with(sources, |it| {
+                about(it, "listSources", "The first sources by an order")
+            }),
+        )
+        .api_route(
+            "/v1/explain",
+            get_with(explain, |it| {
+                about(
+                    it,
+                    "explain",
+                    "What would happen to a packet, stage by stage",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/events",
+            get_with(stream::events, |it| {
+                about(
+                    it,
+                    "events",
+                    "What happened, and with `follow` what happens: one JSON object on each line",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/capture",
+            get_with(stream::capture, |it| {
+                about(
+                    it,
+                    "capture",
+                    "Sampled packets as they come: one JSON object on each line",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/audit",
+            get_with(audit, |it| {
+                about(it, "audit", "Who changed what, the latest first")
+            }),
+        )
+        .api_route(
+            "/v1/apply",
+            post_with(apply, |it| {
+                about(
+                    it,
+                    "apply",
+                    "Put a configuration in force, or see what that would change",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/confirm",
+            post_with(confirm, |it| {
+                about(
+                    it,
+                    "confirm",
+                    "Keep the configuration that would go by itself",
+                )
+            }),
+        )
+        .api_route(
+            "/v1/rollback",
+            post_with(rollback, |it| {
+                about(it, "rollback", "Go back to the configuration before")
+            }),
+        )
         .merge(kept::routes())
+        .merge(tokens::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(control)
-}
-
-/// The routes for whoever has the right, as the kernel says who that is.
-pub fn guarded(
-    control: Handle,
-    rights: Rights,
-) -> axum::extract::connect_info::IntoMakeServiceWithConnectInfo<Router, Peer> {
-    let state = (rights, control.clone());
-    let guard = axum::middleware::from_fn_with_state(state, rights::check);
-    router(control)
-        .layer(guard)
-        .into_make_service_with_connect_info()
 }
 
 async fn audit(
     State(control): State<Handle>,
-    Query(query): Query<AuditQuery>,
+    Asked(query): Asked<AuditQuery>,
 ) -> Answer<AuditTrail> {
     Ok(Json(control.call(move |c| c.audit_trail(&query)).await?))
-}
-
-/// Opens the socket with `mode`, in place of one that a dead daemon left behind. Not async: it
-/// happens while the daemon still has root's powers.
-pub fn listen_blocking(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
-    if let Some(directory) = path.parent() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(directory)
-            .with_context(|| format!("could not make {}", directory.display()))?;
-    }
-    remove_stale(path)?;
-    // Nobody may connect between the making of the socket and the setting of its mode.
-    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path);
-    nix::sys::stat::umask(mask);
-    let listener = listener
-        .with_context(|| format!("could not open the control socket {}", path.display()))?;
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .with_context(|| format!("could not set the mode of {}", path.display()))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn remove_stale(path: &Path) -> anyhow::Result<()> {
-    let Ok(there) = std::fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    // A path that was mistyped must not cost a file.
-    anyhow::ensure!(
-        there.file_type().is_socket(),
-        "{} is there and is no socket: give control.socket another path",
-        path.display()
-    );
-    // Anything but a refusal comes from somebody who listens, if only too busy to accept.
-    let answer = std::os::unix::net::UnixStream::connect(path).err();
-    if answer.map(|error| error.kind()) != Some(std::io::ErrorKind::ConnectionRefused) {
-        anyhow::bail!(
-            "another daemon answers on {}: stop it first, or give this one another socket",
-            path.display()
-        );
-    }
-    std::fs::remove_file(path)
-        .with_context(|| format!("could not remove the stale socket {}", path.display()))
 }
 
 async fn status(State(control): State<Handle>) -> Answer<Status> {
@@ -214,7 +208,7 @@ async fn status(State(control): State<Handle>) -> Answer<Status> {
 
 async fn list_allow(
     State(control): State<Handle>,
-    Query(query): Query<EntryQuery>,
+    Asked(query): Asked<EntryQuery>,
 ) -> Answer<EntryPage> {
     Ok(Json(
         control
@@ -225,7 +219,7 @@ async fn list_allow(
 
 async fn list_block(
     State(control): State<Handle>,
-    Query(query): Query<EntryQuery>,
+    Asked(query): Asked<EntryQuery>,
 ) -> Answer<EntryPage> {
     Ok(Json(
         control
@@ -236,7 +230,7 @@ async fn list_block(
 
 async fn add_allow(
     State(control): State<Handle>,
-    Json(request): Json<AddEntries>,
+    Given(request): Given<AddEntries>,
 ) -> Answer<ChangeReport> {
     Ok(Json(
         control
@@ -247,7 +241,7 @@ async fn add_allow(
 
 async fn add_block(
     State(control): State<Handle>,
-    Json(request): Json<AddEntries>,
+    Given(request): Given<AddEntries>,
 ) -> Answer<ChangeReport> {
     Ok(Json(
         control
@@ -258,7 +252,7 @@ async fn add_block(
 
 async fn remove_allow(
     State(control): State<Handle>,
-    Json(request): Json<RemoveEntries>,
+    Given(request): Given<RemoveEntries>,
 ) -> Answer<ChangeReport> {
     Ok(Json(
         control
@@ -269,7 +263,7 @@ async fn remove_allow(
 
 async fn remove_block(
     State(control): State<Handle>,
-    Json(request): Json<RemoveEntries>,
+    Given(request): Given<RemoveEntries>,
 ) -> Answer<ChangeReport> {
     Ok(Json(
         control
@@ -280,7 +274,7 @@ async fn remove_block(
 
 async fn flush_block(
     State(control): State<Handle>,
-    Json(request): Json<FlushEntries>,
+    Given(request): Given<FlushEntries>,
 ) -> Answer<ChangeReport> {
     Ok(Json(
         control
@@ -292,9 +286,13 @@ async fn flush_block(
 /// Parses off the control task, so that traffic and other callers don't wait for a long text.
 async fn import(
     State(control): State<Handle>,
-    Query(query): Query<ImportQuery>,
-    body: Bytes,
+    Asked(query): Asked<ImportQuery>,
+    Text(body): Text,
 ) -> Answer<ChangeReport> {
+    let Ok(_turn) = IMPORTS.try_acquire() else {
+        let error = "another list is being imported: try again when it is in";
+        return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, error));
+    };
     let bounds = Bounds {
         max_entries: MAX_IMPORT_ENTRIES,
         max_bytes: MAX_IMPORT as u64,
@@ -311,7 +309,10 @@ async fn bans(State(control): State<Handle>) -> Answer<BanList> {
     Ok(Json(control.call(|c| c.list_bans()).await?))
 }
 
-async fn lift(State(control): State<Handle>, Json(request): Json<LiftBans>) -> Answer<LiftReport> {
+async fn lift(
+    State(control): State<Handle>,
+    Given(request): Given<LiftBans>,
+) -> Answer<LiftReport> {
     Ok(Json(control.call(move |c| c.lift_bans(&request)).await?))
 }
 
@@ -321,7 +322,7 @@ async fn limits(State(control): State<Handle>) -> Answer<LimitList> {
 
 async fn set_limits(
     State(control): State<Handle>,
-    Json(request): Json<SetLimits>,
+    Given(request): Given<SetLimits>,
 ) -> Answer<LimitList> {
     Ok(Json(control.call(move |c| c.set_limits(request)).await?))
 }
@@ -332,14 +333,14 @@ async fn classes(State(control): State<Handle>) -> Answer<ClassList> {
 
 async fn sources(
     State(control): State<Handle>,
-    Query(query): Query<SourceQuery>,
+    Asked(query): Asked<SourceQuery>,
 ) -> Answer<SourceList> {
     Ok(Json(control.call(move |c| c.list_sources(&query)).await?))
 }
 
 async fn explain(
     State(control): State<Handle>,
-    Query(query): Query<ExplainQuery>,
+    Asked(query): Asked<ExplainQuery>,
 ) -> Answer<Explanation> {
     Ok(Json(control.call(move |c| c.explain(&query)).await?))
 }
@@ -352,41 +353,6 @@ async fn rollback(State(control): State<Handle>) -> Answer<ApplyReport> {
     Ok(Json(control.call(Control::roll_back).await?))
 }
 
-async fn apply(State(control): State<Handle>, Json(request): Json<Apply>) -> Answer<ApplyReport> {
+async fn apply(State(control): State<Handle>, Given(request): Given<Apply>) -> Answer<ApplyReport> {
     Ok(Json(control.call(move |c| c.apply(&request)).await?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_daemon_that_takes_no_work_is_not_the_callers_mistake() {
-        for error in [Unavailable::Busy, Unavailable::Stopping] {
-            let status = status_of(&anyhow::Error::new(error));
-            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        }
-        let mistake = anyhow::anyhow!("nothing to change");
-        assert_eq!(status_of(&mistake), StatusCode::BAD_REQUEST);
-    }
-
-    #[test]
-    fn only_a_socket_that_nobody_listens_on_is_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("control.sock");
-
-        std::fs::write(&path, "precious").unwrap();
-        let refused = listen_blocking(&path, 0o600).unwrap_err().to_string();
-        assert!(refused.contains("is no socket"), "{refused}");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
-        std::fs::remove_file(&path).unwrap();
-
-        let first = listen_blocking(&path, 0o640).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o640);
-        let refused = listen_blocking(&path, 0o600).unwrap_err().to_string();
-        assert!(refused.contains("another daemon answers"), "{refused}");
-        drop(first);
-        listen_blocking(&path, 0o600).unwrap();
-    }
 }

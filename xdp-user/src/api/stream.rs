@@ -9,9 +9,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aide::OperationOutput;
+use aide::generate::GenContext;
+use aide::openapi::{self, Operation};
 use anyhow::{Context, bail};
+use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -20,19 +24,49 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use xdp_common::reason::{Class, Reason};
 
-use super::server::Refused;
+use super::refused::{Asked, Refused};
 use super::types::{CaptureQuery, Event, EventKind, EventQuery, EventsLost, Happening};
 use crate::control::{Capture, Handle};
 use crate::domain::{SampleRate, Span};
 use crate::events::{DEFAULT_PAST, Filter, Followed, Follower, reasons};
+
+const CONTENT: &str = "application/x-ndjson";
+
+/// An answer of events, a line each.
+pub(super) struct Lines(Body);
+
+impl IntoResponse for Lines {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, CONTENT)], self.0).into_response()
+    }
+}
+
+impl OperationOutput for Lines {
+    type Inner = Event;
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        let mut responses = Json::<Event>::inferred_responses(context, operation);
+        for (_, response) in &mut responses {
+            let content = std::mem::take(&mut response.content);
+            response.content = content
+                .into_values()
+                .map(|of| (CONTENT.to_owned(), of))
+                .collect();
+        }
+        responses
+    }
+}
 
 /// Lines that are sent at once.
 const BATCH: usize = 64;
 
 pub(super) async fn events(
     State(control): State<Handle>,
-    Query(query): Query<EventQuery>,
-) -> Result<Response, Refused> {
+    Asked(query): Asked<EventQuery>,
+) -> Result<Lines, Refused> {
     let filter = Filter::of(&query)?;
     let journal = control.journal();
     let past = query.limit.unwrap_or(DEFAULT_PAST);
@@ -107,8 +141,8 @@ impl Bounds {
 
 pub(super) async fn capture(
     State(control): State<Handle>,
-    Query(query): Query<CaptureQuery>,
-) -> Result<Response, Refused> {
+    Asked(query): Asked<CaptureQuery>,
+) -> Result<Lines, Refused> {
     let bounds = Bounds::of(&query)?;
     let wanted = bounds.wanted;
     // Dropped with the answer, however that ends: the program shows as few packets as before then.
@@ -139,11 +173,11 @@ pub(super) async fn capture(
             (follower, token, left),
         ))
     });
-    Ok(answer(Body::from_stream(body)))
+    Ok(Lines(Body::from_stream(body)))
 }
 
 /// The past, and then what a follower gets.
-fn lines(past: Vec<Arc<Event>>, follower: Option<Follower>) -> Response {
+fn lines(past: Vec<Arc<Event>>, follower: Option<Follower>) -> Lines {
     let first = (VecDeque::from(past), follower);
     let body = stream::unfold(first, |(mut past, mut follower)| async move {
         let text = if past.is_empty() {
@@ -154,11 +188,7 @@ fn lines(past: Vec<Arc<Event>>, follower: Option<Follower>) -> Response {
         };
         Some((Ok::<_, Infallible>(Bytes::from(text)), (past, follower)))
     });
-    answer(Body::from_stream(body))
-}
-
-fn answer(body: Body) -> Response {
-    ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    Lines(Body::from_stream(body))
 }
 
 fn followed(next: &Followed) -> String {

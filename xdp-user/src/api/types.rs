@@ -11,7 +11,9 @@ mod kept;
 mod page;
 mod sources;
 mod status;
+mod tokens;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Span;
@@ -24,9 +26,10 @@ pub use kept::*;
 pub use page::*;
 pub use sources::*;
 pub use status::*;
+pub use tokens::*;
 
 /// Body of every answer that isn't a success.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// What went wrong, and what to do next.
     pub error: String,
@@ -36,7 +39,7 @@ pub struct ErrorBody {
 }
 
 /// Which of the two lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ListKind {
     /// Sources that always pass.
@@ -56,7 +59,7 @@ impl ListKind {
 }
 
 /// `POST /v1/apply`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
     /// Name of the file, for messages; absent: the daemon reads its own file again.
@@ -72,7 +75,19 @@ pub struct Apply {
 }
 
 /// What somebody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Look at everything but packets.
@@ -84,6 +99,13 @@ pub enum Role {
 }
 
 impl Role {
+    /// By its name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Viewer, Self::Operator, Self::Admin];
+        all.into_iter().find(|role| role.name() == name)
+    }
+
     /// The word in output and in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -96,7 +118,7 @@ impl Role {
 }
 
 /// `GET /v1/audit`: query.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     /// How many, the latest, at most 10,000; 100 if absent.
@@ -104,19 +126,19 @@ pub struct AuditQuery {
 }
 
 /// Answer to `GET /v1/audit`: the latest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AuditTrail {
     /// What was asked for.
     pub changes: Vec<AuditView>,
 }
 
 /// Something that somebody changed, or wanted to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditView {
     /// When.
     pub at: jiff::Timestamp,
     /// The user's number.
-    pub uid: u32,
+    pub uid: Option<u32>,
     /// Its name, where it has one.
     pub user: Option<String>,
     /// The process; 0 where nobody knows.
@@ -128,7 +150,7 @@ pub struct AuditView {
 }
 
 /// A configuration that waits to be confirmed; answer to `POST /v1/confirm`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PendingStatus {
     /// Where it came from.
     pub path: String,
@@ -137,7 +159,7 @@ pub struct PendingStatus {
 }
 
 /// Answer to `POST /v1/apply`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ApplyReport {
     /// What changed, each as a line; empty when nothing did.
     pub changes: Vec<String>,

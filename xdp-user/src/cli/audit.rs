@@ -31,13 +31,14 @@ impl Args {
 fn render(trail: &AuditTrail) -> String {
     let mut table = Table::new([words("at"), words("who"), words("outcome"), words("what")]);
     for change in &trail.changes {
-        let user = change
-            .user
-            .clone()
-            .unwrap_or_else(|| change.uid.to_string());
+        let who = match (change.uid, &change.user) {
+            (Some(_), Some(user)) => format!("{user}, pid {}", change.pid),
+            (Some(uid), None) => format!("{uid}, pid {}", change.pid),
+            (None, user) => user.clone().unwrap_or_default(),
+        };
         table.row([
             format::time(change.at),
-            format!("{user}, pid {}", change.pid),
+            who,
             change.outcome.clone(),
             change.what.clone(),
         ]);

@@ -121,9 +121,9 @@ mod tests {
         assert_eq!(code(refused(422)), ExitCode::Invalid);
         assert_eq!(code(refused(500)), ExitCode::Failed);
         assert_eq!(code(refused(501)), ExitCode::Unsupported);
-        let socket = std::path::PathBuf::from("/s");
+        let daemon = "/s".to_owned();
         assert_eq!(
-            code(ClientError::Permission { socket }),
+            code(ClientError::Permission { daemon }),
             ExitCode::Privilege
         );
     }

@@ -7,9 +7,10 @@ use clap::{Command, CommandFactory};
 use xdp_common::reason::{Class, Reason};
 
 use super::Cli;
+use crate::api::openapi;
 use crate::{config, exporter};
 
-/// Write configuration.md, metrics.md, cli.md and reasons.md
+/// Write configuration.md, metrics.md, cli.md, reasons.md and openapi.json
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to
@@ -24,6 +25,7 @@ impl Args {
             ("metrics.md", exporter::reference::markdown()),
             ("cli.md", cli()),
             ("reasons.md", reasons()),
+            ("openapi.json", openapi::document()),
         ];
         std::fs::create_dir_all(&self.dir)
             .with_context(|| format!("can't make the directory {}", self.dir.display()))?;

@@ -29,6 +29,7 @@ mod sources;
 mod status;
 mod suggest;
 mod table;
+mod token;
 pub mod top;
 
 use std::future::Future;
@@ -38,7 +39,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::api::client::Client;
+use crate::api::client::{Client, Remote};
 use crate::failure::{Failure, FailureKind};
 use exit::ExitCode;
 pub use output::Output;
@@ -107,6 +108,34 @@ struct Global {
         default_value = "/run/xdp-throttle/control.sock"
     )]
     socket: PathBuf,
+    /// Address of a daemon to talk to over TCP, in place of a socket: `https://HOST:PORT`
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "XDP_THROTTLE_URL",
+        hide_env_values = true,
+        requires = "token_file"
+    )]
+    url: Option<String>,
+    /// File with the token for --url, as `token add` prints it
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "XDP_THROTTLE_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    token_file: Option<PathBuf>,
+    /// PEM file with the only authorities to trust for --url; those of the system unless given
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "XDP_THROTTLE_CA_FILE",
+        hide_env_values = true
+    )]
+    ca_file: Option<PathBuf>,
     /// Print a table for people, or JSON for programs
     #[arg(
         long,
@@ -143,6 +172,7 @@ enum Command {
     Limit(limit::Args),
     List(list::Args),
     Audit(audit::Args),
+    Token(token::Args),
     Completions(completions::Args),
     Man(man::Args),
     #[command(hide = true)]
@@ -174,9 +204,20 @@ pub fn main() -> std::process::ExitCode {
 
 impl Cli {
     fn execute(self, socket_named: bool) -> anyhow::Result<()> {
-        let Global { socket, output } = self.global;
+        let Global {
+            socket,
+            output,
+            url,
+            token_file,
+            ca_file,
+        } = self.global;
         let session = || -> anyhow::Result<Session> {
-            let client = Client::new(&socket)?;
+            let client = match (&url, &token_file) {
+                (Some(url), Some(token)) => {
+                    Client::remote(&Remote::new(url, token, ca_file.as_deref())?)?
+                }
+                (_, _) => Client::new(&socket)?,
+            };
             Ok(Session { client, output })
         };
         match self.command {
@@ -208,6 +249,7 @@ impl Cli {
             Command::Limit(args) => wait(async { args.run(&session()?).await }),
             Command::List(args) => wait(async { args.run(&session()?).await }),
             Command::Audit(args) => wait(async { args.run(&session()?).await }),
+            Command::Token(args) => wait(async { args.run(&session()?).await }),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
             Command::GenerateDocs(args) => args.run(),

@@ -104,7 +104,7 @@ fn global_options_stand_before_or_after_the_verb() {
         "--socket /tmp/s --output json status",
         "status --socket /tmp/s --output json",
     ] {
-        let Global { socket, output } = parse(line).unwrap().global;
+        let Global { socket, output, .. } = parse(line).unwrap().global;
         assert_eq!(socket, PathBuf::from("/tmp/s"));
         assert_eq!(output, Output::Json);
     }

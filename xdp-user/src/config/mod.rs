@@ -20,6 +20,7 @@ mod words;
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -115,6 +116,8 @@ pub struct Aggregate {
 pub struct Metrics {
     pub enabled: bool,
     pub listen: SocketAddr,
+    /// Of TLS and passwords; absolute.
+    pub web_config: Option<PathBuf>,
     /// Beside the figures, while they are served.
     pub page: StatusPage,
 }
@@ -128,6 +131,16 @@ pub struct Control {
     pub viewers: Vec<Who>,
     pub operators: Vec<Who>,
     pub admins: Vec<Who>,
+    /// Over TCP as well.
+    pub tcp: Option<ControlTcp>,
+    pub requests_per_second: NonZeroU32,
+}
+
+/// The API over TCP with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlTcp {
+    pub listen: SocketAddr,
+    pub files: crate::http::tls::Files,
 }
 
 /// What outlives the daemon.

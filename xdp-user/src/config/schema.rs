@@ -360,8 +360,10 @@ section! {
     pub(super) struct MetricsKeys, "metrics", repeated: false {
         /// Whether they are served.
         enabled: bool as Boolean = Default::Is("true"), Restart;
-        /// Where. There is no password: keep it on loopback or a private network.
+        /// Where. Without `web_config` there is no password: keep it on loopback or a private network.
         listen: SocketAddr as Text<SocketAddr> = Default::Is("\"127.0.0.1:9777\""), Restart;
+        /// A file in the form that Prometheus's exporters share (`--web.config.file`): `tls_server_config` with `cert_file` and `key_file`, and `basic_auth_users` with bcrypt hashes; for example `"/etc/xdp-throttle/web.yml"`. See docs/api.md.
+        web_config: Option<AbsolutePath> as OrOff<Text<AbsolutePath>> = Default::Is("\"off\""), Restart;
         /// What the status page shows to whoever reaches the port. `counters`: rates, reasons, classes, sizes, no address. `sources`: the top sources by address, too. `off`: there is no page. See docs/status-page.md.
         page: Option<StatusPage> as Optional<Text<StatusPage>> = Default::Absent { meaning: "`\"counters\"` where `listen` is a loopback address, else `\"off\"`", example: "\"counters\"" }, Restart;
     }
@@ -378,8 +380,16 @@ section! {
         viewers: Vec<Who> as List<Text<Who>> = Default::Is("[]"), Restart;
         /// Who may also change lists, bans and limits, and see events and packets.
         operators: Vec<Who> as List<Text<Who>> = Default::Is("[]"), Restart;
-        /// Who may also put configurations in force, and see the audit trail.
+        /// Who may also put configurations in force, make tokens, and see the audit trail.
         admins: Vec<Who> as List<Text<Who>> = Default::Is("[]"), Restart;
+        /// An address and port to serve the same over TCP, for example `"192.0.2.1:9778"`, with TLS and for bearer tokens only (`xdp-throttle token add`). See docs/api.md.
+        listen: Option<SocketAddr> as OrOff<Text<SocketAddr>> = Default::Is("\"off\""), Restart;
+        /// A PEM file with the certificate for `listen`, its chain behind it, for example `"/etc/xdp-throttle/cert.pem"`. Read again when it changes.
+        certificate: Option<AbsolutePath> as OrOff<Text<AbsolutePath>> = Default::Is("\"off\""), Restart;
+        /// A PEM file with the certificate's private key.
+        key: Option<AbsolutePath> as OrOff<Text<AbsolutePath>> = Default::Is("\"off\""), Restart;
+        /// Requests that each user, or each address (IPv6: /64), may make; twice as many at once. Root, and the daemon's own user, may make any number.
+        requests_per_second: u32 as Integer<u32, 1, 1_000_000> = Default::Is("50"), Restart;
     }
 }
 

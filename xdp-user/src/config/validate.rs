@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use toml::de::DeTable;
 
@@ -16,10 +17,11 @@ use super::schema::{
 use super::table::{Sink, Table};
 use super::words::{DropReason, StatusPage};
 use super::{
-    Aggregate, Ban, Config, Control, Daemon, Events, MAX_INTERFACES, Metrics, Outlets, Pins,
-    Sampling, State,
+    Aggregate, Ban, Config, Control, ControlTcp, Daemon, Events, MAX_INTERFACES, Metrics, Outlets,
+    Pins, Sampling, State,
 };
 use crate::domain::{IfName, Prefix};
+use crate::http::tls;
 use xdp_common::reason::Reason;
 
 /// Reads and checks everything; `None` after a mistake. Sections that read well are checked also
@@ -205,11 +207,38 @@ fn control(keys: ControlKeys, sink: &mut Sink) -> Control {
         );
     }
     Control {
+        tcp: control_tcp(&keys, sink),
+        requests_per_second: NonZeroU32::new(keys.requests_per_second).unwrap_or(NonZeroU32::MIN),
         socket: keys.socket.0,
         socket_mode: keys.socket_mode,
         viewers: keys.viewers,
         operators: keys.operators,
         admins: keys.admins,
+    }
+}
+
+/// Never in the clear.
+fn control_tcp(keys: &ControlKeys, sink: &mut Sink) -> Option<ControlTcp> {
+    match (keys.listen, &keys.certificate, &keys.key) {
+        (Some(listen), Some(certificate), Some(key)) => Some(ControlTcp {
+            listen,
+            files: tls::Files {
+                certificate: certificate.0.clone(),
+                key: key.0.clone(),
+            },
+        }),
+        (None, None, None) => None,
+        (Some(_), _, _) => {
+            let message = "TCP is served with TLS only, and that takes a certificate and its key";
+            let help = "certificate = \"/etc/xdp-throttle/cert.pem\" and key = \"/etc/xdp-throttle/key.pem\"";
+            sink.problem_at("control.listen", message, help);
+            None
+        }
+        (None, _, _) => {
+            let message = "nothing is served over TCP: listen is missing";
+            sink.warning_at("control", message, "listen = \"192.0.2.1:9778\"");
+            None
+        }
     }
 }
 
@@ -347,7 +376,7 @@ fn metrics(keys: &MetricsKeys, sink: &mut Sink) -> Metrics {
         true => StatusPage::Counters,
         false => StatusPage::Off,
     });
-    if keys.enabled && !is_private {
+    if keys.enabled && !is_private && keys.web_config.is_none() {
         warn_of_open_metrics(keys.listen, page, sink);
     }
     if !keys.enabled && keys.page.is_some_and(|page| page != StatusPage::Off) {
@@ -358,6 +387,7 @@ fn metrics(keys: &MetricsKeys, sink: &mut Sink) -> Metrics {
     Metrics {
         enabled: keys.enabled,
         listen: keys.listen,
+        web_config: keys.web_config.as_ref().map(|path| path.0.clone()),
         page,
     }
 }

@@ -23,6 +23,7 @@ mod status;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ use crate::datapath::{Attached, Continuity, Datapath};
 use crate::domain::{AttachMode, IfName, ListName, Prefix};
 use crate::events::Journal;
 use crate::state::State;
+use crate::tokens::Tokens;
 pub use classes::Aside;
 use classes::Classes;
 pub use classes::alone::{Escalated, Escalations};
@@ -117,6 +119,7 @@ pub struct Control {
     suspended_ns: u64,
     host: crate::host::figures::Reader,
     journal: Arc<Journal>,
+    tokens: Arc<Tokens>,
     captures: Vec<samples::Running>,
     /// Bans that end by then have been told of, kernel's time.
     bans_told_ns: u64,
@@ -147,12 +150,18 @@ pub enum Unavailable {
 pub struct Handle {
     sender: SyncSender<Message>,
     journal: Arc<Journal>,
+    tokens: Arc<Tokens>,
 }
 
 impl Handle {
     /// What happened: read without the task.
     pub fn journal(&self) -> &Arc<Journal> {
         &self.journal
+    }
+
+    /// Tokens of the API: read without the task, so that wrong ones cost it nothing.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Runs `command` in the task and waits for its answer.
@@ -199,6 +208,8 @@ impl Control {
     ) -> Result<Self> {
         let now = Timestamp::now();
         let journal = Arc::new(Journal::open(&config.events.outlets)?);
+        let tokens = Tokens::default();
+        tokens.replace(state.tokens()?);
         let mut control = Self {
             datapath,
             state,
@@ -230,6 +241,7 @@ impl Control {
             suspended_ns: 0,
             host: crate::host::figures::Reader::default(),
             journal,
+            tokens: Arc::new(tokens),
             captures: Vec::new(),
             bans_told_ns: Self::now().boot_ns,
             warnings: Vec::new(),
@@ -256,7 +268,7 @@ impl Control {
     /// value then tells.
     pub fn spawn(self) -> Result<(Handle, oneshot::Receiver<()>)> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let journal = self.journal.clone();
+        let (journal, tokens) = (self.journal.clone(), self.tokens.clone());
         let (ended, has_ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("control".into())
@@ -267,7 +279,12 @@ impl Control {
                 }
             })
             .context("could not start the control task")?;
-        Ok((Handle { sender, journal }, has_ended))
+        let handle = Handle {
+            sender,
+            journal,
+            tokens,
+        };
+        Ok((handle, has_ended))
     }
 
     fn serve(mut self, receiver: &Receiver<Message>) {

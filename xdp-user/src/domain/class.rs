@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xdp_common::abi::{LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL};
 
@@ -54,11 +55,22 @@ impl fmt::Display for ClassName {
     }
 }
 
-serde_as_text!(ClassName);
+serde_as_text!(ClassName, { "type": "string", "examples": ["dns"] });
 
 /// How hard pressed a class is.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ClassState {

@@ -19,9 +19,24 @@ pub use quantity::{Burst, ByteSize, QuantityError};
 pub use rate::{BitRate, ConnectionRate, PacketRate, SampleRate};
 pub use span::{Span, SpanError};
 
-/// Serialises a type as its `Display` text and deserialises it through `FromStr`.
+/// Serialises a type as its `Display` text and deserialises it through `FromStr`. `$schema` is the JSON
+/// schema of that text.
 macro_rules! serde_as_text {
-    ($type:ty) => {
+    ($type:ty, $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.collect_str(self)

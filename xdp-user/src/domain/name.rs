@@ -91,7 +91,7 @@ impl FromStr for ListName {
 }
 
 macro_rules! shown_as_inner {
-    ($type:ident) => {
+    ($type:ident, $schema:tt) => {
         impl fmt::Display for $type {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.pad(&self.0)
@@ -104,12 +104,12 @@ macro_rules! shown_as_inner {
             }
         }
 
-        serde_as_text!($type);
+        serde_as_text!($type, $schema);
     };
 }
 
-shown_as_inner!(IfName);
-shown_as_inner!(ListName);
+shown_as_inner!(IfName, { "type": "string", "minLength": 1, "maxLength": 15 });
+shown_as_inner!(ListName, { "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$" });
 
 #[cfg(test)]
 mod tests {

@@ -220,7 +220,17 @@ impl From<Ipv6Net> for Prefix {
     }
 }
 
-serde_as_text!(Prefix);
+serde_as_text!(Prefix, {
+    "type": "string",
+    "description": "An address, or a prefix with its length.",
+    "anyOf": [
+        { "format": "ipv4" },
+        { "format": "ipv6" },
+        { "pattern": "^(([0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])[.]){3}0/([89]|1[0-9]|2[0-4])$" },
+        { "pattern": "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$" }
+    ],
+    "examples": ["192.0.2.7", "198.51.100.0/24", "2001:db8::/32"]
+});
 
 #[cfg(test)]
 mod tests {

@@ -232,7 +232,7 @@ macro_rules! text_form {
             }
         }
 
-        serde_as_text!($type);
+        serde_as_text!($type, { "type": "string" });
     };
 }
 pub(super) use text_form;

@@ -91,7 +91,7 @@ impl fmt::Display for BitRate {
     }
 }
 
-serde_as_text!(BitRate);
+serde_as_text!(BitRate, { "type": "string", "examples": ["10Mbps"] });
 
 /// New TCP connections (SYN packets) per second, at least 1, at most 10⁹: "100cps" or "100/s".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

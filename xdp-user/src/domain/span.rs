@@ -102,7 +102,12 @@ impl fmt::Display for Span {
     }
 }
 
-serde_as_text!(Span);
+serde_as_text!(Span, {
+    "type": "string",
+    "description": "A number and a unit: ns, us, ms, s, m, h, d; several of them add up.",
+    "pattern": "^([0-9]{1,6}(ns|us|ms|s|m|h|d))+$",
+    "examples": ["90s", "1h 30m"]
+});
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::api::types::{SourceList, SourceQuery, Status};
 
+mod guard;
 pub mod labels;
 pub mod metrics;
 mod page;
@@ -20,6 +21,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use guard::Guard;
 pub use server::serve;
 
 /// Where the figures of a scrape come from.

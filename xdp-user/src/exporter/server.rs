@@ -1,8 +1,5 @@
-//! HTTP for the scrapes and the status page.
-//!
-//! Whoever reaches the port is served, so everything is bounded: connections at once, the time of
-//! each, the size of a request's head. A connection carries one request; a scraper opens one for
-//! each scrape, and none stays open in between.
+//! The routes of scrapes and of the status page, and their bounds. A connection carries one request; a
+//! scraper opens one for each scrape, and none stays open in between.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,17 +12,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::guard::{self, Guard};
 use super::page::Page;
 use super::{Scrape, SnapshotSource, render};
 use crate::config::StatusPage;
+use crate::http::{self, Listener};
 
 /// What one client can take at most.
 #[derive(Clone, Copy, Debug)]
@@ -54,27 +49,27 @@ const BOUNDS: Bounds = Bounds {
     sources_age: Duration::from_secs(5),
 };
 
-/// After a failed accept, mostly for want of file descriptors, trying at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// Serves `/metrics` and what the page is to show on `listener` until `shutdown` is done.
+/// Serves `/metrics` and what the page is to show on `listener` until `shutdown` is done, to whom the
+/// guard lets through.
 ///
-/// A scrape under way is cut off then. Connections that fail are theirs to see, not ours.
+/// A scrape under way is cut off then.
 ///
 /// # Errors
 /// When the listener has no address, so when it isn't one.
 pub async fn serve<S: SnapshotSource>(
     listener: TcpListener,
+    guard: Guard,
     page: StatusPage,
     source: S,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    serve_within(BOUNDS, listener, page, source, shutdown).await
+    serve_within(BOUNDS, listener, guard, page, source, shutdown).await
 }
 
 pub(super) async fn serve_within<S: SnapshotSource>(
     bounds: Bounds,
     listener: TcpListener,
+    guard: Guard,
     page: StatusPage,
     source: S,
     shutdown: impl Future<Output = ()>,
@@ -82,46 +77,25 @@ pub(super) async fn serve_within<S: SnapshotSource>(
     let address = listener
         .local_addr()
         .context("cannot serve metrics: the listener has no address")?;
-    debug!("metrics on http://{address}/metrics");
+    debug!("metrics on {address}");
     let source = Arc::new(source);
     let people = Page::new(Arc::clone(&source), page, address, bounds);
-    let routes = routes(bounds, source, people);
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        let room = connections.len() < bounds.connections;
-        tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    warn!("a scrape's task failed: {error}");
-                }
-            }
-            accepted = listener.accept(), if room => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(answer(bounds, stream, routes.clone()));
-                }
-                Err(error) => {
-                    warn!("cannot accept a scrape's connection on {address}: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    let mut routes = routes(bounds, source, people);
+    if let Some(users) = guard.users {
+        routes = routes.layer(axum::middleware::from_fn_with_state(users, guard::check));
     }
-}
-
-async fn answer(bounds: Bounds, stream: TcpStream, routes: Router) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(bounds.head)
-        // The time of the whole connection is bounded instead, its end included.
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    match timeout(bounds.connection, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!("a scrape's connection failed: {error}"),
-        Err(_) => debug!("a scrape took over {:?}: cut off", bounds.connection),
-    }
+    let listener = match guard.tls {
+        None => Listener::Tcp(listener),
+        Some(tls) => Listener::Tls(listener, tls),
+    };
+    let of_connections = http::Bounds {
+        connections: bounds.connections,
+        head: bounds.head,
+        patience: bounds.connection,
+        connection: Some(bounds.connection),
+    };
+    http::serve("metrics", listener, of_connections, routes, shutdown).await;
+    Ok(())
 }
 
 struct Shared<S> {

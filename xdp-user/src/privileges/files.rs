@@ -72,6 +72,10 @@ impl Needed {
         let mut read: Vec<PathBuf> = READ.map(PathBuf::from).to_vec();
         read.extend(own);
         read.extend(config.daemon.readable.iter().cloned());
+        let tcp = config.control.tcp.iter();
+        let tls = tcp.flat_map(|tcp| [&tcp.files.certificate, &tcp.files.key]);
+        let tls = tls.chain(config.metrics.web_config.as_ref());
+        read.extend(tls.filter_map(|path| path.parent()).map(PathBuf::from));
         for list in &config.lists {
             // A new file takes the place of the old one here, too.
             let file = match &list.source {

@@ -17,17 +17,20 @@ CREATE TABLE IF NOT EXISTS audit (
 pub struct AuditRow {
     /// When.
     pub at: Timestamp,
-    /// The user's number, and its name where it has one.
-    pub uid: u32,
-    /// See `uid`.
+    /// The user's number; `None` for a token.
+    pub uid: Option<u32>,
+    /// The user's name where it has one, or whose token and from where.
     pub user: Option<String>,
-    /// The process.
+    /// The process; 0 where it isn't one of this host.
     pub pid: i32,
     /// What was asked for.
     pub what: String,
     /// `done`, or why not.
     pub outcome: String,
 }
+
+/// In place of a user's number.
+const NO_USER: i64 = -1;
 
 /// Changes that are kept; the oldest go first.
 const AUDIT_ROWS: u32 = 10_000;
@@ -40,7 +43,7 @@ impl State {
             "INSERT INTO audit (at_ms, uid, user, pid, what, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 row.at.as_millisecond(),
-                row.uid,
+                row.uid.map_or(NO_USER, i64::from),
                 row.user,
                 row.pid,
                 row.what,
@@ -64,7 +67,7 @@ impl State {
         while let Some(row) = rows.next()? {
             trail.push(AuditRow {
                 at: timestamp(row.get(0)?).unwrap_or(Timestamp::UNIX_EPOCH),
-                uid: row.get(1)?,
+                uid: u32::try_from(row.get::<_, i64>(1)?).ok(),
                 user: row.get(2)?,
                 pid: row.get(3)?,
                 what: row.get(4)?,
@@ -85,7 +88,7 @@ mod tests {
         let mut state = State::open(directory.path()).unwrap();
         let row = |n: u32| AuditRow {
             at: timestamp(1_700_000_000_000 + i64::from(n)).unwrap(),
-            uid: n,
+            uid: n.checked_sub(1),
             user: n.is_multiple_of(2).then(|| "alice".to_owned()),
             pid: 7,
             what: "POST /v1/block".into(),

@@ -4,6 +4,7 @@
 
 mod audit;
 mod recover;
+mod tokens;
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
@@ -127,6 +128,7 @@ impl State {
             ))?;
         }
         connection.execute_batch(audit::TABLE)?;
+        connection.execute_batch(tokens::TABLE)?;
         let state = Self {
             connection,
             recovered: None,

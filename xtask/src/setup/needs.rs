@@ -31,7 +31,7 @@ pub(crate) enum Way {
 
 /// Programs that are started by name, or stand for what comes with them: first purpose, program,
 /// Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 19] = [
+const PROGRAMS: [(Purpose, &str, &str); 20] = [
     (Purpose::Run, "ip", "iproute2"),
     // The dashboards' queries are tested against the real thing.
     (Purpose::Watch, "prometheus", "prometheus"),
@@ -60,6 +60,7 @@ const PROGRAMS: [(Purpose, &str, &str); 19] = [
         "chromium-headless-shell",
         "chromium-headless-shell",
     ),
+    (Purpose::Fuzz, "python3", "python3-venv"),
 ];
 
 /// Components of the Rust toolchain, each with the program that shows that it is installed.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
@@ -15,7 +14,7 @@ const MAX_LINE: usize = 1 << 20;
 /// Values as they come.
 pub struct Lines<T> {
     response: reqwest::Response,
-    socket: PathBuf,
+    daemon: String,
     /// What came after the last whole line.
     rest: Vec<u8>,
     lines: VecDeque<Vec<u8>>,
@@ -23,10 +22,10 @@ pub struct Lines<T> {
 }
 
 impl<T> Lines<T> {
-    pub(super) fn new(response: reqwest::Response, socket: PathBuf) -> Self {
+    pub(super) fn new(response: reqwest::Response, daemon: String) -> Self {
         Self {
             response,
-            socket,
+            daemon,
             rest: Vec::new(),
             lines: VecDeque::new(),
             values: PhantomData,
@@ -42,13 +41,13 @@ impl<T: DeserializeOwned> Lines<T> {
             if let Some(line) = self.lines.pop_front() {
                 let value = serde_json::from_slice(&line);
                 return value.map(Some).map_err(|source| ClientError::Line {
-                    socket: self.socket.clone(),
+                    daemon: self.daemon.clone(),
                     source,
                 });
             }
             let chunk = self.response.chunk().await;
             let chunk = chunk.map_err(|source| ClientError::Transport {
-                socket: self.socket.clone(),
+                daemon: self.daemon.clone(),
                 source,
             })?;
             match chunk {

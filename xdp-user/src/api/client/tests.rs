@@ -173,7 +173,7 @@ async fn a_missing_and_a_dead_socket_mean_no_daemon() {
 #[tokio::test]
 async fn a_socket_that_is_closed_to_us_is_a_matter_of_privilege() {
     let served = Served::with(Router::new());
-    let socket = served.client.socket.clone();
+    let socket = std::path::PathBuf::from(&served.client.daemon);
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
     nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
     let refused = served.client.status().await.unwrap_err();

@@ -1,12 +1,13 @@
 //! Service classes and what goes on in them.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ClassState;
 
 /// What service classes do now, within [`super::Status`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MitigationStatus {
     /// Whether they decide anything.
     pub enabled: bool,
@@ -21,7 +22,7 @@ pub struct MitigationStatus {
 }
 
 /// One class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassStatus {
     /// Its name.
     pub name: String,
@@ -39,7 +40,7 @@ pub struct ClassStatus {
 
 /// Packets of a class. Those of known sources, and what was not for the class to decide, are in
 /// `packets` only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassCounts {
     /// Packets that came in.
     pub packets: u64,
@@ -60,7 +61,7 @@ pub struct ClassCounts {
 }
 
 /// How often a class came into each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateChanges {
     /// Back within its budget.
     pub normal: u64,
@@ -82,7 +83,7 @@ impl StateChanges {
 }
 
 /// A class went from one state to another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateChange {
     /// When.
     pub at: Timestamp,
@@ -97,7 +98,9 @@ pub struct StateChange {
 }
 
 /// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4.
@@ -128,7 +131,7 @@ impl Family {
 }
 
 /// Packets of a family on an interface may be for somebody else than this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AsideStatus {
     /// Name of the interface.
     pub interface: String,
@@ -141,7 +144,7 @@ pub struct AsideStatus {
 }
 
 /// Answer to `GET /v1/classes`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClassList {
     /// Whether classes decide anything.
     pub enabled: bool,
@@ -150,7 +153,7 @@ pub struct ClassList {
 }
 
 /// A class with its settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassView {
     /// What goes on in it.
     #[serde(flatten)]
@@ -170,7 +173,7 @@ pub struct ClassView {
 }
 
 /// Limits of a class; a limit without a rate is `off`, and then it has no burst.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassLimits {
     /// Packets of all newcomers together.
     pub budget: String,

@@ -1,12 +1,13 @@
 //! List entries and what became of a change of them.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{ListName, Prefix, Span};
 
 /// `GET /v1/allow`, `GET /v1/block`: query.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntryQuery {
     /// Only this list.
@@ -21,7 +22,7 @@ pub struct EntryQuery {
 }
 
 /// `GET /v1/allow`, `GET /v1/block`: a page of entries in the order of their prefixes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EntryPage {
     /// The entries.
     pub entries: Vec<EntryView>,
@@ -30,7 +31,7 @@ pub struct EntryPage {
 }
 
 /// One list entry.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EntryView {
     /// The prefix.
     pub prefix: Prefix,
@@ -49,7 +50,7 @@ pub struct EntryView {
 }
 
 /// `POST /v1/allow`, `POST /v1/block`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddEntries {
     /// What to add.
@@ -66,7 +67,7 @@ pub struct AddEntries {
 }
 
 /// `POST /v1/allow/remove`, `POST /v1/block/remove`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveEntries {
     /// What to remove; each must be there just as it is.
@@ -76,7 +77,7 @@ pub struct RemoveEntries {
 }
 
 /// `POST /v1/block/flush`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlushEntries {
     /// Which list; all but the configuration's if absent.
@@ -84,7 +85,7 @@ pub struct FlushEntries {
 }
 
 /// `POST /v1/block/import`: query. The body is the list's text, at most 256 MiB.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportQuery {
     /// Into which list; `manual` if absent.
@@ -100,7 +101,7 @@ pub struct ImportQuery {
 }
 
 /// Answer to every change of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeReport {
     /// Entries that are new in the list.
     pub added: u64,
@@ -130,7 +131,7 @@ pub struct ChangeReport {
 }
 
 /// One refused line or prefix.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// The line in the text, from 1; absent where there was no text.
     pub line: Option<u64>,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xdp_common::reason::{Class, Reason};
 
@@ -15,7 +16,7 @@ use super::{ListKind, NamedCount};
 use crate::domain::{ClassState, Prefix, SampleRate, Span};
 
 /// `GET /v1/events`: query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventQuery {
     /// Go on with what happens from now on, until the client hangs up.
@@ -33,7 +34,7 @@ pub struct EventQuery {
 
 /// `GET /v1/capture`: query. The answer is a line for each sample, as in `GET /v1/events`, until one of
 /// the bounds is reached or the client hangs up; meanwhile the program shows more packets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureQuery {
     /// Reasons, joined by commas; all that drop or answer if absent.
@@ -54,7 +55,7 @@ pub struct CaptureQuery {
 }
 
 /// How many events there were, as part of `GET /v1/status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsStatus {
     /// Since the daemon's start, by kind.
     pub published: Vec<NamedCount>,
@@ -63,7 +64,7 @@ pub struct EventsStatus {
 }
 
 /// Something that happened. `GET /v1/events` answers one a line, the oldest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Counts from 1 at the daemon's start; a gap is an event that a filter or a bound left out.
     pub number: u64,
@@ -75,7 +76,7 @@ pub struct Event {
 }
 
 /// What happened; `kind` tells which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Happening {
     /// A source was banned.
@@ -110,6 +111,7 @@ pub enum Happening {
     Ord,
     Serialize,
     Deserialize,
+    JsonSchema,
     clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
@@ -208,7 +210,7 @@ impl Happening {
 }
 
 /// A source was banned by the program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BanBegan {
     /// Who.
     pub source: Prefix,
@@ -221,7 +223,7 @@ pub struct BanBegan {
 }
 
 /// A ban is over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BanEnded {
     /// Whose.
     pub source: Prefix,
@@ -230,7 +232,7 @@ pub struct BanEnded {
 }
 
 /// Why a ban is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnbanCause {
     /// Its time was up.
@@ -250,7 +252,7 @@ impl UnbanCause {
 }
 
 /// A service class came into another state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassChanged {
     /// The class.
     pub class: String,
@@ -265,7 +267,7 @@ pub struct ClassChanged {
 }
 
 /// A list changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListChanged {
     /// What the list does.
     pub table: ListKind,
@@ -284,7 +286,7 @@ pub struct ListChanged {
 }
 
 /// Where a change of a list came from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ListCause {
     /// A request to add or remove entries.
@@ -317,7 +319,7 @@ impl ListCause {
 }
 
 /// A configuration was put in force or refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Its name.
     pub path: String,
@@ -328,7 +330,7 @@ pub struct Reloaded {
 }
 
 /// The program was attached to an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceAttached {
     /// The interface.
     pub interface: String,
@@ -337,7 +339,7 @@ pub struct InterfaceAttached {
 }
 
 /// The program is no longer on an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceDetached {
     /// The interface.
     pub interface: String,
@@ -346,7 +348,7 @@ pub struct InterfaceDetached {
 }
 
 /// Why the program is no longer on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DetachCause {
     /// The configuration no longer names it.
@@ -369,7 +371,7 @@ impl DetachCause {
 }
 
 /// A packet that was looked at more closely.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// The interface that it came in on; absent where the policy doesn't name it.
     pub interface: Option<String>,
@@ -400,7 +402,7 @@ impl Sample {
 }
 
 /// To a follower: it was too slow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsLost {
     /// Events that it didn't get, of all kinds, before its filter.
     pub events: u64,
@@ -439,4 +441,8 @@ impl FromStr for FrameBytes {
     }
 }
 
-crate::domain::serde_as_text!(FrameBytes);
+crate::domain::serde_as_text!(FrameBytes, {
+    "type": "string",
+    "description": "The frame's first bytes, two hexadecimal digits each.",
+    "pattern": "^([0-9a-f]{2})*$"
+});

@@ -1,11 +1,12 @@
 //! What the host counted itself, before and behind the program.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NamedCount;
 
 /// Losses that aren't the program's. What the kernel doesn't count is left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostStatus {
     /// The protected interfaces that exist.
     pub interfaces: Vec<InterfaceReceived>,
@@ -18,7 +19,7 @@ pub struct HostStatus {
 }
 
 /// What an interface received, by its own count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceReceived {
     /// Its name.
     pub name: String,

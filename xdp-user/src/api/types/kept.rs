@@ -1,6 +1,7 @@
 //! Lists that keep themselves.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ListKind, NamedCount};
@@ -8,14 +9,14 @@ use crate::domain::{ListName, Prefix};
 use crate::lists::Refused;
 
 /// `GET /v1/lists`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct KeptLists {
     /// In the order of their names.
     pub lists: Vec<KeptListStatus>,
 }
 
 /// One `[[list]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptListStatus {
     /// Its name.
     pub name: ListName,
@@ -54,7 +55,7 @@ pub struct KeptListStatus {
 }
 
 /// Why a refresh changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListFailure {
     /// One of a closed set, the metric's label.
     pub cause: String,
@@ -63,7 +64,7 @@ pub struct ListFailure {
 }
 
 /// `POST /v1/lists/refresh`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshLists {
     /// Which; all if absent.
@@ -74,7 +75,7 @@ pub struct RefreshLists {
 }
 
 /// `POST /v1/lists/diff`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiffList {
     /// Which.
@@ -82,7 +83,7 @@ pub struct DiffList {
 }
 
 /// What a refresh would change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListDiff {
     /// The list.
     pub name: ListName,

@@ -3,20 +3,21 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ListKind, Sample};
 use crate::domain::{Mode, Prefix};
 
 /// `GET /v1/bans`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BanList {
     /// Bans in force, the latest first.
     pub bans: Vec<BanView>,
 }
 
 /// One ban.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BanView {
     /// Who.
     pub source: Prefix,
@@ -35,7 +36,7 @@ pub struct BanView {
 }
 
 /// `POST /v1/bans/lift`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LiftBans {
     /// Addresses or sources whose ban to lift.
@@ -47,7 +48,7 @@ pub struct LiftBans {
 }
 
 /// Answer to `POST /v1/bans/lift`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LiftReport {
     /// Bans lifted.
     pub lifted: u64,
@@ -56,7 +57,7 @@ pub struct LiftReport {
 }
 
 /// One limit: `"20kpps"` and such, or `"off"`; absent means unchanged or inherited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFields {
     /// Packets per second.
@@ -74,14 +75,14 @@ pub struct LimitFields {
 }
 
 /// `GET /v1/limits`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LimitList {
     /// The default first (no prefix), then the overrides by prefix.
     pub limits: Vec<LimitView>,
 }
 
 /// Limits of everybody or of a prefix.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LimitView {
     /// Whose; absent: every source without an override.
     pub prefix: Option<Prefix>,
@@ -93,7 +94,7 @@ pub struct LimitView {
 }
 
 /// `PUT /v1/limits`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetLimits {
     /// Whose; absent: every source without an override.
@@ -107,7 +108,7 @@ pub struct SetLimits {
 }
 
 /// `GET /v1/sources`: query.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceQuery {
     /// What to sort by, most first; packets if absent.
@@ -123,7 +124,9 @@ pub struct SourceQuery {
 }
 
 /// What sources are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceSort {
     /// Packets.
@@ -143,7 +146,7 @@ impl SourceSort {
 }
 
 /// `GET /v1/sources`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SourceList {
     /// The first of them.
     pub sources: Vec<SourceView>,
@@ -152,7 +155,7 @@ pub struct SourceList {
 }
 
 /// One source.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SourceView {
     /// The source.
     pub source: Prefix,
@@ -179,7 +182,7 @@ pub struct SourceView {
 }
 
 /// `GET /v1/explain`: query, one hypothetical packet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
     /// The packet's source.
@@ -195,7 +198,7 @@ pub struct ExplainQuery {
 }
 
 /// `GET /v1/explain`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The packet's source.
     pub address: IpAddr,
@@ -225,7 +228,7 @@ pub struct Explanation {
 }
 
 /// A sampled packet and when it came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleView {
     /// When.
     pub at: Timestamp,
@@ -235,7 +238,7 @@ pub struct SampleView {
 }
 
 /// One stage of the decision.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StageView {
     /// Its name.
     pub stage: String,

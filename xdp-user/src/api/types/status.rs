@@ -1,13 +1,14 @@
 //! The state of everything.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{EventsStatus, HostStatus, KeptListStatus, ListKind, MitigationStatus};
 use crate::domain::{ListName, Mode};
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -69,7 +70,7 @@ pub struct Status {
 }
 
 /// Where the configuration in force came from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// Path of the file.
     pub path: String,
@@ -84,7 +85,7 @@ pub struct ConfigStatus {
 }
 
 /// What the daemon may do, as the kernel has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PrivilegeStatus {
     /// The user that it runs as.
     pub user: String,
@@ -99,7 +100,7 @@ pub struct PrivilegeStatus {
 }
 
 /// One interface.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
@@ -114,7 +115,7 @@ pub struct InterfaceStatus {
 }
 
 /// What is pinned, and what became of what an earlier daemon left.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PinStatus {
     /// Where; nothing is pinned without it.
     pub directory: Option<String>,
@@ -127,7 +128,7 @@ pub struct PinStatus {
 }
 
 /// Packets that left with one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonCount {
     /// The reason's name.
     pub reason: String,
@@ -141,7 +142,7 @@ pub struct ReasonCount {
 }
 
 /// One kernel table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TableStatus {
     /// `allow`, `block`, `overrides`, `sources` or `bans`.
     pub name: String,
@@ -157,7 +158,7 @@ pub struct TableStatus {
 }
 
 /// A kernel map that is no table of [`Status::tables`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MapStatus {
     /// Its name in the kernel, in lower case.
     pub name: String,
@@ -166,7 +167,7 @@ pub struct MapStatus {
 }
 
 /// One list of entries.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ListStatus {
     /// Its name.
     pub name: ListName,
@@ -177,7 +178,7 @@ pub struct ListStatus {
 }
 
 /// A number with a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamedCount {
     /// The name.
     pub name: String,

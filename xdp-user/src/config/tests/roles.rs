@@ -30,3 +30,25 @@ fn a_socket_for_everybody_with_nobody_who_may_is_noted() {
     assert_eq!(warnings(open).len(), 1);
     assert_eq!(warnings(&format!("{open}viewers = [\"alice\"]\n")), []);
 }
+
+#[test]
+fn tcp_is_never_served_in_the_clear() {
+    let both = "certificate = \"/etc/c.pem\"\nkey = \"/etc/k.pem\"\n";
+    let listen = "listen = \"192.0.2.1:9778\"\n";
+    let parse = |text: &str| Config::parse(&format!("[control]\n{text}"), "test");
+    let config = parse(&format!("{listen}{both}")).unwrap().config;
+    let tcp = config.control.tcp.unwrap();
+    assert_eq!(tcp.listen.to_string(), "192.0.2.1:9778");
+    assert_eq!(tcp.files.key.to_string_lossy(), "/etc/k.pem");
+    for half in [
+        "",
+        "certificate = \"/etc/c.pem\"\n",
+        "key = \"/etc/k.pem\"\n",
+    ] {
+        let error = parse(&format!("{listen}{half}")).unwrap_err();
+        assert_eq!(error.problems[0].key, "control.listen", "{error}");
+    }
+    let unused = parse(both).unwrap();
+    assert_eq!(unused.config.control.tcp, None);
+    assert_eq!(unused.warnings.len(), 1, "{:?}", unused.warnings);
+}

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::api::types::{SourceList, SourceQuery};
 use crate::config::StatusPage;
-use crate::exporter::SnapshotSource;
 use crate::exporter::server::{Bounds, serve_within};
+use crate::exporter::{Guard, SnapshotSource};
 
 pub(super) const BOUNDS: Bounds = Bounds {
     connections: 2,
@@ -78,9 +78,16 @@ impl Server {
         let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(serve_within(bounds, listener, page, source, async {
-            stopped.await.ok();
-        }));
+        let task = tokio::spawn(serve_within(
+            bounds,
+            listener,
+            Guard::default(),
+            page,
+            source,
+            async {
+                stopped.await.ok();
+            },
+        ));
         Self {
             address,
             stop,
