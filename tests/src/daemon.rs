@@ -115,24 +115,36 @@ impl Daemon {
             .with_context(|| format!("the daemon's log:\n{}", self.log()))
     }
 
+    /// It listens before it has read its state, so that it may end after either.
     fn wait_until_it_answers(&mut self) -> Result<()> {
         let socket = self.socket_path();
-        let child = self.child.as_mut().context("the daemon isn't running")?;
-        let what = "the daemon to listen on its socket";
-        let ended = wait_for(what, START_TIMEOUT, || match child.try_wait() {
-            Ok(None) => UnixStream::connect(&socket).is_ok().then_some(None),
+        self.wait_while_it_runs("to listen on its socket", |_| {
+            UnixStream::connect(&socket).is_ok()
+        })?;
+        self.wait_while_it_runs("to answer", |daemon| {
+            daemon
+                .cli(&["status"])
+                .is_ok_and(|output| output.status.success())
+        })
+    }
+
+    fn wait_while_it_runs(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
+        let what = format!("the daemon {what}");
+        let mut child = self.child.take().context("the daemon isn't running")?;
+        let ended = wait_for(&what, START_TIMEOUT, || match child.try_wait() {
+            Ok(None) => done(self).then_some(None),
             Ok(Some(status)) => Some(Some(status)),
             Err(_) => None,
-        })?;
-        if let Some(status) = ended {
-            self.child = None;
-            bail!("the daemon ended at its start, {status}");
+        });
+        match ended {
+            Ok(Some(status)) => bail!("the daemon ended at its start, {status}"),
+            Ok(None) => self.child = Some(child),
+            Err(error) => {
+                self.child = Some(child);
+                return Err(error);
+            }
         }
-        wait_for("the daemon to answer", START_TIMEOUT, || {
-            self.cli(&["status"])
-                .is_ok_and(|output| output.status.success())
-                .then_some(())
-        })
+        Ok(())
     }
 
     /// Writes the config file; `config` as in [`Daemon::start`].

@@ -297,3 +297,39 @@ fn an_interface_that_is_made_again_is_filtered_again() -> Result<()> {
     })?;
     Ok(())
 }
+
+#[test]
+fn a_link_that_is_down_is_told_and_filtered_when_it_comes_back() -> Result<()> {
+    require_kernel!("a_link_that_is_down_is_told_and_filtered_when_it_comes_back");
+    let scene = Scene::new()?;
+    let daemon = scene.protect(BLOCK)?;
+    let frames = ["203.0.113.7", "203.0.113.8"].map(|from| from_v4(from).udp(1, 2).build());
+    let up = || {
+        metric(
+            &scene,
+            &daemon,
+            "xdp_throttle_interface_up{interface=\"host0\"}",
+        )
+    };
+    let warned = |text: &str| {
+        let status = daemon.status();
+        status.is_ok_and(|status| status.warnings.iter().any(|warning| warning.contains(text)))
+    };
+    assert_eq!(scene.passed(&frames)?, [false, true]);
+    assert_eq!(up()?, 1.0);
+    for (namespace, interface, told) in [
+        (&scene.host, HOST, "host0 is down: `ip link set host0 up`"),
+        (&scene.peer, PEER, "nobody is at the other end of host0"),
+    ] {
+        namespace.ip(&["link", "set", interface, "down"])?;
+        wait_until("the link's loss to be told", TIMEOUT, || warned(told))?;
+        assert_eq!(up()?, 0.0);
+        assert_mode(&scene, &daemon, HOST, true)?;
+        namespace.ip(&["link", "set", interface, "up"])?;
+        wait_until("the link to be back", TIMEOUT, || {
+            up().is_ok_and(|up| up == 1.0) && !warned(told)
+        })?;
+        assert_eq!(scene.passed(&frames)?, [false, true]);
+    }
+    Ok(())
+}

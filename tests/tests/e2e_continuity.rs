@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use xdp_common::abi::ABI_VERSION;
 use xdp_common::reason::Reason;
 use xdp_tests::daemon::bpffs::Bpffs;
 use xdp_tests::daemon::scene::{HOST, HOST_V4, PEER, Scene, from_v4, from_v6, protecting};
@@ -260,6 +261,44 @@ fn an_upgrade_under_flood_lets_nothing_through_and_breaks_no_connection() -> Res
         let (was, why) = start_of(&running)?;
         ensure!(was == start, "{was}, {why:?}");
         ensure!(why.is_some() == (start == "refilled"), "{why:?}");
+        flood.goes_on()?;
+        connection.works()?;
+    }
+    let (sent, through) = flood.stop()?;
+    println!("{sent} sent, {through} through");
+    ensure!(through == 0, "{through} of {sent} got through");
+    Ok(())
+}
+
+/// What an older build left, as a newer one with another border finds it: links without a version, and
+/// maps under another one.
+#[test]
+fn an_upgrade_over_another_border_fills_new_tables_and_lets_nothing_through() -> Result<()> {
+    require_kernel!("an_upgrade_over_another_border_fills_new_tables_and_lets_nothing_through");
+    let scene = Scene::new()?;
+    let bpffs = Bpffs::mount(&scene.host)?;
+    let mut daemon = protect(&scene, &bpffs, LISTS)?;
+    let flood = Flood::start(&scene)?;
+    let mut connection = Connection::open(&scene)?;
+    let [ours, others] = [format!("v{ABI_VERSION}"), format!("v{}", ABI_VERSION + 1)]
+        .map(|version| bpffs.pins().join(version));
+    for _there_and_back in 0..2 {
+        flood.goes_on()?;
+        daemon.kill9()?;
+        scene.host.run(|| fs::rename(&ours, &others))??;
+        flood.goes_on()?;
+        connection.works()?;
+        daemon.restart()?;
+        let (start, why) = start_of(&daemon)?;
+        ensure!(start == "refilled", "{start}, {why:?}");
+        ensure!(
+            why.is_some_and(|why| why.contains("of another build")),
+            "no reason"
+        );
+        ensure!(
+            !scene.host.run(|| fs::exists(&others))??,
+            "old maps are left"
+        );
         flood.goes_on()?;
         connection.works()?;
     }

@@ -6,7 +6,7 @@ use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
     HostStatus, InterfaceReceived, InterfaceStatus, KeptListStatus, LimitFields, LimitList,
-    LimitView, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount, PinStatus,
+    LimitView, LinkState, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount, PinStatus,
     PrivilegeStatus, ReasonCount, Refusal, Sample, SampleView, SourceList, SourceView, StageView,
     StateChange, StateChanges, Status, TableStatus,
 };
@@ -57,6 +57,7 @@ pub(crate) fn host() -> HostStatus {
         packets,
         bytes: packets * 900,
         lost: lost.iter().map(|(name, n)| named(name, *n)).collect(),
+        link: LinkState::Up,
     };
     let eth0 = [("missed", 1200), ("crc", 3), ("no_handler", 0)];
     HostStatus {

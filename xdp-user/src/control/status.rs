@@ -7,8 +7,8 @@ use xdp_common::reason::{Action, Class, Reason};
 use super::Control;
 use super::entries::Entries;
 use crate::api::types::{
-    ConfigStatus, InterfaceStatus, ListKind, ListStatus, MapStatus, NamedCount, PinStatus,
-    ReasonCount, Status, TableStatus,
+    ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus, LinkState, ListKind, ListStatus,
+    MapStatus, NamedCount, PinStatus, ReasonCount, Status, TableStatus,
 };
 use crate::datapath::{Continuity, Counters, Memory};
 
@@ -24,6 +24,8 @@ impl Control {
             .iter()
             .filter(|(_, ban)| ban.until_ns > now.boot_ns)
             .count();
+        let interfaces = self.interfaces.iter().map(|interface| &interface.name);
+        let host = self.host.read(interfaces);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -65,13 +67,11 @@ impl Control {
                 })
                 .collect(),
             events: self.journal.status(),
-            host: self
-                .host
-                .read(self.interfaces.iter().map(|interface| &interface.name)),
+            warnings: self.current_warnings(&counters, &host),
+            host,
             privileges: crate::privileges::current(),
             pins: self.pin_status(),
             pending: self.pending_status(),
-            warnings: self.current_warnings(&counters),
         })
     }
 
@@ -186,8 +186,9 @@ impl Control {
         Ok(lists)
     }
 
-    fn current_warnings(&self, counters: &Counters) -> Vec<String> {
+    fn current_warnings(&self, counters: &Counters, host: &HostStatus) -> Vec<String> {
         let mut warnings = self.warnings.clone();
+        warnings.extend(host.interfaces.iter().filter_map(link_trouble));
         for interface in &self.interfaces {
             let name = &interface.name;
             match interface.attached {
@@ -280,4 +281,16 @@ fn reason_counts(
 
 fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// Why nothing comes in on an interface, if nothing can.
+fn link_trouble(interface: &InterfaceReceived) -> Option<String> {
+    let name = &interface.name;
+    match interface.link {
+        LinkState::Up => None,
+        LinkState::Down => Some(format!("{name} is down: `ip link set {name} up`")),
+        LinkState::NoCarrier => Some(format!(
+            "nobody is at the other end of {name}: a cable, a port, or the other end of a pair"
+        )),
+    }
 }

@@ -224,6 +224,13 @@ pub const METRICS: &[Metric] = &[
         read: read::faults,
     },
     Metric {
+        name: "xdp_throttle_interface_up",
+        kind: Kind::Gauge,
+        labels: &[Label::Interface],
+        help: "1 while the interface is switched on and its link carries packets, else 0.",
+        read: read::interface_up,
+    },
+    Metric {
         name: "xdp_throttle_interface_receive_packets_total",
         kind: Kind::Counter,
         labels: &[Label::Interface],

@@ -11,8 +11,8 @@ use super::Scrape;
 use super::labels::{OK, OUTCOMES, REFUSED, TABLES, actions};
 use super::metrics::Sample;
 use crate::api::types::{
-    ClassStatus, EventKind, Family, InterfaceStatus, KeptListStatus, NamedCount, ReasonCount,
-    Status, TableStatus,
+    ClassStatus, EventKind, Family, InterfaceStatus, KeptListStatus, LinkState, NamedCount,
+    ReasonCount, Status, TableStatus,
 };
 use crate::domain::{AttachMode, ClassState, Mode};
 use crate::events::LOSSES;
@@ -241,6 +241,13 @@ fn fault_count(status: &Status, fault: Fault) -> u64 {
         .iter()
         .find(|count| count.name == fault.name());
     found.map_or(0, |count| count.count)
+}
+
+pub(super) fn interface_up(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let interfaces = scrape.status.host.interfaces.iter();
+    interfaces
+        .map(|one| sample(&[&one.name], u64::from(one.link == LinkState::Up)))
+        .collect()
 }
 
 pub(super) fn interface_receive_packets(scrape: &Scrape<'_>) -> Vec<Sample> {

@@ -9,8 +9,8 @@ use super::Scrape;
 use super::labels::TABLES;
 use crate::api::types::{
     ClassCounts, ClassStatus, ConfigStatus, EventsStatus, HostStatus, InterfaceReceived,
-    InterfaceStatus, ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges, Status,
-    TableStatus,
+    InterfaceStatus, LinkState, ListKind, ListStatus, MitigationStatus, NamedCount, StateChanges,
+    Status, TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 use crate::host::lost::{HostLoss, SynCookieEvent};
@@ -89,6 +89,7 @@ fn host() -> HostStatus {
         packets: 0,
         bytes: 0,
         lost: LinkLoss::ALL.map(|loss| zero(loss.name())).to_vec(),
+        link: LinkState::Up,
     };
     HostStatus {
         interfaces: ["eth0", "eth1"].map(interface).to_vec(),

@@ -40,6 +40,7 @@ impl Reader {
             packets: received.packets,
             bytes: received.bytes,
             lost: lost.map(|(loss, n)| named(loss.name(), *n)).collect(),
+            link: received.link,
         })
     }
 

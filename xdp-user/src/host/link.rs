@@ -6,11 +6,14 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::netlink::{Asked, NetlinkError, Socket, attributes, number, put_attribute};
-use super::received::Received;
+use super::received::{Received, link_state};
+use crate::api::types::LinkState;
 use crate::domain::IfName;
 
 /// `struct ifinfomsg` (linux/rtnetlink.h).
 const HEADER: usize = 16;
+/// Where its flags are in it.
+const FLAGS: usize = 8;
 // linux/if_link.h
 const ADDRESS: u16 = libc::IFLA_ADDRESS;
 const IFNAME: u16 = libc::IFLA_IFNAME;
@@ -117,8 +120,11 @@ pub(super) fn received(interface: &IfName) -> Result<Option<Received>, NetlinkEr
     let mut name = interface.as_str().as_bytes().to_vec();
     name.push(0);
     put_attribute(&mut body, IFNAME, &name);
-    let mut received = None;
+    let (mut received, mut link) = (None, LinkState::default());
     let asked = Socket::open()?.ask(libc::RTM_GETLINK, Asked::One, &body, |message| {
+        if let Some(flags) = message.get(FLAGS..).and_then(number) {
+            link = link_state(u32::from_ne_bytes(flags));
+        }
         let attributes = attributes(message.get(HEADER..).unwrap_or_default());
         for (kind, value) in attributes {
             if kind == STATS64 {
@@ -127,8 +133,10 @@ pub(super) fn received(interface: &IfName) -> Result<Option<Received>, NetlinkEr
         }
     });
     match asked {
-        Ok(()) if received.is_some() => Ok(received),
-        Ok(()) => Err(NetlinkError::Malformed),
+        Ok(()) => {
+            let received = received.ok_or(NetlinkError::Malformed)?;
+            Ok(Some(Received { link, ..received }))
+        }
         Err(NetlinkError::Refused(Errno::ENODEV)) => Ok(None),
         Err(error) => Err(error),
     }

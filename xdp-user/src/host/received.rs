@@ -1,6 +1,9 @@
 //! What an interface received, and what its link and driver lost.
 
+use nix::libc;
+
 use super::netlink::number;
+use crate::api::types::LinkState;
 
 /// Where a frame was lost, by the interface's own statistics (linux/if_link.h,
 /// `rtnl_link_stats64`). The kinds overlap: their sum says nothing.
@@ -97,6 +100,18 @@ pub struct Received {
     pub bytes: u64,
     /// Losses; kinds that the kernel has no count of are left out.
     pub lost: Vec<(LinkLoss, u64)>,
+    /// Whether anything can come in.
+    pub link: LinkState,
+}
+
+/// From an interface's flags (netdevice(7)).
+pub(super) fn link_state(flags: u32) -> LinkState {
+    let has = |flag: i32| flags & flag.cast_unsigned() != 0;
+    match (has(libc::IFF_UP), has(libc::IFF_RUNNING)) {
+        (false, _) => LinkState::Down,
+        (true, false) => LinkState::NoCarrier,
+        (true, true) => LinkState::Up,
+    }
 }
 
 impl Received {
@@ -112,6 +127,7 @@ impl Received {
             lost: lost
                 .filter_map(|loss| Some((loss, at(loss.place())?)))
                 .collect(),
+            link: LinkState::default(),
         })
     }
 }
@@ -138,6 +154,14 @@ mod tests {
             (LinkLoss::NoHandler, 123),
         ];
         assert_eq!(received.lost, expected);
+    }
+
+    #[test]
+    fn a_link_that_is_up_may_have_nobody_at_the_other_end() {
+        // UP, BROADCAST, RUNNING, MULTICAST, LOWER_UP; without carrier; switched off.
+        assert_eq!(link_state(0x11043), LinkState::Up);
+        assert_eq!(link_state(0x1003), LinkState::NoCarrier);
+        assert_eq!(link_state(0x1002), LinkState::Down);
     }
 
     #[test]

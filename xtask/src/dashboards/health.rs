@@ -101,6 +101,16 @@ fn filtering() -> Vec<Panel> {
             "{{instance}} {{interface}}",
         )
         .size(12, 7),
+        Panel::states(
+            "Links",
+            "Whether anything can come in: down is switched off, or nobody at the other end.",
+            &[("down", "red"), ("up", "green")],
+        )
+        .query(
+            "max by (instance, interface) (xdp_throttle_interface_up{@port})",
+            "{{instance}} {{interface}}",
+        )
+        .size(12, 7),
         Panel::lines(
             "Passed without a check",
             "Packets per second that passed because there was no policy, one of another version, or \

@@ -29,4 +29,20 @@ pub struct InterfaceReceived {
     pub bytes: u64,
     /// What link and driver lost, by cause; some causes are part of others.
     pub lost: Vec<NamedCount>,
+    /// Whether anything can come in.
+    #[serde(default)]
+    pub link: LinkState,
+}
+
+/// Whether an interface's link carries packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// It does.
+    #[default]
+    Up,
+    /// Nobody is at the other end: a cable, a port, the other end of a pair.
+    NoCarrier,
+    /// The interface is switched off.
+    Down,
 }

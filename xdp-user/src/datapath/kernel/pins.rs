@@ -57,7 +57,7 @@ pub(crate) struct Pins {
 pub(super) enum Unfit {
     /// There are none.
     None,
-    /// They are of other sizes, or not all of them are there.
+    /// They are of other sizes or of another version, or not all of them are there.
     Other(String),
 }
 
@@ -110,7 +110,7 @@ impl Pins {
     pub(super) fn fit(&self, wanted: &[(&str, u32)]) -> Result<(), Unfit> {
         let there = MAPS.iter().filter(|name| self.maps().join(name).exists());
         match there.count() {
-            0 => return Err(Unfit::None),
+            0 => return Err(self.other_version().map_or(Unfit::None, Unfit::Other)),
             count if count < MAPS.len() => {
                 let missing = MAPS.len() - count;
                 return Err(Unfit::Other(format!(
@@ -135,6 +135,29 @@ impl Pins {
         Ok(())
     }
 
+    /// Says whose maps are there, where they are of another version only.
+    fn other_version(&self) -> Option<String> {
+        let other = self.others().ok()?.into_iter().next()?;
+        let other = other.file_name()?.to_string_lossy().into_owned();
+        Some(format!(
+            "the pinned maps are of another build, {other} and not v{ABI_VERSION}: counters and what \
+             was known of sources begin anew"
+        ))
+    }
+
+    /// Directories of maps of other versions.
+    fn others(&self) -> io::Result<Vec<PathBuf>> {
+        let own = [self.maps(), self.links()];
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.is_dir() && !own.contains(&path) {
+                others.push(path);
+            }
+        }
+        Ok(others)
+    }
+
     /// A pinned map.
     pub(super) fn map(&self, name: &str) -> Option<MapData> {
         MapData::from_pin(self.maps().join(name)).ok()
@@ -154,13 +177,9 @@ impl Pins {
 
     /// Takes away the maps of other versions.
     pub(super) fn forget_other_versions(&self) -> io::Result<()> {
-        let own = [self.maps(), self.links()];
-        for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            if path.is_dir() && !own.contains(&path) {
-                remove_files(&path)?;
-                fs::remove_dir(&path)?;
-            }
+        for path in self.others()? {
+            remove_files(&path)?;
+            fs::remove_dir(&path)?;
         }
         Ok(())
     }

@@ -59,6 +59,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_events_total", EventKind::ALL.len()),
         ("xdp_throttle_event_copies_lost_total", LOSSES.len()),
         ("xdp_throttle_faults_total", 7),
+        ("xdp_throttle_interface_up", 2),
         ("xdp_throttle_interface_receive_packets_total", 2),
         (
             "xdp_throttle_interface_receive_lost_total",
