@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use nix::unistd::{Group, User};
 use serde_json::Value;
 use xdp_tests::daemon::scene::Scene;
@@ -124,20 +125,29 @@ fn each_role_may_do_its_part_and_changes_are_noted_with_who_made_them() -> Resul
                     .is_some_and(|text| text.contains(outcome))
         })
     };
-    // Beside the answer, not before it.
-    wait_until("what was done", TIMEOUT, || {
-        noted(54_322, "198.51.100.3", "done")
-    })?;
-    wait_until("what was refused", TIMEOUT, || {
-        noted(54_321, "POST /v1/block", "no right")
-    })?;
-    wait_until("the reload", TIMEOUT, || noted(0, "POST /v1/apply", "done"))?;
+    // Before the answer, so there is nothing to wait for.
+    ensure!(noted(54_322, "198.51.100.3", "done"), "{:?}", trail()?);
+    ensure!(
+        noted(54_321, "POST /v1/block", "no right"),
+        "{:?}",
+        trail()?
+    );
+    ensure!(noted(0, "POST /v1/apply", "done"), "{:?}", trail()?);
     ensure!(
         trail()?.iter().all(|row| row["pid"].as_i64() > Some(1)),
         "{:?}",
         trail()?
     );
     drop(stranger);
+    // A signal doesn't say whose it is.
+    daemon.signal(Signal::SIGHUP)?;
+    wait_until("the reload to be noted", TIMEOUT, || {
+        trail().unwrap_or_default().iter().any(|row| {
+            row["user"] == "a signal (SIGHUP)"
+                && row["what"] == "reload"
+                && row["outcome"] == "done"
+        })
+    })?;
     daemon.kill9()?;
     daemon.restart()?;
     let text = daemon.cli_text(&["audit", "--limit", "10"])?;

@@ -23,7 +23,7 @@ use crate::domain::{AttachMode, IfName};
 use crate::failure::{Failure, FailureKind};
 use crate::feeds;
 use crate::privileges;
-use crate::state::State;
+use crate::state::{AuditRow, State};
 
 /// The configuration that is used if none is named and this one is there.
 pub const DEFAULT_CONFIG: &str = "/etc/xdp-throttle/config.toml";
@@ -230,7 +230,25 @@ async fn reload(control: &Handle) {
     };
     // The control task has logged the outcome and keeps it for `status`.
     notify::reloading();
-    drop(control.call(move |c| c.apply(&request)).await);
+    drop(
+        control
+            .call(move |control| {
+                let applied = control.apply(&request);
+                // A signal doesn't say whose it is.
+                control.audit(&AuditRow {
+                    at: jiff::Timestamp::now(),
+                    uid: None,
+                    user: Some("a signal (SIGHUP)".to_owned()),
+                    pid: 0,
+                    what: "reload".to_owned(),
+                    outcome: applied.as_ref().map_or_else(
+                        |error| format!("refused: {error:#}").chars().take(300).collect(),
+                        |_report| "done".to_owned(),
+                    ),
+                })
+            })
+            .await,
+    );
     notify::ready();
 }
 

@@ -174,7 +174,8 @@ pub(super) async fn check(
                 &caller,
                 format!("{method} {path}"),
                 "refused: no right".to_owned(),
-            );
+            )
+            .await;
         }
         return no_right(&caller, has, needed);
     }
@@ -209,7 +210,8 @@ async fn change(guard: &Guard, caller: &Caller, request: Request, next: Next) ->
         status if status.is_success() => "done".to_owned(),
         status => format!("refused: {status}"),
     };
-    note(guard, caller, format!("{method} {path} {text}"), outcome);
+    // Before the answer goes out: what was acknowledged is in the trail.
+    note(guard, caller, format!("{method} {path} {text}"), outcome).await;
     response
 }
 
@@ -267,8 +269,8 @@ async fn with_text(request: Request) -> Result<(Request, String), Refused> {
     }
 }
 
-/// Nobody waits for it: what was done is on disk already.
-fn note(guard: &Guard, caller: &Caller, what: String, outcome: String) {
+/// Adds to the audit trail. What can't be noted was done all the same, and the log says so.
+async fn note(guard: &Guard, caller: &Caller, what: String, outcome: String) {
     let at = jiff::Timestamp::now();
     let row = match caller {
         Caller::Process { uid, pid, .. } => {
@@ -291,10 +293,8 @@ fn note(guard: &Guard, caller: &Caller, what: String, outcome: String) {
             outcome,
         },
     };
-    let control = guard.0.control.clone();
-    tokio::spawn(async move {
-        if let Err(error) = control.call(move |c| c.audit(&row)).await {
-            tracing::warn!("a change is not in the audit trail: {error:#}");
-        }
-    });
+    let noted = guard.0.control.call(move |c| c.audit(&row));
+    if let Err(error) = noted.await {
+        tracing::warn!("a change is not in the audit trail: {error:#}");
+    }
 }
