@@ -1,12 +1,10 @@
 //! Requests made up from the API's own document, by schemathesis, against the real daemon over TCP.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::daemon::Daemon;
 use crate::daemon::remote::Remote;
 
 /// What every answer is checked for: no error of the server's, and no status, content type, header or
@@ -16,7 +14,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
                       allow_header_conformance,ignored_auth";
 /// Answers that go on for as long as somebody reads.
 const ENDLESS: &str = "^/v1/(events|capture)$";
-/// What an hour of requests may cost in memory, over what the daemon has at its start.
+/// What all of it may cost in memory, over what the daemon has at its start.
 const MEMORY_BOUND_KIB: u64 = 64 << 10;
 
 /// How much is tried.
@@ -38,7 +36,7 @@ pub fn fuzz(effort: &Effort) -> Result<()> {
     let (daemon, remote) = Remote::start("requests_per_second = 100000", "")?;
     let token = daemon.cli_text(&["token", "add", "fuzz", "--role", "admin"])?;
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
-    let before = memory_kib(&daemon, "VmRSS:")?;
+    let before = daemon.memory_kib("VmRSS")?;
     let reports = tempfile::tempdir()?;
     let mut command = remote.scene().host.command(&effort.schemathesis);
     command
@@ -59,7 +57,7 @@ pub fn fuzz(effort: &Effort) -> Result<()> {
         .args(["--suppress-health-check", "all", "--warnings", "off"])
         .stdin(Stdio::null());
     let status = command.status().context("cannot run schemathesis")?;
-    let after = memory_kib(&daemon, "VmHWM:")?;
+    let after = daemon.memory_kib("VmHWM")?;
     println!("the daemon's memory: {before} KiB at the start, {after} KiB at most");
     ensure!(
         status.success(),
@@ -78,13 +76,4 @@ fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let from = lines.len().saturating_sub(30);
     lines.get(from..).unwrap_or_default().join("\n")
-}
-
-fn memory_kib(daemon: &Daemon, key: &str) -> Result<u64> {
-    let pid = daemon.pid().context("the daemon isn't running")?;
-    let path = Path::new("/proc").join(pid.to_string()).join("status");
-    let status = fs::read_to_string(path)?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    let figure = line.and_then(|line| line.split_whitespace().next());
-    Ok(figure.with_context(|| format!("no {key}"))?.parse()?)
 }

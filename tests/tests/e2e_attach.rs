@@ -1,7 +1,5 @@
 //! How the daemon attaches: what it is told, what the interface can, and what it says of it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,6 +7,7 @@ use xdp_common::reason::Reason;
 use xdp_tests::daemon::scene::{HOST, PEER, Scene, from_v4, protecting};
 use xdp_tests::daemon::{Daemon, binary};
 use xdp_tests::netns::link::{Attachment, End, veth_pair};
+use xdp_tests::prometheus::get;
 use xdp_tests::require_kernel;
 use xdp_tests::traffic::sender::{Load, Sender};
 use xdp_tests::wait::wait_until;
@@ -20,16 +19,7 @@ const BLOCK: &str = "[block]\nprefixes = [\"203.0.113.7\"]\n";
 
 /// A series' value, from the daemon's own figures.
 fn metric(scene: &Scene, daemon: &Daemon, series: &str) -> Result<f64> {
-    let address = daemon.metrics_address();
-    let answer = scene.host.run(move || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    })?;
-    let text = answer?;
+    let text = get(&scene.host, daemon.metrics_address(), "/metrics")?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(series))

@@ -4,8 +4,6 @@
 mod server;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use server::{Answer, Server, list};
 use xdp_tests::daemon::Daemon;
 use xdp_tests::daemon::scene::{HOST_V4, Scene, from_v4, protecting};
+use xdp_tests::prometheus::get;
 use xdp_tests::require_kernel;
 use xdp_tests::wait::wait_until;
 use xdp_user::api::types::{KeptListStatus, KeptLists, ListDiff};
@@ -48,32 +47,14 @@ fn refresh(daemon: &Daemon, name: &str, more: &[&str]) -> Result<(bool, KeptList
     Ok((output.status.success(), shown(daemon, name)?))
 }
 
-fn metrics(scene: &Scene, daemon: &Daemon) -> Result<String> {
-    let address = daemon.metrics_address();
-    let mut stream = scene.host.run(|| TcpStream::connect(address))??;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
-}
-
 fn failures(scene: &Scene, daemon: &Daemon, name: &str, cause: &str) -> Result<u64> {
     let series =
         format!("xdp_throttle_list_refresh_failures_total{{list=\"{name}\",failure=\"{cause}\"}} ");
-    let text = metrics(scene, daemon)?;
+    let text = get(&scene.host, daemon.metrics_address(), "/metrics")?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(series.as_str()));
     Ok(line.with_context(|| format!("no {series}"))?.parse()?)
-}
-
-fn peak_memory_kib(daemon: &Daemon) -> Result<u64> {
-    let pid = daemon.pid().context("the daemon isn't running")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let figure = line.and_then(|line| line.split_whitespace().next());
-    Ok(figure.context("no VmHWM")?.parse()?)
 }
 
 #[test]
@@ -86,7 +67,7 @@ fn a_server_that_hangs_lies_or_sends_anything_else_changes_nothing() -> Result<(
     wait_for_entries(&daemon, "feed", 100)?;
     let listed = from_v4("198.18.0.8").udp(1, 2).build();
     assert_eq!(scene.passed(std::slice::from_ref(&listed))?, [false]);
-    let before = peak_memory_kib(&daemon)?;
+    let before = daemon.memory_kib("VmHWM")?;
     let held = shown(&daemon, "feed")?;
 
     let cut_gzip = {
@@ -138,7 +119,7 @@ fn a_server_that_hangs_lies_or_sends_anything_else_changes_nothing() -> Result<(
         );
     }
     assert_eq!(scene.passed(&[listed])?, [false]);
-    let more = peak_memory_kib(&daemon)?.saturating_sub(before);
+    let more = daemon.memory_kib("VmHWM")?.saturating_sub(before);
     println!("peak memory: {before} KiB with a good list, {more} KiB more");
     ensure!(more < MEMORY_BOUND_KIB, "{more} KiB more than {before}");
     let left = fs::read_dir(daemon.directory().join("state/lists"))?.count();

@@ -31,5 +31,4 @@ pub mod lists;
 pub mod privileges;
 pub mod replay;
 pub mod state;
-mod tls;
 mod tokens;

@@ -44,14 +44,8 @@ impl Token {
         let mut bytes = [0; ID_BYTES + SECRET_BYTES];
         getrandom::fill(&mut bytes).context("the kernel gives no random bytes")?;
         let (id, secret) = bytes.split_at(ID_BYTES);
-        let hex = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
-        let id = hex(id);
-        let text = format!("{PREFIX}{id}_{}", hex(secret));
+        let id = hex::encode(id);
+        let text = format!("{PREFIX}{id}_{}", hex::encode(secret));
         let token = Self {
             id,
             name,

@@ -57,6 +57,18 @@ impl Daemon {
         count(&self.status()?.reasons, reason, "passed")
     }
 
+    /// Its memory in KiB: `VmRSS`, what it has now, or `VmHWM`, the most that it has had (proc(5)).
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn memory_kib(&self, kind: &str) -> Result<u64> {
+        let pid = self.pid().context("the daemon isn't running")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(kind));
+        let figure = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(figure.with_context(|| format!("no {kind}"))?.parse()?)
+    }
+
     /// Runs a verb with a text on its standard input.
     ///
     /// # Errors

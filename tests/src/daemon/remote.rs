@@ -1,7 +1,7 @@
 //! A daemon that serves its API over TCP as well, and requests to it that may be anything.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use xdp_user::http::tls::choose_provider;
 
 use super::Daemon;
 use super::binary::binary;
@@ -65,9 +67,8 @@ impl Remote {
         daemon.restart()?;
         let mut roots = RootCertStore::empty();
         roots.add(pair.cert.der().clone())?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
+        choose_provider();
+        let config = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
         let remote = Self {
@@ -127,7 +128,10 @@ impl Remote {
     pub fn connect(&self) -> Result<Connection> {
         let name = ServerName::from(self.address.ip());
         let connection = ClientConnection::new(self.config.clone(), name)?;
-        Ok(StreamOwned::new(connection, self.connect_plainly()?))
+        let mut connection = StreamOwned::new(connection, self.connect_plainly()?);
+        // Not only with the first byte that is written.
+        connection.conn.complete_io(&mut connection.sock)?;
+        Ok(connection)
     }
 
     /// Sends a request and reads the whole answer. `headers` are whole lines.
@@ -178,4 +182,23 @@ pub fn reply(connection: &mut impl Read) -> Result<Reply> {
         head: head.to_owned(),
         body: body.to_owned(),
     })
+}
+
+/// Waits until the other side ends a connection that waits for more; what it sends before that.
+///
+/// # Errors
+/// When it doesn't.
+pub fn ended(connection: &mut (impl Read + ?Sized)) -> Result<Vec<u8>> {
+    let (mut sent, mut piece) = (Vec::new(), [0; 1024]);
+    loop {
+        match connection.read(&mut piece) {
+            Ok(0) => return Ok(sent),
+            Ok(read) => sent.extend_from_slice(piece.get(..read).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Err(error).context("the connection is still open");
+            }
+            // Reset, or cut off without TLS's own end.
+            Err(_) => return Ok(sent),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use xdp_tests::netns::Namespace;
+use xdp_user::http::tls::choose_provider;
 
 const GIGABYTE: usize = 1 << 30;
 /// For a client that has gone away without a word.
@@ -146,11 +147,10 @@ impl Drop for Server {
 }
 
 fn tls(pair: &CertifiedKey<KeyPair>) -> Result<Arc<ServerConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key =
         PrivateKeyDer::try_from(pair.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+    choose_provider();
+    let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(vec![pair.cert.der().clone()], key)?;
     Ok(Arc::new(config))

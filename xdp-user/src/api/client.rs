@@ -147,7 +147,7 @@ impl Client {
         base: String,
         daemon: String,
     ) -> Result<Self, ClientError> {
-        crate::tls::choose_provider();
+        crate::http::tls::choose_provider();
         match builder.timeout(ANSWER_TIMEOUT).build() {
             Ok(http) => Ok(Self { http, base, daemon }),
             Err(source) => Err(ClientError::Transport { daemon, source }),

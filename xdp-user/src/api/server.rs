@@ -22,7 +22,7 @@ use crate::lists::{self, Bounds};
 /// Largest list text that `import` takes.
 const MAX_IMPORT: usize = 256 << 20;
 /// Largest body of any other request.
-pub(super) const MAX_BODY: usize = 4 << 20;
+const MAX_BODY: usize = 4 << 20;
 const MAX_IMPORT_ENTRIES: usize = 10_000_000;
 /// Lists that are imported at a time, as each is in memory.
 static IMPORTS: Semaphore = Semaphore::const_new(1);

@@ -21,7 +21,7 @@ use crate::http::{self, Listener};
 /// Everything that listens, opened with the rights of the start.
 pub(super) struct Listeners {
     socket: std::os::unix::net::UnixListener,
-    _file: SocketFile,
+    file: SocketFile,
     tcp: Option<(std::net::TcpListener, Arc<Acceptor>)>,
     rights: Rights,
     requests_per_second: NonZeroU32,
@@ -48,10 +48,9 @@ impl Listeners {
     pub(super) fn open_blocking(config: &Config) -> Result<Self> {
         let control = &config.control;
         let socket = socket::listen_blocking(&control.socket, control.socket_mode.bits())?;
-        let file = SocketFile(control.socket.clone());
         Ok(Self {
             socket,
-            _file: file,
+            file: SocketFile(control.socket.clone()),
             tcp: control.tcp.as_ref().map(control_port).transpose()?,
             rights: Rights::of(control),
             requests_per_second: control.requests_per_second,
@@ -69,7 +68,7 @@ impl Listeners {
         let mut served = JoinSet::new();
         let api = serve::guarded(control.clone(), self.rights, self.requests_per_second);
         let socket = Listener::Unix(UnixListener::from_std(self.socket)?);
-        let file = self._file;
+        let file = self.file;
         let stop = until(stopped.clone());
         let routes = api.clone();
         served.spawn(async move {

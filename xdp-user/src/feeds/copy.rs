@@ -128,7 +128,7 @@ pub(super) fn open(directory: &Path, list: &KeptList) -> Result<Option<(Part, Me
             Err(error) => return Err(on_disk("read", &part.path, &error)),
         }
     }
-    if hex(&hash.finalize()) != meta.sha256 {
+    if hex::encode(hash.finalize()) != meta.sha256 {
         return Ok(None);
     }
     Ok(Some((part, meta)))
@@ -164,10 +164,6 @@ pub fn remove(directory: &Path, name: &ListName) {
             Err(error) => tracing::warn!("could not remove {}: {error}", path.display()),
         }
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn folder(directory: &Path) -> PathBuf {

@@ -13,7 +13,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::copy::{Meta, Part, hex, on_disk};
+use super::copy::{Meta, Part, on_disk};
 use super::{FeedCause, FeedError, Job};
 use crate::config::{Checksum, KeptList, ListSource};
 
@@ -85,7 +85,7 @@ fn no_file(job: &Job, error: &std::io::Error) -> FeedError {
 }
 
 async fn client(list: &KeptList) -> Result<Client, FeedError> {
-    crate::tls::choose_provider();
+    crate::http::tls::choose_provider();
     let mut builder = Client::builder()
         .user_agent(concat!("xdp-throttle/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -190,7 +190,7 @@ async fn store<C: AsRef<[u8]>>(
         source: job.list.source.to_string(),
         etag,
         last_modified,
-        sha256: hex(&hash.finalize()),
+        sha256: hex::encode(hash.finalize()),
         fetched: Timestamp::now(),
     };
     Ok(Download { part, meta })

@@ -1,4 +1,4 @@
-//! TLS for who listens: a certificate and its key from two PEM files, read again when they change, so
+//! TLS. For who listens: a certificate and its key from two PEM files, read again when they change, so
 //! that a renewed certificate needs no restart.
 
 use std::path::PathBuf;
@@ -16,6 +16,12 @@ use tokio_rustls::server::TlsStream;
 /// The files are looked at no more often.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const MAX_FILE: u64 = 1 << 20;
+
+/// Makes ring the process's provider of cryptography, once: before the first client or server is built.
+pub fn choose_provider() {
+    // An error says that one is chosen already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
 
 /// Where the certificate, with its chain, and the private key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,9 +119,8 @@ fn config(files: &Files) -> Result<Arc<ServerConfig>> {
     ensure!(!chain.is_empty(), of_certificate());
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
         .with_context(|| format!("no private key in {}", files.key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+    choose_provider();
+    let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .with_context(|| {

@@ -419,7 +419,7 @@ pub struct FrameBytesError;
 
 impl fmt::Display for FrameBytes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -427,17 +427,7 @@ impl FromStr for FrameBytes {
     type Err = FrameBytesError;
 
     fn from_str(text: &str) -> Result<Self, FrameBytesError> {
-        let digit = |byte: u8| {
-            char::from(byte)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        let pair = |pair: &[u8]| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        };
-        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
-        bytes.map(Self).ok_or(FrameBytesError)
+        hex::decode(text).map(Self).map_err(|_odd| FrameBytesError)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the status page beside the metrics is made of.
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{HostStatus, ListStatus, MitigationStatus, NamedCount, SourceView};
@@ -13,7 +12,7 @@ use crate::domain::Mode;
 /// difference of their [`at`](Self::at). Every list in it is bounded: by what is closed (reasons,
 /// faults, tables), by what the configuration may hold (interfaces, classes), or by a number that
 /// is named where the list is.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PageStatus {
     /// Version of the daemon.
     pub version: String,
@@ -56,7 +55,7 @@ pub struct PageStatus {
 }
 
 /// The configuration in force, without its path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageConfig {
     /// When it was put in force.
     pub loaded: Timestamp,
@@ -69,7 +68,7 @@ pub struct PageConfig {
 }
 
 /// One interface with all its packets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageInterface {
     /// Its name.
     pub name: String,
@@ -86,7 +85,7 @@ pub struct PageInterface {
 }
 
 /// Packets that left with one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageReason {
     /// The reason's name.
     pub reason: String,
@@ -101,7 +100,7 @@ pub struct PageReason {
 }
 
 /// One kernel table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageTable {
     /// `allow`, `block`, `overrides`, `sources` or `bans`.
     pub name: String,
@@ -112,7 +111,7 @@ pub struct PageTable {
 }
 
 /// Who sends most, since each was first seen.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PageSources {
     /// When this was read: up to five seconds before the rest.
     pub at: Timestamp,
