@@ -20,6 +20,8 @@ use xdp_tests::traffic::sender::{Load, Sender};
 use xdp_tests::wait::wait_until;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// Path of a daemon that was built from other sources.
+const OTHER_BUILD: &str = "XDP_THROTTLE_OTHER_BUILD";
 const LISTED: &str = "203.0.113.7";
 const LISTED_V6: &str = "2001:db8:bad::7";
 const HONEST: &str = "192.0.2.7";
@@ -234,10 +236,11 @@ fn an_upgrade_under_flood_lets_nothing_through_and_breaks_no_connection() -> Res
         let capacity = format!("[capacity]\nsources = {sources}\n");
         protecting(&format!("{LISTS}{capacity}{}", bpffs.section()))
     };
-    // Another build is another file with another program; this one stands for it.
+    // Another build of the same border, if one is named; else a copy of this one stands for it.
     let builds = tempfile::tempdir()?;
     let newer = builds.path().join("xdp-throttle");
-    fs::copy(binary()?, &newer)?;
+    let other = std::env::var_os(OTHER_BUILD).map_or_else(binary, |path| Ok(path.into()))?;
+    fs::copy(other, &newer)?;
     let older = Daemon::start(&scene.host, &config(4096))?;
     let flood = Flood::start(&scene)?;
     let mut connection = Connection::open(&scene)?;
