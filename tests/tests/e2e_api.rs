@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -368,4 +369,43 @@ fn metrics_are_kept_behind_tls_and_a_password_by_prometheus_own_file() -> Result
     let sent = ended(&mut plain)?;
     assert!(!String::from_utf8_lossy(&sent).contains("xdp_throttle_"));
     Ok(())
+}
+
+/// A caller that goes away doesn't wait for an answer, and what it asked for may be done all the same.
+#[test]
+fn a_change_is_noted_though_its_caller_went_away() -> Result<()> {
+    require_kernel!("a_change_is_noted_though_its_caller_went_away");
+    const CALLERS: u8 = 100;
+    let (daemon, _remote) = Remote::start("", "")?;
+    for n in 0..CALLERS {
+        let body = format!(r#"{{"prefixes": ["198.51.100.{n}"]}}"#);
+        let mut caller = UnixStream::connect(daemon.socket_path())?;
+        write!(
+            caller,
+            "POST /v1/block HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+    }
+    let count = |verb: &[&str], list: &str| -> Result<usize> {
+        let answer = daemon.cli_json(verb)?;
+        let rows = answer[list].as_array().context("no rows")?;
+        Ok(rows
+            .iter()
+            .filter(|row| row.to_string().contains("198.51.100."))
+            .count())
+    };
+    wait_until("most changes to be made", PATIENCE, || {
+        count(&["block", "list"], "entries").is_ok_and(|made| made > usize::from(CALLERS / 2))
+    })?;
+    let mut seen = (0, 0);
+    wait_until("every change to be noted", PATIENCE, || {
+        let both = || -> Result<(usize, usize)> {
+            let noted = count(&["audit", "--limit", "1000"], "changes")?;
+            Ok((count(&["block", "list"], "entries")?, noted))
+        };
+        seen = both().unwrap_or_default();
+        seen.0 > 0 && seen.0 == seen.1
+    })
+    .with_context(|| format!("{seen:?} entries and notes"))
 }

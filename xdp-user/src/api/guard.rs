@@ -184,11 +184,17 @@ pub(super) async fn check(
         _ => PATIENCE,
     };
     let answered = timeout(patience, async {
-        if changes {
-            change(&guard, &caller, request, next).await
-        } else {
-            next.run(request).await
+        if !changes {
+            return next.run(request).await;
         }
+        // A caller that goes away, or is told that it took too long, may have changed something all the
+        // same: that is noted whether or not somebody waits. A body that never comes ends with its
+        // connection.
+        let changing = tokio::spawn(async move { change(&guard, &caller, request, next).await });
+        changing.await.unwrap_or_else(|error| {
+            let error = format!("the request failed: {error}");
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
+        })
     });
     answered.await.unwrap_or_else(|_too_late| {
         let error = format!("the request took over {patience:?}");

@@ -1,6 +1,6 @@
 //! The text of the last good fetch, on disk.
 //!
-//! `lists/NAME` in the state directory is the text as it came, `lists/NAME.json` what is known of
+//! `lists/NAME.list` in the state directory is the text as it came, `lists/NAME.json` what is known of
 //! it. Both are replaced by renaming, mode 0600; a text whose checksum isn't the noted one is not
 //! used, so a crash between the two costs a fetch and nothing else.
 

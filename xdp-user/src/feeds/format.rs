@@ -185,8 +185,7 @@ impl Reader {
         if line.trim_ascii().is_empty() || line.starts_with(b"#") {
             return self.take(line);
         }
-        let text = String::from_utf8_lossy(line);
-        let field = column(&text, self.column);
+        let field = column(line, self.column);
         let field = field.trim();
         // A header is no mistake.
         if self.line == 1 && field.parse::<IpAddr>().is_err() && !field.contains(['/', '.', ':']) {
@@ -254,26 +253,18 @@ impl Reader {
     }
 }
 
-/// A field of a CSV line (RFC 4180, section 2), its quotes taken off.
-fn column(line: &str, wanted: usize) -> String {
-    let (mut index, mut quoted, mut field) = (0, false, String::new());
-    for character in line.trim_end_matches('\r').chars() {
-        match character {
-            '"' => quoted = !quoted,
-            ',' | ';' | '\t' if !quoted => {
-                if index == wanted {
-                    return field;
-                }
-                index += 1;
-                field.clear();
-            }
-            other => field.push(other),
-        }
-    }
-    if index == wanted {
-        field
-    } else {
-        String::new()
+/// A field of a CSV line; the first comma, semicolon or tab says what parts columns.
+fn column(line: &[u8], wanted: usize) -> String {
+    let delimiter = line.iter().find(|byte| b",;\t".contains(byte));
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .delimiter(delimiter.copied().unwrap_or(b','))
+        .from_reader(line);
+    let mut record = csv::ByteRecord::new();
+    // What is no line of CSV has no such column.
+    match reader.read_byte_record(&mut record) {
+        Ok(true) => String::from_utf8_lossy(record.get(wanted).unwrap_or_default()).into_owned(),
+        Ok(false) | Err(_) => String::new(),
     }
 }
 
