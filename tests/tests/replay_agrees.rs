@@ -137,7 +137,7 @@ impl Both {
             let datapath = self.kernel.datapath();
             datapath.set_class_level(change.number, change.to.level())?;
         }
-        self.policy.suspended_ns = self.engine.now_ns();
+        self.policy.clock_offset_ns = self.engine.now_ns();
         self.kernel.set_policy(&self.policy)?;
         let action = self.kernel.run(&frame)?;
         let verdict = judged.verdict;

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
@@ -61,15 +61,16 @@ extern "C" fn parse_packet(ctx: *mut xdp_md) -> u64 {
     told | u64::from(frame_len(&view)) << LENGTH_SHIFT
 }
 
-/// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. The kernel has a
-/// coarse clock without suspend only; the policy says how long that was.
+/// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. Ticks don't; the
+/// policy says how far they are behind.
 #[inline(always)]
 fn now(policy: &Policy) -> u64 {
     if policy.flags & FLAG_COARSE_CLOCK != 0 {
-        // SAFETY: the helper has no arguments and no preconditions (kernel 5.11).
-        unsafe { bpf_ktime_get_coarse_ns() + policy.suspended_ns }
+        // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
+        let ticks = unsafe { bpf_jiffies64() };
+        ticks * u64::from(policy.tick_ns) + policy.clock_offset_ns
     } else if policy.flags & FLAG_FIXED_CLOCK != 0 {
-        policy.suspended_ns
+        policy.clock_offset_ns
     } else {
         // SAFETY: the helper has no arguments and no preconditions (kernel 5.8).
         unsafe { bpf_ktime_get_boot_ns() }

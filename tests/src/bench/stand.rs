@@ -17,7 +17,7 @@ use super::filter::Filter;
 use super::plan::Size;
 use crate::kernel::{Kernel, LOOPBACK, Sizes, policy};
 use crate::oracle;
-use xdp_user::control::clock;
+use xdp_user::control::ticks;
 use xdp_user::datapath::{Capacity, ClassSet, Datapath as _};
 
 pub(crate) static OBJECT: &[u8] =
@@ -279,13 +279,14 @@ fn classes(case: Case) -> ClassSet {
 
 /// With the clock that the controller would have the program read.
 fn as_controller(policy: Policy) -> Policy {
-    let clock = clock::coarse();
+    let clock = ticks::measure();
     if !clock.is_fine_for(&policy.limits, &[]) {
         return policy;
     }
     Policy {
         flags: policy.flags | FLAG_COARSE_CLOCK,
-        suspended_ns: clock.suspended_ns,
+        clock_offset_ns: clock.offset_ns,
+        tick_ns: u32::try_from(clock.tick_ns).unwrap_or(0),
         ..policy
     }
 }

@@ -19,9 +19,10 @@ pub const FLAG_SANITY_LAND: u32 = 1 << 3;
 /// [`Policy::flags`]: check for impossible source addresses.
 pub const FLAG_SANITY_MARTIAN: u32 = 1 << 4;
 
-/// [`Policy::flags`]: read the clock of the last timer tick (`CLOCK_MONOTONIC_COARSE`), which costs
-/// less than half as much. The controller sets it when every limit's tolerance is many ticks long: a
-/// limit then lets through what it allows in one more tick.
+/// [`Policy::flags`]: the time is that of the last timer tick, reckoned from the number of ticks
+/// (`bpf_jiffies64`, which the verifier turns into one load: kernel 5.6), where reading the clock takes
+/// 20 to 40 ns. The controller sets it when every limit's tolerance is many ticks long: a limit then
+/// lets through what it allows in one more tick.
 pub const FLAG_COARSE_CLOCK: u32 = 1 << 5;
 
 /// [`Policy::flags`]: look at service classes.
@@ -31,7 +32,7 @@ pub const FLAG_SYN_COOKIES: u32 = 1 << 8;
 /// [`Policy::flags`]: look at networks ([`Policy::aggregate`]).
 pub const FLAG_AGGREGATES: u32 = 1 << 7;
 
-/// [`Policy::flags`], without [`FLAG_COARSE_CLOCK`]: time stands still at [`Policy::suspended_ns`]. No
+/// [`Policy::flags`], without [`FLAG_COARSE_CLOCK`]: time stands still at [`Policy::clock_offset_ns`]. No
 /// controller sets it: it is for those who compare verdicts at times that they choose.
 pub const FLAG_FIXED_CLOCK: u32 = 1 << 9;
 
@@ -169,9 +170,9 @@ abi_struct! {
         interfaces: [u32; MAX_INTERFACES],
         /// Counts replacements, for `status` and for tests.
         generation: u64,
-        /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time spent in suspend. With
-        /// [`FLAG_FIXED_CLOCK`]: the time.
-        suspended_ns: u64,
+        /// What `CLOCK_BOOTTIME` is ahead of the ticks that were counted, modulo 2^64: they don't count
+        /// from 0, nor on in suspend. With [`FLAG_FIXED_CLOCK`]: the time.
+        clock_offset_ns: u64,
         /// Which copy of the class table and the classes is in force, below
         /// [`super::CLASS_BANKS`].
         class_bank: u32,
@@ -186,8 +187,8 @@ abi_struct! {
         mss_v6: u16,
         /// Mask of an IPv4 network, network order.
         aggregate_mask_v4: [u8; 4],
-        /// Zero.
-        reserved3: [u8; 4],
+        /// Nanoseconds of a timer tick (`TICK_NSEC`).
+        tick_ns: u32,
         /// Mask of an IPv6 network, network order.
         aggregate_mask_v6: [u8; 16],
         /// Packets of a network's sources together.

@@ -1,9 +1,10 @@
 //! Between the kernel's clock and the calendar.
 
 use jiff::Timestamp;
-use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 use super::policy::CoarseClock;
+use super::ticks;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
 
 const NS_PER_MS: i64 = 1_000_000;
@@ -17,31 +18,16 @@ pub struct Moment {
     pub wall: Timestamp,
 }
 
-/// The kernel's coarse clock: its resolution is a timer tick.
-pub fn coarse() -> CoarseClock {
-    let nanoseconds = |time: nix::sys::time::TimeSpec| {
-        u64::try_from(std::time::Duration::from(time).as_nanos()).unwrap_or(0)
-    };
-    let now = |clock| clock_gettime(clock).map_or(0, nanoseconds);
-    // Read one after the other: what passes in between is no suspend.
-    const BETWEEN_NS: u64 = 1_000_000;
-    let without_suspend = now(ClockId::CLOCK_MONOTONIC);
-    CoarseClock {
-        tick_ns: clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, nanoseconds),
-        suspended_ns: now(ClockId::CLOCK_BOOTTIME).saturating_sub(without_suspend) / BETWEEN_NS
-            * BETWEEN_NS,
-    }
-}
-
 /// What the program calls now under a policy; `exact` is the exact clock's time.
 pub fn as_program(policy: &Policy, exact: u64) -> u64 {
     if policy.flags & FLAG_COARSE_CLOCK == 0 {
         return exact;
     }
-    let tick = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(std::time::Duration::from);
-    tick.ok()
-        .and_then(|tick| u64::try_from(tick.as_nanos()).ok())
-        .map_or(exact, |tick| tick.saturating_add(policy.suspended_ns))
+    let clock = CoarseClock {
+        tick_ns: policy.tick_ns.into(),
+        offset_ns: policy.clock_offset_ns,
+    };
+    ticks::shown(&clock).unwrap_or(exact)
 }
 
 impl Moment {

@@ -21,6 +21,7 @@ mod samples;
 mod sources;
 mod status;
 mod surroundings;
+pub mod ticks;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -116,7 +117,8 @@ pub struct Control {
     surroundings: policy::Surroundings,
     lifelines: surroundings::Lifelines,
     generation: u64,
-    suspended_ns: u64,
+    /// The clock that the program may read.
+    clock: policy::CoarseClock,
     host: crate::host::figures::Reader,
     journal: Arc<Journal>,
     tokens: Arc<Tokens>,
@@ -238,7 +240,7 @@ impl Control {
             surroundings: policy::Surroundings::default(),
             lifelines: surroundings::Lifelines::Nobodys,
             generation: 0,
-            suspended_ns: 0,
+            clock: ticks::measure(),
             host: crate::host::figures::Reader::default(),
             journal,
             tokens: Arc::new(tokens),
@@ -316,7 +318,7 @@ impl Control {
         self.state.try_again();
         for done in [
             self.watch_confirmation(),
-            self.watch_suspend(),
+            self.watch_clock(),
             self.datapath.tend().map_err(anyhow::Error::from),
             self.watch_interfaces(),
             self.look_around(),
@@ -331,10 +333,10 @@ impl Control {
         }
     }
 
-    /// The program's coarse clock knows of a suspend by the policy only.
-    fn watch_suspend(&mut self) -> Result<()> {
-        const WORTH_TELLING_NS: u64 = 100_000_000;
-        if clock::coarse().suspended_ns.abs_diff(self.suspended_ns) > WORTH_TELLING_NS {
+    /// The program's clock of ticks knows of a suspend by the policy only.
+    fn watch_clock(&mut self) -> Result<()> {
+        if !ticks::is_right(&self.clock) {
+            self.clock = ticks::measure();
             self.publish_policy()?;
         }
         Ok(())
@@ -414,7 +416,6 @@ impl Control {
             }
         }
         let limits = self.default_limits()?;
-        let clock = clock::coarse();
         let [aside_v4, aside_v6] = self.aside_masks();
         let policy = policy::build(
             &self.config,
@@ -427,12 +428,11 @@ impl Control {
                 surroundings: self.surroundings,
                 captures: &self.wanted_captures(),
                 generation: self.generation + 1,
-                clock,
+                clock: self.clock,
             },
         );
         self.datapath.set_policy(&policy)?;
         self.generation += 1;
-        self.suspended_ns = clock.suspended_ns;
         Ok(())
     }
 

@@ -55,13 +55,13 @@ pub struct Live<'a> {
     pub clock: CoarseClock,
 }
 
-/// What is known of the kernel's coarse clock, which stands still between two timer ticks.
+/// What is known of the kernel's timer ticks, which are a clock that stands still between two of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CoarseClock {
     /// Length of a tick; 0 where it isn't known.
     pub tick_ns: u64,
-    /// What `CLOCK_BOOTTIME` is ahead of it: the time spent in suspend.
-    pub suspended_ns: u64,
+    /// [`Policy::clock_offset_ns`].
+    pub offset_ns: u64,
 }
 
 /// Ticks that a limit's tolerance must have for the coarse clock: it then lets through at most a
@@ -149,7 +149,8 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
         ban: ban(&config.ban),
         interfaces: live.interfaces,
         generation: live.generation,
-        suspended_ns: live.clock.suspended_ns,
+        clock_offset_ns: live.clock.offset_ns,
+        tick_ns: u32::try_from(live.clock.tick_ns).unwrap_or(0),
         aside_v4: live.aside_v4,
         aside_v6: live.aside_v6,
         mss_v4: live.surroundings.mss(20),
@@ -284,7 +285,7 @@ mod tests {
     fn the_coarse_clock_is_read_where_every_limit_spans_many_ticks() {
         let clock = CoarseClock {
             tick_ns: 4_000_000,
-            suspended_ns: 7,
+            offset_ns: 7,
         };
         let build_with = |text: &str, overrides: &[Limits]| {
             let config = Config::parse(text, "test").unwrap().config;
@@ -297,7 +298,8 @@ mod tests {
         };
         let coarse = |policy: Policy| policy.flags & FLAG_COARSE_CLOCK != 0;
         assert!(coarse(build_with("", &[])));
-        assert_eq!(build_with("", &[]).suspended_ns, 7);
+        let built = build_with("", &[]);
+        assert_eq!((built.clock_offset_ns, built.tick_ns), (7, 4_000_000));
         let text = "[limits]\npackets = \"1kpps\"\npackets_burst = \"10\"\n";
         assert!(!coarse(build_with(text, &[])), "ten packets are 10 ms");
         let tight = Limits {
