@@ -1,21 +1,51 @@
 //! The list tables: look-ups, and the hits of their entries.
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
-use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, hits};
-use xdp_common::lists::{Found, Levels, Table, find_v4, find_v6, group, halves, lookup, v4, v6};
+use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, chunks, hits};
+use xdp_common::lists::head::V4_24;
+use xdp_common::lists::{
+    Found, Levels, Line as _, Table, behind_v4, behind_v6, first_v6, group, halves, settle, v4, v6,
+};
 use xdp_common::packet::Address;
 
 use crate::map_pointer::{Listed, forget, modify, store};
-use crate::maps::{HIT_WRITERS, HITS, LISTS, ListTable, constant};
+use crate::maps::{HIT_WRITERS, HITS, LIST_HEADS, LISTS, constant};
 
-/// A family's table, and a word that the verifier doesn't know.
-struct InForce(&'static ListTable, u64);
+/// Numbers of the families, see [`chunks::IN_FORCE`].
+const IPV4: u32 = 0;
+const IPV6: u32 = 1;
+
+/// A family's table.
+struct InForce {
+    family: u32,
+    /// What said so, see [`chunks::in_force`].
+    told: u64,
+    head: Listed,
+    /// A word that the verifier doesn't know.
+    unknown: u64,
+}
 
 impl InForce {
     #[inline(always)]
     fn of(family: u32, unknown: u64) -> Option<Self> {
-        Some(Self(LISTS.get(family)?, unknown))
+        let told = told(family)?;
+        let head = LIST_HEADS
+            .get_ptr(chunks::head_of(told))
+            .map(Listed::head)?;
+        Some(Self {
+            family,
+            told,
+            head,
+            unknown,
+        })
     }
+}
+
+/// Which table is in force.
+#[inline(always)]
+fn told(family: u32) -> Option<u64> {
+    let first = LIST_HEADS.get_ptr(0).map(Listed::head)?;
+    Some(first.word_at(chunks::IN_FORCE + family as usize))
 }
 
 impl Table for InForce {
@@ -23,19 +53,33 @@ impl Table for InForce {
 
     #[inline(always)]
     fn line(&self, index: u32) -> Option<Listed> {
-        self.0.get_ptr(index).map(Listed::at)
+        let chunk = LISTS.get(chunks::first_of(self.told) + (index >> chunks::SHIFT))?;
+        chunk.get_ptr(index & (chunks::LINES - 1)).map(Listed::at)
+    }
+
+    /// Where there is no table, line 0: see [`chunks::IN_FORCE`].
+    #[inline(always)]
+    fn head(&self) -> Option<Listed> {
+        Some(self.head)
+    }
+
+    /// The numbers of two heads differ.
+    #[inline(always)]
+    fn moved(&self) -> u16 {
+        match told(self.family) {
+            Some(told) => (told ^ self.told) as u16,
+            None => 1,
+        }
     }
 
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
-        forget(value, self.1)
+        forget(value, self.unknown)
     }
 }
 
-const IPV4: u32 = 0;
-const IPV6: u32 = 1;
-
-/// A family's table, searched by functions of their own, with numbers in and out.
+/// A family's table, searched by functions of their own, with numbers in and out: all that few packets
+/// need.
 ///
 /// VERIFIER: 6.18: as part of the program they need more than its 512 bytes of stack, and are walked
 /// again on each of its paths. A global function is verified once, for any numbers
@@ -44,13 +88,13 @@ struct ByLevel(u32);
 
 impl Levels for ByLevel {
     #[inline(always)]
-    fn all_v4(&self, address: u32, now: u64) -> Found {
-        Found::from_bits(lists_v4(address.into(), now))
+    fn behind_v4(&self, first: Found, address: u32, now: u64) -> Found {
+        Found::from_bits(others_of_v4(first.to_bits(), address.into(), now))
     }
 
     #[inline(always)]
-    fn all_v6(&self, high: u64, low: u64, now: u64) -> Found {
-        Found::from_bits(lists_v6(high, low, now))
+    fn behind_v6(&self, first: Found, high: u64, low: u64, now: u64) -> Found {
+        Found::from_bits(others_of_v6(first.to_bits(), high, low, now))
     }
 
     #[inline(always)]
@@ -89,14 +133,59 @@ impl Levels for ByLevel {
     }
 }
 
-/// What the lists say of an address.
+/// What the lists say of an IPv4 address at first sight. In place: a call takes longer.
 #[inline(always)]
-pub(crate) fn listed(source: &Address, now: impl FnOnce() -> u64) -> u8 {
-    let family = match source {
-        Address::V4(_) => IPV4,
-        Address::V6(_) => IPV6,
-    };
-    lookup(&ByLevel(family), source, now)
+pub(crate) fn first_look_v4(address: u32) -> Found {
+    InForce::of(IPV4, address.into())
+        .map(|table| v4::find::<_, false>(&table, V4_24, address, 0))
+        .unwrap_or_default()
+}
+
+/// What the lists say of an address of which the first look, for IPv4 only, said this.
+#[inline(always)]
+pub(crate) fn listed(source: &Address, first: Found, now: impl FnOnce() -> u64) -> u8 {
+    match source {
+        Address::V4(_) if first.is_all_v4() => first.flags,
+        Address::V4(_) => settle(&ByLevel(IPV4), source, first, now),
+        Address::V6(a) => {
+            let (high, low) = halves(a);
+            let first = Found::from_bits(first_of_v6(high, low));
+            if first.is_all_v6() {
+                first.flags
+            } else {
+                settle(&ByLevel(IPV6), source, first, now)
+            }
+        }
+    }
+}
+
+/// The two levels of IPv6 that most tables use, in place.
+struct FirstInPlace;
+
+impl Levels for FirstInPlace {
+    #[inline(always)]
+    fn v4(&self, _level: u32, _address: u32, _now: u64) -> Found {
+        Found::default()
+    }
+
+    #[inline(always)]
+    fn v6_upper(&self, number: u32, high: u64, _now: u64) -> Found {
+        InForce::of(IPV6, high)
+            .map(|table| v6::find_upper::<_, false>(&table, number, high, 0))
+            .unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn v6_lower(&self, level: u32, high: u64, low: u64, _now: u64) -> Found {
+        InForce::of(IPV6, low)
+            .map(|table| v6::find_lower::<_, false>(&table, level, high, low, 0))
+            .unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn short(&self, _top: u32, _now: u64) -> Found {
+        Found::default()
+    }
 }
 
 macro_rules! global {
@@ -108,12 +197,17 @@ macro_rules! global {
 }
 
 global! {
-    fn lists_v4(address, now) {
-        find_v4(&ByLevel(IPV4), address as u32, now).to_bits()
+    fn first_of_v6(high, low) {
+        first_v6(&FirstInPlace, (high, low), 0).to_bits()
     }
 
-    fn lists_v6(high, low, now) {
-        find_v6(&ByLevel(IPV6), (high, low), now).to_bits()
+    fn others_of_v4(first, address, now) {
+        behind_v4(&ByLevel(IPV4), Found::from_bits(first), address as u32, now).to_bits()
+    }
+
+    fn others_of_v6(first, high, low, now) {
+        let first = Found::from_bits(first);
+        behind_v6(&ByLevel(IPV6), first, (high, low), now).to_bits()
     }
 
     fn list_v4(level, address) {
@@ -169,15 +263,8 @@ pub(crate) fn hit(list: u8, source: &Address, bytes: u64) {
             (high, low, FAMILY_IPV6)
         }
     };
-    let _counted = list_hit(u16::from_ne_bytes([family, list]).into(), high, low, bytes);
-}
-
-/// `what`: family and list.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn list_hit(what: u64, high: u64, low: u64, bytes: u64) -> u64 {
     let Some(writer) = HIT_WRITERS.get_ptr_mut(0) else {
-        return 0;
+        return;
     };
     let Some((place, packets)) = modify(writer, |writer| {
         // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
@@ -204,14 +291,13 @@ extern "C" fn list_hit(what: u64, high: u64, low: u64, bytes: u64) -> u64 {
         let place = writer.written as u32 % hits::RING;
         Some((place, mask + 1))
     }) else {
-        return 0;
+        return;
     };
     // SAFETY: the helper has no arguments and no preconditions (kernel 4.1).
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(hit) = HITS.get_ptr_mut(cpu * hits::RING + place) else {
-        return 0;
+        return;
     };
-    let [family, list, ..] = what.to_ne_bytes();
     store(
         hit,
         Hit {
@@ -224,5 +310,4 @@ extern "C" fn list_hit(what: u64, high: u64, low: u64, bytes: u64) -> u64 {
         },
     );
     modify(writer, |writer| writer.written += 1);
-    1
 }

@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use core::marker::PhantomData;
 
 use xdp_common::abi::{
-    Ban, ClassState, Counter, Sample, SampleHead, SourceLine, WordLine, class_table,
+    Ban, ClassState, Counter, ListLine, Sample, SampleHead, SourceLine, WordLine, class_table,
 };
 use xdp_common::lists::{LINE_WORDS, Line};
 use xdp_common::sources::head::VERSION_BYTE;
@@ -173,6 +173,14 @@ impl Listed {
     #[inline(always)]
     pub(crate) fn at(pointer: *const [u64; LINE_WORDS]) -> Self {
         Self { pointer }
+    }
+
+    /// A head, or the words of what is in force.
+    #[inline(always)]
+    pub(crate) fn head(pointer: *const ListLine) -> Self {
+        Self {
+            pointer: pointer.cast(),
+        }
     }
 }
 

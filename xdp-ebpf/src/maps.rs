@@ -1,12 +1,13 @@
 //! The maps. Sizes given here are the smallest; the controller sets them before it loads.
 
-use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits, POLICY_SLOTS,
-    Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, class_table, entries, hits,
+    Ban, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits, ListLine,
+    POLICY_SLOTS, Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, chunks, class_table,
+    entries, hits,
 };
 use xdp_common::lists::LINE_WORDS;
 use xdp_common::packet::Packet;
@@ -36,25 +37,34 @@ pub(crate) static COUNTERS: PerCpuArray<Counter> =
 #[map]
 pub(crate) static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Fault::SLOTS, 0);
 
-/// Key: 0 for IPv4, 1 for IPv6. Value: the list table in force, an array of lines: allowlist,
-/// blocklist and the prefixes with limits of their own, see [`xdp_common::lists`]. Nothing is there
-/// until the controller has something to list. About 16 bytes an IPv4 entry and 57 an IPv6 entry,
-/// with the ends; the memory grows and shrinks with the list.
+/// Key: place of a chunk. Value: a chunk of a list table's lines, see [`chunks`] and
+/// [`xdp_common::lists`]: allowlist, blocklist and the prefixes with limits of their own. Nothing is
+/// there until the controller has something to list. About 16 bytes an IPv4 entry and 57 an IPv6
+/// entry, with the ends, rounded up to whole chunks; the memory grows and shrinks with the list.
 /// Writer: controller, through memory. Reader: program, a packet looks up one table once.
-/// Full: the controller builds a larger table; how many entries it takes is bounded by its
-/// `[capacity]`, and it refuses an entry before it acknowledges it.
-/// Concurrency: an address changes by one aligned store, a list by one pointer: see there. A table
-/// that was replaced stays until every packet that found it is done (RCU).
+/// Full: how many entries a table takes is bounded by the controller's `[capacity]`, and it refuses an
+/// entry before it acknowledges it.
+/// Concurrency: an address changes by one aligned store, a list by the word in [`LIST_HEADS`]: see
+/// there. A chunk stays until every packet that found it is done (RCU), and a packet whose table was
+/// replaced meanwhile looks again.
 #[btf_map]
-pub(crate) static LISTS: ArrayOfMaps<ListTable, 2> = ArrayOfMaps::new();
+pub(crate) static LISTS: ArrayOfMaps<ListChunk, { entries::LISTS as usize }> = ArrayOfMaps::new();
 
-/// A table; its own has the size that it needs (`BPF_F_INNER_MAP`, kernel 5.10).
+/// A chunk.
 ///
 /// The value is a `ListLine` by its words: up to 6.2 the kernel takes an array whose value is a
 /// struct for another kind of map than one without BTF, which is what the controller makes
 /// (`timer_off` in `bpf_map_meta_equal`, kernel/bpf/map_in_map.c).
-pub(crate) type ListTable =
-    BtfArray<[u64; LINE_WORDS], 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+pub(crate) type ListChunk =
+    BtfArray<[u64; LINE_WORDS], { chunks::LINES as usize }, { BPF_F_MMAPABLE as usize }>;
+
+/// Key: line. Value: which tables are in force, then the tables' heads, see [`chunks`]. 320 bytes.
+/// Writer: controller, through memory. Reader: program, two lines a packet.
+/// Concurrency: a table comes in force by one aligned store, when its chunks and its head are there.
+/// A look-up reads that word again behind all others.
+#[map]
+pub(crate) static LIST_HEADS: Array<ListLine> =
+    Array::with_max_entries(entries::LIST_HEADS, BPF_F_MMAPABLE);
 
 /// Key: CPU * [`hits::RING`] + place in its ring. Value: a hit of a list entry. 256 KiB per CPU.
 /// Writer: program. Reader: controller, once a second, through memory.
@@ -134,6 +144,7 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 pub(crate) struct Scratch {
     pub(crate) sampler: Sampler,
     pub(crate) packet: Packet,
+    pub(crate) found: u64,
     pub(crate) place: Place,
     pub(crate) key: SourceKey,
     /// IP and TCP header, where a helper wants them.

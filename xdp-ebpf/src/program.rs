@@ -8,13 +8,15 @@ use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
-use xdp_common::packet::{self, frame_len};
+use xdp_common::lists::Found;
+use xdp_common::packet::{self, Address, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::decide_parsed;
 
-use crate::maps::SCRATCH;
+use crate::lists::first_look_v4;
+use crate::maps::{SCRATCH, Scratch};
 use crate::record;
-use crate::scratch::{keep_packet, reason};
+use crate::scratch::{found, keep_found, keep_packet, packet as packet_in, reason, reread};
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -25,7 +27,15 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         // Array look-ups below their size cannot fail; the verifier asks for the branch.
         return XDP_PASS;
     };
-    let told = parse_packet(ctx.ctx);
+    let told = read_packet(ctx.ctx);
+    let listed = match told & MORE_LISTED {
+        0 => Found {
+            flags: (told >> LISTED_SHIFT) as u8,
+            ..Found::default()
+        },
+        _ => found(tables.scratch()),
+    };
+    let tables = tables.with_listed(listed);
     let view = XdpView::of_len(&ctx, (told >> LENGTH_SHIFT) as usize);
     let parsed = || match told & PARSED {
         0 => ControlFlow::Break(reason(told as u8)),
@@ -35,17 +45,20 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     record::finish(&ctx, &tables, &view, verdict)
 }
 
-/// What [`parse_packet`] returns beside a reason: that there is none, and the frame's length.
+/// What [`read_packet`] returns beside a reason: that there is none, what the lists say, that what they say
+/// is kept and not all, and the frame's length.
 const PARSED: u64 = 1 << 8;
+const MORE_LISTED: u64 = 1 << 9;
+const LISTED_SHIFT: u32 = 16;
 const LENGTH_SHIFT: u32 = 32;
 
-/// Reads the packet into [`SCRATCH`], or says why it can't.
+/// Reads the packet into [`SCRATCH`] and looks for its source in the lists, or says why it can't.
 ///
 /// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
 /// their own, and each of its paths is walked on to the end. A global function is verified once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn parse_packet(ctx: *mut xdp_md) -> u64 {
+extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(ctx);
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return Reason::NoPolicy.code().into();
@@ -55,10 +68,24 @@ extern "C" fn parse_packet(ctx: *mut xdp_md) -> u64 {
         ControlFlow::Break(reason) => reason.code().into(),
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
-            PARSED
+            PARSED | look(reread(scratch))
         }
     };
     told | u64::from(frame_len(&view)) << LENGTH_SHIFT
+}
+
+/// Looks for the source of the packet that is kept.
+#[inline(always)]
+fn look(scratch: *mut Scratch) -> u64 {
+    let Address::V4(address) = packet_in(scratch).source else {
+        return 0;
+    };
+    let found = first_look_v4(u32::from_be_bytes(address));
+    if found.is_all_v4() {
+        return u64::from(found.flags) << LISTED_SHIFT;
+    }
+    keep_found(scratch, found);
+    MORE_LISTED
 }
 
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. Ticks don't; the

@@ -9,6 +9,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
 use xdp_common::abi::SourceKey;
+use xdp_common::lists::Found;
 use xdp_common::packet::Packet;
 use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
@@ -35,6 +36,20 @@ pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
 pub(crate) fn packet<'a>(scratch: *mut Scratch) -> &'a Packet {
     // SAFETY: see the module.
     unsafe { &(*scratch).packet }
+}
+
+/// Keeps what the lists said at first sight.
+#[inline(always)]
+pub(crate) fn keep_found(scratch: *mut Scratch, found: Found) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).found).write(found.to_bits()) };
+}
+
+/// What was kept of that.
+#[inline(always)]
+pub(crate) fn found(scratch: *mut Scratch) -> Found {
+    // SAFETY: see the module.
+    Found::from_bits(unsafe { (&raw const (*scratch).found).read() })
 }
 
 /// Keeps where the packet's source is.
@@ -158,6 +173,16 @@ pub(crate) fn opaque(value: u64) -> u64 {
     // SAFETY: moves a register onto itself.
     unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
     value
+}
+
+/// The same memory, of which the compiler no longer knows what was written to it: so that it keeps nothing
+/// of it on the stack.
+#[inline(always)]
+pub(crate) fn reread(scratch: *mut Scratch) -> *mut Scratch {
+    let mut scratch = scratch;
+    // SAFETY: moves a register onto itself.
+    unsafe { asm!("{0} = {0}", inout(reg) scratch, options(nostack, preserves_flags)) };
+    scratch
 }
 
 /// The same context, which is used in any case.

@@ -12,6 +12,7 @@ use xdp_common::abi::{
     MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
 use xdp_common::fragments;
+use xdp_common::lists::Found;
 use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
@@ -31,6 +32,8 @@ pub(crate) struct KernelTables<'a> {
     ctx: &'a XdpContext,
     policy: &'a Policy,
     scratch: *mut Scratch,
+    /// What the lists said of the source at first sight.
+    listed: Found,
 }
 
 impl<'a> KernelTables<'a> {
@@ -41,7 +44,14 @@ impl<'a> KernelTables<'a> {
             ctx,
             policy: POLICY.get(slot)?,
             scratch: SCRATCH.get_ptr_mut(0)?,
+            listed: Found::default(),
         })
+    }
+
+    /// With what the lists said of the source at first sight.
+    #[inline(always)]
+    pub(crate) fn with_listed(self, listed: Found) -> Self {
+        Self { listed, ..self }
     }
 
     #[inline(always)]
@@ -101,7 +111,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
-        lists::listed(source, now)
+        lists::listed(source, self.listed, now)
     }
 
     #[inline(always)]

@@ -10,8 +10,10 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Our own faults.
     pub const FAULTS: &str = "FAULTS";
-    /// List tables: which is in force, by family.
+    /// Lines of list tables, in chunks.
     pub const LISTS: &str = "LISTS";
+    /// Heads of list tables, and which is in force, by family.
+    pub const LIST_HEADS: &str = "LIST_HEADS";
     /// Hits of list entries, a ring for each CPU.
     pub const HITS: &str = "HITS";
     /// How each CPU writes its hits.
@@ -76,6 +78,10 @@ pub mod entries {
     pub const CLASS_STATES: u32 = EACH_CLASS;
     /// Of [`super::map::CLASS_COUNTERS`].
     pub const CLASS_COUNTERS: u32 = EACH_CLASS;
+    /// Of [`super::map::LISTS`]: two tables for each family.
+    pub const LISTS: u32 = 4 * super::chunks::PER_TABLE;
+    /// Of [`super::map::LIST_HEADS`]: which tables are in force, and two heads for each family.
+    pub const LIST_HEADS: u32 = 5;
     /// Of [`super::map::METERS`], set by the controller: 1 MiB, for 131,072 limits. A power of two.
     pub const METERS: u32 = 1 << 14;
     /// Of [`super::map::FRAGMENTS`].
@@ -85,7 +91,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 288;
+pub const SCRATCH_BYTES: usize = 296;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {
@@ -99,6 +105,63 @@ pub mod constant {
     pub const METER_MASK: &str = "METER_MASK";
     /// Timer ticks are shifted by this to periods of about a second, `u32`.
     pub const PERIOD_SHIFT: &str = "PERIOD_SHIFT";
+}
+
+/// List tables in [`map::LISTS`] and [`map::LIST_HEADS`]: each family has two places for one, so that a
+/// table is complete before it is in force.
+///
+/// A table's lines lie in *chunks*, maps of one size that the outer map holds one behind the other. The
+/// verifier knows their size, and so turns a look-up of a line into a few instructions; for maps of any
+/// size it leaves a call, which on a processor that guards its returns (SRSO) takes longer than the line.
+pub mod chunks {
+    /// Lines of a chunk are 2 to this power: 1 MiB.
+    pub const SHIFT: u32 = 14;
+    /// Lines of a chunk.
+    pub const LINES: u32 = 1 << SHIFT;
+
+    /// First of the words in line 0 of [`super::map::LIST_HEADS`] that say for each family which table is
+    /// in force ([`in_force`]). The others are 0, so that the line reads as a head of a table without
+    /// levels.
+    pub const IN_FORCE: usize = 4;
+
+    /// Number of a head's line.
+    pub const fn head(family: u32, place: u32) -> u32 {
+        family.wrapping_mul(2).wrapping_add(place).wrapping_add(1)
+    }
+
+    /// Most chunks of a table: 4 GiB.
+    pub const PER_TABLE: u32 = 4096;
+
+    /// A table's first chunk in [`super::map::LISTS`].
+    pub const fn first(family: u32, place: u32) -> u32 {
+        family
+            .wrapping_mul(2)
+            .wrapping_add(place)
+            .wrapping_mul(PER_TABLE)
+    }
+
+    /// What the family's word in line 0 says: the head's line, above it how many chunks the table has and
+    /// which is the first of them. 0 where there is no table.
+    pub const fn in_force(head: u32, first: u32, count: u32) -> u64 {
+        (head & 0xffff) as u64 | (count as u64 & 0xffff) << 16 | (first as u64) << 32
+    }
+
+    /// The head's line in that word.
+    #[inline(always)]
+    pub const fn head_of(in_force: u64) -> u32 {
+        (in_force & 0xffff) as u32
+    }
+
+    /// The first chunk in that word.
+    #[inline(always)]
+    pub const fn first_of(in_force: u64) -> u32 {
+        (in_force >> 32) as u32
+    }
+
+    /// The first chunk in that word, and how many there are.
+    pub const fn of(in_force: u64) -> (u32, u32) {
+        (first_of(in_force), (in_force >> 16 & 0xffff) as u32)
+    }
 }
 
 /// Hits of list entries: exact as long as a CPU has fewer than [`hits::EXACT`] in a period of about

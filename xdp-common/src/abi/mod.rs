@@ -17,7 +17,7 @@ pub use class::{
     Class, ClassCounter, ClassState, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, MAX_CLASSES,
     class_table,
 };
-pub use maps::{Fault, SCRATCH_BYTES, constant, entries, hits, map};
+pub use maps::{Fault, SCRATCH_BYTES, chunks, constant, entries, hits, map};
 pub use plain::Plain;
 pub use policy::{
     BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK,

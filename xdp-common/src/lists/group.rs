@@ -20,14 +20,14 @@ pub const BLOCK_ENDS: u32 = 18;
 /// by `now` unless that is 0.
 #[inline(always)]
 pub fn find_short<T: Table>(table: &T, top: u32, now: u64) -> Found {
-    let Some(line) = table.line(0) else {
+    let Some(line) = table.head() else {
         return Found::default();
     };
     let head = Head::read(&line);
     let now = ends_by(&head, now);
     let flags = find(table, &head, top >> 8 & 0xff, top & 0xff, now);
     let found = Found::begin(&head);
-    Found { flags, ..found }.finish(&line)
+    Found { flags, ..found }.finish(table, &line)
 }
 
 /// The flags of a cell, without what has ended by `now` unless that is 0.

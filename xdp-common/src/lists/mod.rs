@@ -24,10 +24,10 @@
 //! Concurrency: the controller is the only writer. Every change that concerns an address is one
 //! aligned store, after whatever it refers to has been stored, so a packet sees the old state of an
 //! address or the new one. A change of many addresses is a table of its own that replaces the old
-//! one with one pointer. Slots are never moved within a line. A look-up reads several slots and
+//! one with one store. Slots are never moved within a line. A look-up reads several slots and
 //! levels, each level in the table that is in force by then: what replaces an entry may appear behind
 //! it and the entry go before it is reached. So whatever takes something away raises the version in
-//! the head first, and a look-up that saw two versions begins anew.
+//! the head first, and a look-up that saw two versions, or whose table was replaced, begins anew.
 //!
 //! Full: a line that is full links a spare one; when those are used up, or a chain gets longer than
 //! [`MAX_CHAIN`], the controller builds a larger table. The memory grows with the entries; their
@@ -80,6 +80,17 @@ pub trait Table {
     type Line: Line;
     /// The line at `index`; nothing behind the last one.
     fn line(&self, index: u32) -> Option<Self::Line>;
+    /// The head, where it is kept apart from the other lines.
+    #[inline(always)]
+    fn head(&self) -> Option<Self::Line> {
+        self.line(0)
+    }
+    /// Not 0 when another table has come in force since this one was found, so that its lines may be
+    /// gone.
+    #[inline(always)]
+    fn moved(&self) -> u16 {
+        0
+    }
     /// The value, of which a verifier no longer knows what it may be: see
     /// [`crate::packet::PacketView::forget`].
     #[inline(always)]
@@ -89,15 +100,27 @@ pub trait Table {
 }
 
 /// The parts of a look-up: one for each level that the table uses. [`InMemory`] does them here; the
-/// program calls them as functions of their own, because a verifier walks those once.
+/// program calls most of them as functions of their own, because a verifier walks those once.
 pub trait Levels: Sized {
-    /// [`find_v4`].
-    fn all_v4(&self, address: u32, now: u64) -> Found {
-        find_v4(self, address, now)
+    /// [`first_v4`].
+    #[inline(always)]
+    fn first_v4(&self, address: u32) -> Found {
+        first_v4(self, address, 0)
     }
-    /// [`find_v6`].
-    fn all_v6(&self, high: u64, low: u64, now: u64) -> Found {
-        find_v6(self, (high, low), now)
+    /// [`first_v6`].
+    #[inline(always)]
+    fn first_v6(&self, high: u64, low: u64) -> Found {
+        first_v6(self, (high, low), 0)
+    }
+    /// [`behind_v4`].
+    #[inline(always)]
+    fn behind_v4(&self, first: Found, address: u32, now: u64) -> Found {
+        behind_v4(self, first, address, now)
+    }
+    /// [`behind_v6`].
+    #[inline(always)]
+    fn behind_v6(&self, first: Found, high: u64, low: u64, now: u64) -> Found {
+        behind_v6(self, first, (high, low), now)
     }
     /// [`v4::find`].
     fn v4(&self, level: u32, address: u32, now: u64) -> Found;
@@ -163,7 +186,7 @@ impl Found {
 
     /// Notes whether something went since [`Self::begin`]: the head is read again.
     #[inline(always)]
-    fn finish<L: Line>(self, first: &L) -> Self {
+    fn finish<T: Table>(self, table: &T, first: &T::Line) -> Self {
         #[allow(
             clippy::cast_possible_truncation,
             reason = "the lower bits are compared"
@@ -175,9 +198,28 @@ impl Found {
         Self {
             // Read again, not kept: the program's stack is short.
             levels,
-            torn: version ^ self.version,
+            torn: version ^ self.version | table.moved(),
             ..self
         }
+    }
+
+    /// Whether this is what a level said, and not the default.
+    #[inline(always)]
+    const fn is_begun(&self) -> bool {
+        self.levels != 0 || self.torn != 0
+    }
+
+    /// Whether there is nothing to ask of IPv4's other levels, nor to look at again.
+    #[inline(always)]
+    pub const fn is_all_v4(&self) -> bool {
+        self.levels & !V4_24 == 0 && self.torn == 0 && self.flags & TIMED == 0
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub const fn is_all_v6(&self) -> bool {
+        const FIRST: u32 = V6_FIRST << 4 | V6_HOST;
+        self.levels & !FIRST == 0 && self.torn == 0 && self.flags & TIMED == 0
     }
 
     /// With what another level says.
@@ -195,39 +237,73 @@ impl Found {
 /// [`BLOCK`] and [`LIMITS`].
 #[inline(always)]
 pub fn lookup<L: Levels>(table: &L, address: &Address, now: impl FnOnce() -> u64) -> u8 {
-    let (mut flags, mut time) = (0, 0);
-    let mut now = Some(now);
-    for _ in 0..TRIES {
-        let found = find(table, address, time);
-        flags = found.flags;
-        if found.torn != 0 {
-            continue;
-        }
-        match now.take() {
-            Some(now) if flags & TIMED != 0 => time = now(),
-            Some(_) | None => break,
-        }
-    }
-    flags & !TIMED
+    settle(table, address, first_look(table, address), now)
 }
 
-/// Every level's word on an address. With `now`, nanoseconds of `CLOCK_BOOTTIME`, without what has
-/// ended; 0 stands for no time.
+/// What the levels say without a time that most tables use: for nearly every address all that there is
+/// to say.
 #[inline(always)]
-fn find<L: Levels>(table: &L, address: &Address, now: u64) -> Found {
+pub fn first_look<L: Levels>(table: &L, address: &Address) -> Found {
     match address {
-        Address::V4(a) => table.all_v4(u32::from_be_bytes(*a), now),
+        Address::V4(a) => table.first_v4(u32::from_be_bytes(*a)),
         Address::V6(a) => {
             let (high, low) = halves(a);
-            table.all_v6(high, low, now)
+            table.first_v6(high, low)
         }
     }
 }
 
-/// All levels of IPv4, the most used one first: it tells which others there are.
+/// What the table says after [`first_look`] found this: asks the other levels where there are any, and
+/// looks again where something went meanwhile or may have ended.
 #[inline(always)]
-pub fn find_v4<L: Levels>(table: &L, address: u32, now: u64) -> Found {
-    let mut found = table.v4(V4_24, address, now);
+pub fn settle<L: Levels>(
+    table: &L,
+    address: &Address,
+    first: Found,
+    now: impl FnOnce() -> u64,
+) -> u8 {
+    let mut found = behind(table, address, first, 0);
+    let mut time = 0;
+    let mut now = Some(now);
+    for _ in 1..TRIES {
+        if found.torn == 0 {
+            match now.take() {
+                Some(now) if found.flags & TIMED != 0 => time = now(),
+                Some(_) | None => break,
+            }
+        }
+        found = behind(table, address, Found::default(), time);
+    }
+    found.flags & !TIMED
+}
+
+/// With what the levels behind the first ones say. With `now`, nanoseconds of `CLOCK_BOOTTIME`, without
+/// what has ended; 0 stands for no time, and a default for "begin anew".
+#[inline(always)]
+fn behind<L: Levels>(table: &L, address: &Address, first: Found, now: u64) -> Found {
+    match address {
+        Address::V4(a) => table.behind_v4(first, u32::from_be_bytes(*a), now),
+        Address::V6(a) => {
+            let (high, low) = halves(a);
+            table.behind_v6(first, high, low, now)
+        }
+    }
+}
+
+/// The level of IPv4 that nearly all entries are in. It tells which others there are.
+#[inline(always)]
+pub fn first_v4<L: Levels>(table: &L, address: u32, now: u64) -> Found {
+    table.v4(V4_24, address, now)
+}
+
+/// With the other levels of IPv4.
+#[inline(always)]
+pub fn behind_v4<L: Levels>(table: &L, first: Found, address: u32, now: u64) -> Found {
+    let mut found = if first.is_begun() {
+        first
+    } else {
+        first_v4(table, address, now)
+    };
     if found.levels & V4_16 != 0 {
         found = found.and(table.v4(V4_16, address, now));
     }
@@ -237,22 +313,35 @@ pub fn find_v4<L: Levels>(table: &L, address: u32, now: u64) -> Found {
     found
 }
 
-/// All levels of IPv6.
+/// The two levels of IPv6 that nearly all entries are in: /48 to /64, and whole addresses.
 #[inline(always)]
-pub fn find_v6<L: Levels>(table: &L, (high, low): (u64, u64), now: u64) -> Found {
+pub fn first_v6<L: Levels>(table: &L, (high, low): (u64, u64), now: u64) -> Found {
     let first = table.v6_upper(4, high, now);
+    if first.levels & V6_HOST != 0 {
+        first.and(table.v6_lower(V6_HOST, high, low, now))
+    } else {
+        first
+    }
+}
+
+/// With the other levels of IPv6.
+#[inline(always)]
+pub fn behind_v6<L: Levels>(table: &L, first: Found, (high, low): (u64, u64), now: u64) -> Found {
+    let first = if first.is_begun() {
+        first
+    } else {
+        first_v6(table, (high, low), now)
+    };
     let levels = first.levels;
-    let mut all = behind(table, 4, first, high, now);
+    let mut all = with_odd(table, 4, first, high, now);
     for even in [2, 0] {
         if levels & V6_FIRST << even != 0 {
             let found = table.v6_upper(even, high, now);
-            all = all.and(behind(table, even, found, high, now));
+            all = all.and(with_odd(table, even, found, high, now));
         }
     }
-    for level in [V6_HOST, V6_LOW] {
-        if levels & level != 0 {
-            all = all.and(table.v6_lower(level, high, low, now));
-        }
+    if levels & V6_LOW != 0 {
+        all = all.and(table.v6_lower(V6_LOW, high, low, now));
     }
     if levels & SHORT != 0 {
         #[allow(clippy::cast_possible_truncation, reason = "sixteen bits")]
@@ -264,7 +353,7 @@ pub fn find_v6<L: Levels>(table: &L, (high, low): (u64, u64), now: u64) -> Found
 
 /// With what a group of an even level leaves to the odd one behind it.
 #[inline(always)]
-fn behind<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) -> Found {
+fn with_odd<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) -> Found {
     let odd = even.wrapping_add(1);
     if found.has_group && found.levels & V6_FIRST << odd != 0 {
         found.and(table.v6_upper(odd, high, now))

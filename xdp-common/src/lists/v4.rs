@@ -154,7 +154,7 @@ const fn group_of(slot: u32, code: u32) -> u32 {
 /// `now`.
 #[inline(always)]
 pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, now: u64) -> Found {
-    let Some(line) = table.line(0) else {
+    let Some(line) = table.head() else {
         return Found::default();
     };
     let head = Head::read(&line);
@@ -167,7 +167,7 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
             (key_16(address), byte_16(address))
         };
         found.flags = in_lines::<T, EXACT>(table, &head, place(&head, key), byte, now);
-        found = found.finish(&line);
+        found = found.finish(table, &line);
     }
     found
 }

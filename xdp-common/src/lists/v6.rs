@@ -209,7 +209,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
     high: u64,
     now: u64,
 ) -> Found {
-    let Some(first) = table.line(0) else {
+    let Some(first) = table.head() else {
         return Found::default();
     };
     let head = Head::read(&first);
@@ -224,7 +224,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
         has_group,
         ..none
     }
-    .finish(&first)
+    .finish(table, &first)
 }
 
 /// The slots of one key, and whether it has a group.
@@ -325,7 +325,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     low: u64,
     now: u64,
 ) -> Found {
-    let Some(first) = table.line(0) else {
+    let Some(first) = table.head() else {
         return Found::default();
     };
     let head = &Head::read(&first);
@@ -338,7 +338,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     };
     let none = Found::begin(head);
     if !may_hold(table, &place) {
-        return none.finish(&first);
+        return none.finish(table, &first);
     }
     let (mut line, rest) = (place.line, place.rest);
     let mut found = table.forget(0);
@@ -372,7 +372,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     }
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let flags = found as u8 & 15;
-    Found { flags, ..none }.finish(&first)
+    Found { flags, ..none }.finish(table, &first)
 }
 
 #[inline(always)]

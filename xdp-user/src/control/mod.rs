@@ -21,9 +21,9 @@ mod samples;
 mod sources;
 mod status;
 mod surroundings;
-pub mod ticks;
 #[cfg(test)]
 mod tests;
+pub mod ticks;
 mod tokens;
 mod watch;
 

@@ -1,12 +1,14 @@
-//! Reading a hash map in bulk: `BPF_MAP_LOOKUP_BATCH` (kernel 5.6), which the loader doesn't offer.
+//! Reading a hash map in bulk, and setting many inner maps at once: `BPF_MAP_LOOKUP_BATCH` (kernel 5.6)
+//! and `BPF_MAP_UPDATE_BATCH` (of maps of maps: 5.19), which the loader doesn't offer.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::libc;
 use xdp_common::abi::Plain;
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 /// Entries a call; the kernel copies bucket by bucket and needs room for the fullest.
 const CHUNK: usize = 4096;
 
@@ -75,4 +77,35 @@ pub(super) fn read_all<K: Plain, V: Plain>(
         position = next;
         first = false;
     }
+}
+
+/// Puts inner maps, by their descriptors, at these keys of an array of maps. Up to 6.6 the kernel waits for
+/// packets in flight once for each of them (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c), since then
+/// once for all.
+pub(super) fn set_inner_maps(map: BorrowedFd<'_>, keys: &[u32], inner: &[RawFd]) -> io::Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let count = keys.len().min(inner.len());
+    let attr = BatchAttr {
+        keys: keys.as_ptr() as u64,
+        values: inner.as_ptr() as u64,
+        count: u32::try_from(count).map_err(io::Error::other)?,
+        map_fd: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+        ..BatchAttr::default()
+    };
+    // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of four bytes,
+    // which is what an array of maps has.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_UPDATE_BATCH,
+            &raw const attr,
+            size_of::<BatchAttr>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

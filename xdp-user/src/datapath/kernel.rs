@@ -6,6 +6,7 @@ mod continuity;
 pub(crate) mod features;
 mod hits;
 mod link;
+mod list_tables;
 mod load;
 mod mapped;
 pub(crate) mod pins;
@@ -39,8 +40,9 @@ use crate::domain::{AttachMode, IfName, Prefix};
 use classes::Classes;
 use continuity::Held;
 use hits::Hits;
+use list_tables::KernelLists;
 use load::take;
-use mapped::{KernelLists, Mapped};
+use mapped::Mapped;
 use pins::Pins;
 use tries::Tries;
 

@@ -19,7 +19,8 @@ use super::super::source_table::{Lengths, SourceTable, buckets};
 use super::super::{Capacity, Continuity, DatapathError, OBJECT, Result};
 use super::classes::Classes;
 use super::hits::Hits;
-use super::mapped::{KernelLists, Mapped};
+use super::list_tables::KernelLists;
+use super::mapped::Mapped;
 use super::pins::{Pins, Unfit};
 use super::tries::Tries;
 use super::{KernelDatapath, Table, attach, data, failed, features, missing};
@@ -114,6 +115,10 @@ impl KernelDatapath {
         let sources = Mapped::new::<SourceLine>(map_data(&ebpf, map::SOURCES)?, lines)?;
         let known = Mapped::new::<WordLine>(map_data(&ebpf, map::KNOWN)?, known_lines)?;
         let hits = Mapped::new::<xdp_common::abi::Hit>(map_data(&ebpf, map::HITS)?, rings)?;
+        let Some(aya::maps::Map::ArrayOfMaps(outer)) = ebpf.take_map(map::LISTS) else {
+            return Err(missing(map::LISTS));
+        };
+        let lists = KernelLists::new(outer, map_data(&ebpf, map::LIST_HEADS)?)?;
         let known = KnownFilter::new(known, known_mask);
         known.note_seeds(shape.seeds);
         let mut datapath = Self {
@@ -126,7 +131,7 @@ impl KernelDatapath {
             counters: take(&mut ebpf, map::COUNTERS)?,
             faults: take(&mut ebpf, map::FAULTS)?,
             classes: Classes::take(&mut ebpf)?,
-            lists: Lists::new(KernelLists(take(&mut ebpf, map::LISTS)?), capacity),
+            lists: Lists::new(lists, capacity),
             limits: Tries::take(&mut ebpf, map::LIMITS_V4, map::LIMITS_V6, "overrides")?,
             hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
             sources: SourceTable::new(sources, shape),

@@ -5,18 +5,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use aya::Pod;
-use aya::maps::{ArrayOfMaps, MapData};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use xdp_common::abi::{ListLine, map};
+use aya::maps::MapData;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::super::Result;
-use super::super::lists::{Memory, Publisher};
 use super::failed;
-
-/// `BPF_MAP_TYPE_ARRAY` and flags (include/uapi/linux/bpf.h).
-const BPF_MAP_TYPE_ARRAY: u32 = 2;
-const BPF_F_MMAPABLE: u32 = 1 << 10;
-const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// The values of an array, as words. The kernel's memory stays as long as this does, also when the
 /// map has gone.
@@ -34,28 +27,55 @@ unsafe impl Sync for Mapped {}
 impl Mapped {
     /// Maps the values of an array whose value is `size_of::<V>()` bytes, a multiple of 8.
     pub(super) fn new<V: Pod>(map: &MapData, entries: u32) -> Result<Self> {
-        let refused = |error: nix::Error| failed("map a table into memory", error);
         let bytes = entries as usize * size_of::<V>();
+        let mapped = Self::reserve(bytes)?;
+        mapped.put(0, map, mapped.mapped)?;
+        Ok(mapped)
+    }
+
+    /// Maps the values of arrays of so many bytes each, whole pages, one behind the other.
+    pub(super) fn joined(maps: &[MapData], each: NonZeroUsize) -> Result<Self> {
+        let mapped = Self::reserve(maps.len() * each.get())?;
+        for (number, map) in maps.iter().enumerate() {
+            mapped.put(number * each.get(), map, each)?;
+        }
+        Ok(mapped)
+    }
+
+    /// Addresses for so many bytes, with nothing behind them.
+    fn reserve(bytes: usize) -> Result<Self> {
         let page = page_size();
         let length = NonZeroUsize::new(bytes.div_ceil(page) * page)
             .ok_or_else(|| refused(nix::Error::EINVAL))?;
-        // SAFETY: a new mapping at an address of the kernel's choice, of a map that can be mapped.
-        let start = unsafe {
-            mmap(
-                None,
-                length,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-                map.fd(),
-                0,
-            )
-        };
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags) };
         Ok(Self {
             start: start.map_err(refused)?,
             mapped: length,
             words: bytes / size_of::<u64>(),
         })
     }
+
+    /// Puts an array's values at a whole number of pages from the start.
+    fn put(&self, at: usize, map: &MapData, length: NonZeroUsize) -> Result<()> {
+        let inside = at
+            .checked_add(length.get())
+            .is_some_and(|end| end <= self.mapped.get());
+        if !inside {
+            return Err(refused(nix::Error::EINVAL));
+        }
+        let address = self.start.addr().checked_add(at);
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
+        // SAFETY: it takes the place of addresses that `self` has reserved and nobody has used.
+        let put = unsafe { mmap(address, length, protection, flags, map.fd(), 0) };
+        put.map(drop).map_err(refused)
+    }
+}
+
+fn refused(error: nix::Error) -> super::super::DatapathError {
+    failed("map a table into memory", error)
 }
 
 impl AsRef<[AtomicU64]> for Mapped {
@@ -83,41 +103,4 @@ fn page_size() -> usize {
         .flatten()
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(4096)
-}
-
-/// A list table that the program can be given.
-pub(crate) struct KernelTable {
-    map: MapData,
-    memory: Mapped,
-}
-
-impl Memory for KernelTable {
-    fn words(&self) -> &[AtomicU64] {
-        self.memory.as_ref()
-    }
-}
-
-/// Which list tables the program looks at.
-pub(crate) struct KernelLists(pub(super) ArrayOfMaps<MapData, MapData>);
-
-impl Publisher for KernelLists {
-    type Memory = KernelTable;
-
-    fn allocate(&mut self, lines: u32) -> Result<KernelTable> {
-        let key = size_of::<u32>() as u32;
-        let value = size_of::<ListLine>() as u32;
-        let flags = BPF_F_INNER_MAP | BPF_F_MMAPABLE;
-        let definition =
-            aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY, key, value, lines, flags);
-        let map = MapData::create(definition, map::LISTS, None)
-            .map_err(|e| failed("make a list table: is there enough memory", e))?;
-        let memory = Mapped::new::<ListLine>(&map, lines)?;
-        Ok(KernelTable { map, memory })
-    }
-
-    fn publish(&mut self, ipv4: bool, table: &KernelTable) -> Result<()> {
-        let index = u32::from(!ipv4);
-        let set = self.0.set(index, &table.map, 0);
-        set.map_err(|e| failed("put a list table in force", e))
-    }
 }

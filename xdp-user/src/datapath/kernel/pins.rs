@@ -23,12 +23,13 @@ use super::link::Link;
 use crate::domain::IfName;
 
 /// The maps that are worth keeping. What else there is holds nothing from one packet to the next.
-const MAPS: [&str; 20] = [
+const MAPS: [&str; 21] = [
     map::ACTIVE,
     map::POLICY,
     map::COUNTERS,
     map::FAULTS,
     map::LISTS,
+    map::LIST_HEADS,
     map::HITS,
     map::HIT_WRITERS,
     map::LIMITS_V4,

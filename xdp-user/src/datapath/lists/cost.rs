@@ -1,18 +1,26 @@
 //! The memory of list tables.
 
+use xdp_common::abi::chunks;
+
 use super::memory::Publisher;
 use super::table::Table;
 use super::{LINE_BYTES, Lists, v4, v6};
 
 /// About what a family's table of so many prefixes takes that are the only ones of their keys.
-/// Prefixes that share a key lie in a group where they are many, which can take more or less.
+/// Prefixes that share a key lie in a group where they are many, which can take more or less. Rounded up
+/// to whole chunks.
 pub(crate) fn bytes_for(entries: u32, ipv4: bool) -> u64 {
     let size = if ipv4 {
         v4::size_for(entries as usize, 0, 0, false)
     } else {
         v6::size_for(entries as usize, 0, 0, false)
     };
-    size.total().map_or(u64::MAX, u64::from) * LINE_BYTES
+    let chunk = u64::from(chunks::LINES);
+    let lines = size.total().map_or(u64::MAX, u64::from);
+    lines
+        .div_ceil(chunk)
+        .saturating_mul(chunk)
+        .saturating_mul(LINE_BYTES)
 }
 
 /// Bytes of the tables in force, shared out by the number of prefixes.
@@ -94,7 +102,9 @@ mod tests {
             let refused = lists.change(ListKind::Block, &hosts(ENTRIES, ipv4), &[]);
             assert!(refused.is_empty());
             let bytes = lists.bytes();
-            assert_eq!(bytes.block, bytes_for(ENTRIES, ipv4), "IPv4: {ipv4}");
+            let chunk = u64::from(chunks::LINES) * LINE_BYTES;
+            let rounded = bytes.block.div_ceil(chunk) * chunk;
+            assert_eq!(rounded, bytes_for(ENTRIES, ipv4), "IPv4: {ipv4}");
             assert_eq!((bytes.allow, bytes.limits), (0, 0));
         }
     }

@@ -37,7 +37,7 @@ impl Publisher for InForce {
         Ok(Shared((0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    fn publish(&mut self, ipv4: bool, memory: &Shared) -> Result<()> {
+    fn publish(&mut self, ipv4: bool, memory: &mut Shared) -> Result<()> {
         self.0.lock().unwrap()[usize::from(!ipv4)] = Some(memory.clone());
         Ok(())
     }

@@ -10,6 +10,8 @@ use super::super::Result;
 pub(crate) trait Memory: Send {
     /// All words, a whole number of lines, aligned to a line.
     fn words(&self) -> &[AtomicU64];
+    /// Notes that a word of the head has become this, where the head is kept a second time.
+    fn note_head(&self, _word: usize, _value: u64) {}
 }
 
 /// Makes tables and puts them in force.
@@ -19,7 +21,7 @@ pub(crate) trait Publisher: Send {
     /// Memory of so many lines, all zero.
     fn allocate(&mut self, lines: u32) -> Result<Self::Memory>;
     /// Puts a table in force in place of the family's last one, with one step.
-    fn publish(&mut self, ipv4: bool, memory: &Self::Memory) -> Result<()>;
+    fn publish(&mut self, ipv4: bool, memory: &mut Self::Memory) -> Result<()>;
 }
 
 /// Memory of the process.
@@ -42,7 +44,7 @@ impl Publisher for InProcess {
         Ok(Heap((0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    fn publish(&mut self, _ipv4: bool, _memory: &Heap) -> Result<()> {
+    fn publish(&mut self, _ipv4: bool, _memory: &mut Heap) -> Result<()> {
         Ok(())
     }
 }

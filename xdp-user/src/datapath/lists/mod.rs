@@ -83,7 +83,7 @@ impl<P: Publisher> Lists<P> {
             return Ok(());
         }
         for ipv4 in [true, false] {
-            let table = if ipv4 { &self.v4 } else { &self.v6 };
+            let table = if ipv4 { &mut self.v4 } else { &mut self.v6 };
             match table {
                 Some(table) => self.publisher.publish(ipv4, table.memory())?,
                 None => self.rebuild(ipv4)?,

@@ -112,7 +112,7 @@ impl<M: Memory> Table<M> {
             ends: BTreeMap::new(),
         };
         for (word, value) in head.words().into_iter().enumerate().take(LINE_WORDS) {
-            table.words().set(0, word, value);
+            table.set_head(word, value);
         }
         table
     }
@@ -121,8 +121,14 @@ impl<M: Memory> Table<M> {
         Words(self.memory.words())
     }
 
-    pub(super) fn memory(&self) -> &M {
-        &self.memory
+    pub(super) fn memory(&mut self) -> &mut M {
+        &mut self.memory
+    }
+
+    /// Stores a word of the head, after all that was stored before.
+    fn set_head(&self, word: usize, value: u64) {
+        self.words().set(0, word, value);
+        self.memory.note_head(word, value);
     }
 
     /// Bytes that it takes.
@@ -171,7 +177,7 @@ impl<M: Memory> Table<M> {
     /// begins anew.
     pub(super) fn begin_removal(&mut self) {
         self.head.version = self.head.version.wrapping_add(1);
-        self.words().set(0, head::VERSION, self.head.version.into());
+        self.set_head(head::VERSION, self.head.version.into());
     }
 
     /// Writes a group that nobody finds yet, from all items of its key, which the table didn't hold
@@ -206,7 +212,7 @@ impl<M: Memory> Table<M> {
     pub(super) fn use_level(&mut self, level: u32) {
         if self.head.levels & level == 0 {
             self.head.levels |= level;
-            self.words().set(0, head::LEVELS, self.head.levels.into());
+            self.set_head(head::LEVELS, self.head.levels.into());
         }
     }
 
@@ -230,7 +236,7 @@ impl<M: Memory> Table<M> {
         let earliest = self.ends.keys().next().copied().map_or(0, u64::from);
         if self.head.earliest_end != earliest {
             self.head.earliest_end = earliest;
-            self.words().set(0, head::EARLIEST_END, earliest);
+            self.set_head(head::EARLIEST_END, earliest);
         }
     }
 

@@ -260,7 +260,7 @@ fn prefixes_that_crowd_under_a_few_keys_stay_in_the_table_in_use() {
     let (mut lists, mut model) = (lists(), Model::default());
     let in_use = |lists: &Lists<InProcess>| {
         let table = lists.v6.as_ref().unwrap();
-        table.memory().words().as_ptr() as usize
+        table.words().0.as_ptr() as usize
     };
     let mut entries = Vec::new();
     for network in 0..8_u16 {
