@@ -36,13 +36,13 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         _ => found(tables.scratch()),
     };
     let tables = tables.with_listed(listed);
-    let view = XdpView::of_len(&ctx, (told >> LENGTH_SHIFT) as usize);
+    let view = XdpView::new(&ctx);
     let parsed = || match told & PARSED {
         0 => ControlFlow::Break(reason(told as u8)),
         _ => ControlFlow::Continue(tables.packet()),
     };
     let verdict = decide_parsed(parsed, &view, &tables, now);
-    record::finish(&ctx, &tables, &view, verdict)
+    record::finish(&ctx, &tables, (told >> LENGTH_SHIFT) as u32, verdict)
 }
 
 /// What [`read_packet`] returns beside a reason: that there is none, what the lists say, that what they say
@@ -64,14 +64,19 @@ extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
         return Reason::NoPolicy.code().into();
     };
     let view = XdpView::new(&ctx);
-    let told = match packet::parse(&view) {
-        ControlFlow::Break(reason) => reason.code().into(),
+    match packet::parse(&view) {
+        ControlFlow::Break(reason) => u64::from(reason.code()) | length(frame_len(&view)),
         ControlFlow::Continue(packet) => {
+            let length = length(packet.frame_len);
             keep_packet(scratch, packet);
-            PARSED | look(reread(scratch))
+            PARSED | length | look(reread(scratch))
         }
-    };
-    told | u64::from(frame_len(&view)) << LENGTH_SHIFT
+    }
+}
+
+#[inline(always)]
+fn length(bytes: u32) -> u64 {
+    u64::from(bytes) << LENGTH_SHIFT
 }
 
 /// Looks for the source of the packet that is kept.

@@ -4,7 +4,6 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::{debug, error};
 use xdp_common::abi::Fault;
-use xdp_common::packet::frame_len;
 use xdp_common::reason::{Action, Reason};
 use xdp_common::verdict::Verdict;
 
@@ -13,13 +12,12 @@ use crate::map_pointer::{count, count_one};
 use crate::maps::{COUNTERS, FAULTS};
 use crate::sample;
 use crate::tables::KernelTables;
-use crate::view::XdpView;
 
 #[inline(always)]
 pub(crate) fn finish(
     ctx: &XdpContext,
     tables: &KernelTables,
-    view: &XdpView,
+    length: u32,
     verdict: Verdict,
 ) -> u32 {
     let slot = tables.interface_slot();
@@ -28,9 +26,9 @@ pub(crate) fn finish(
         Action::Drop | Action::Answer => 1,
     };
     let index = (slot * Reason::SLOTS + u32::from(verdict.reason.code())) * 2 + dropped;
-    count(&COUNTERS, index, u64::from(frame_len(view)));
+    count(&COUNTERS, index, u64::from(length));
     // Before an answer is written over the packet.
-    sample::consider(ctx, tables, slot, frame_len(view), verdict);
+    sample::consider(ctx, tables, slot, length, verdict);
     diagnose(ctx, verdict);
     match verdict.action {
         Action::Pass => XDP_PASS,

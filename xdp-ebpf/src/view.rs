@@ -13,31 +13,39 @@ const MAX_OFFSET: usize = 4096;
 /// A frame as an XDP context gives it.
 pub(crate) struct XdpView<'a> {
     ctx: &'a XdpContext,
-    len: usize,
+    /// Bytes in the first buffer: nearly always all of them.
+    linear: usize,
 }
 
 impl<'a> XdpView<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext) -> Self {
-        // SAFETY: the context is the one the kernel called the program with (kernel 5.18).
-        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
         Self {
             ctx,
-            len: len as usize,
+            linear: ctx.data_end() - ctx.data(),
         }
-    }
-
-    /// A frame whose length is known.
-    #[inline(always)]
-    pub(crate) fn of_len(ctx: &'a XdpContext, len: usize) -> Self {
-        Self { ctx, len }
     }
 }
 
 impl PacketView for XdpView<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.len
+        // SAFETY: the context is the one the kernel called the program with (kernel 5.18).
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.linear || end <= self.len()
+    }
+
+    #[inline(always)]
+    fn len_around(&self, end: usize) -> usize {
+        if end <= self.linear {
+            self.linear
+        } else {
+            self.len()
+        }
     }
 
     #[inline(always)]
@@ -67,7 +75,7 @@ impl PacketView for XdpView<'_> {
                 "{v} += {n}",
                 "{v} -= {n}",
                 v = inout(reg) value,
-                n = in(reg) self.len,
+                n = in(reg) self.linear,
                 options(pure, nomem, nostack),
             );
         }
@@ -80,7 +88,7 @@ impl XdpView<'_> {
     /// headers into the first buffer.
     #[inline(always)]
     fn read_fragment<T: Header>(&self, offset: usize) -> Option<T> {
-        if offset + size_of::<T>() > self.len {
+        if offset + size_of::<T>() > self.len() {
             return None;
         }
         let mut header = MaybeUninit::<T>::uninit();

@@ -32,7 +32,7 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     } else {
         start.wrapping_add(total_len)
     };
-    if end > view.len() || start.wrapping_add(header_len) > end {
+    if !view.reaches(end) || start.wrapping_add(header_len) > end {
         return ControlFlow::Break(Reason::Ipv4Truncated);
     }
     let word = u16::from_be_bytes(header.frags);

@@ -45,7 +45,7 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     } else {
         behind.wrapping_add(payload_len)
     };
-    if end > view.len() {
+    if !view.reaches(end) {
         return ControlFlow::Break(Reason::Ipv6Truncated);
     }
     let chain = walk(view, header.next_hdr, behind, end)?;

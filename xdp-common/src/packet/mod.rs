@@ -198,7 +198,7 @@ pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
         fragment_id: network.fragment_id,
         network_offset: short(start),
         transport_offset: short(network.offset),
-        frame_len: frame_len(view),
+        frame_len: counted(view.len_around(network.end)),
     })
 }
 
@@ -215,7 +215,12 @@ fn short(offset: usize) -> u16 {
 /// The frame's length as it is counted: 32 bits are plenty for one frame.
 #[inline(always)]
 pub fn frame_len<V: PacketView + ?Sized>(view: &V) -> u32 {
-    u32::try_from(view.len()).unwrap_or(u32::MAX)
+    counted(view.len())
+}
+
+#[inline(always)]
+fn counted(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 #[inline(always)]

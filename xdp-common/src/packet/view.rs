@@ -28,6 +28,21 @@ pub trait PacketView {
     /// Length of the frame in bytes.
     fn len(&self) -> usize;
 
+    /// Whether the frame has this many bytes.
+    #[inline(always)]
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.len()
+    }
+
+    /// Length of a frame that [`Self::reaches`] `end`, the end of its IP packet. A frame in several
+    /// buffers, whose packet ends in the first, may count without the others: asking for their length
+    /// costs every packet more than it tells.
+    #[inline(always)]
+    fn len_around(&self, end: usize) -> usize {
+        let _ = end;
+        self.len()
+    }
+
     /// Whether there is no byte at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -66,6 +81,14 @@ impl<V: PacketView + ?Sized> PacketView for &V {
 
     fn read<T: Header>(&self, offset: usize) -> Option<T> {
         (**self).read(offset)
+    }
+
+    fn reaches(&self, end: usize) -> bool {
+        (**self).reaches(end)
+    }
+
+    fn len_around(&self, end: usize) -> usize {
+        (**self).len_around(end)
     }
 
     fn forget(&self, value: usize) -> usize {
