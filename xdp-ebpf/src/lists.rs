@@ -141,13 +141,19 @@ pub(crate) fn first_look_v4(address: u32) -> Found {
         .unwrap_or_default()
 }
 
-/// What the lists say of an address of which the first look, for IPv4 only, said this.
+/// What the lists say of an address. At first sight, which is for IPv4 only, they said so if that is all,
+/// else what was kept.
 #[inline(always)]
-pub(crate) fn listed(source: &Address, first: Found, now: impl FnOnce() -> u64) -> u8 {
-    match source {
-        Address::V4(_) if first.is_all_v4() => first.flags,
-        Address::V4(_) => settle(&ByLevel(IPV4), source, first, now),
-        Address::V6(a) => {
+pub(crate) fn listed(
+    source: &Address,
+    all: Option<u8>,
+    kept: impl FnOnce() -> Found,
+    now: impl FnOnce() -> u64,
+) -> u8 {
+    match (source, all) {
+        (Address::V4(_), Some(flags)) => flags,
+        (Address::V4(_), None) => settle(&ByLevel(IPV4), source, kept(), now),
+        (Address::V6(a), _) => {
             let (high, low) = halves(a);
             let first = Found::from_bits(first_of_v6(high, low));
             if first.is_all_v6() {

@@ -36,6 +36,8 @@ mod sources;
 #[cfg(target_arch = "bpf")]
 mod tables;
 #[cfg(target_arch = "bpf")]
+mod told;
+#[cfg(target_arch = "bpf")]
 mod view;
 
 #[cfg(not(target_arch = "bpf"))]

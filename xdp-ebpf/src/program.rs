@@ -8,7 +8,6 @@ use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
-use xdp_common::lists::Found;
 use xdp_common::packet::{self, Address, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::decide_parsed;
@@ -16,8 +15,9 @@ use xdp_common::verdict::decide_parsed;
 use crate::lists::first_look_v4;
 use crate::maps::{SCRATCH, Scratch};
 use crate::record;
-use crate::scratch::{found, keep_found, keep_packet, packet as packet_in, reason, reread};
+use crate::scratch::{keep_found, keep_packet, packet as packet_in, reread};
 use crate::tables::KernelTables;
+use crate::told::Told;
 use crate::view::XdpView;
 
 /// `xdp.frags` (kernel 5.18): also attaches where frames span several pages (jumbo MTU).
@@ -27,32 +27,15 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         // Array look-ups below their size cannot fail; the verifier asks for the branch.
         return XDP_PASS;
     };
-    let told = read_packet(ctx.ctx);
-    let listed = match told & MORE_LISTED {
-        0 => Found {
-            flags: (told >> LISTED_SHIFT) as u8,
-            ..Found::default()
-        },
-        _ => found(tables.scratch()),
-    };
-    let tables = tables.with_listed(listed);
+    let tables = tables.having_read(Told::from_bits(read_packet(ctx.ctx)));
     let view = XdpView::new(&ctx);
-    let parsed = || match told & PARSED {
-        0 => ControlFlow::Break(reason(told as u8)),
-        _ => ControlFlow::Continue(tables.packet()),
-    };
+    let parsed = || tables.told().parsed().map_continue(|()| tables.packet());
     let verdict = decide_parsed(parsed, &view, &tables, now);
-    record::finish(&ctx, &tables, (told >> LENGTH_SHIFT) as u32, verdict)
+    record::finish(&ctx, &tables, verdict)
 }
 
-/// What [`read_packet`] returns beside a reason: that there is none, what the lists say, that what they say
-/// is kept and not all, and the frame's length.
-const PARSED: u64 = 1 << 8;
-const MORE_LISTED: u64 = 1 << 9;
-const LISTED_SHIFT: u32 = 16;
-const LENGTH_SHIFT: u32 = 32;
-
-/// Reads the packet into [`SCRATCH`] and looks for its source in the lists, or says why it can't.
+/// Reads the packet into [`SCRATCH`] and looks for its source in the lists, or says why it can't: bits of
+/// [`Told`].
 ///
 /// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
 /// their own, and each of its paths is walked on to the end. A global function is verified once.
@@ -61,36 +44,32 @@ const LENGTH_SHIFT: u32 = 32;
 extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(ctx);
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return Reason::NoPolicy.code().into();
+        return Told::broken(Reason::NoPolicy, 0).to_bits();
     };
     let view = XdpView::new(&ctx);
-    match packet::parse(&view) {
-        ControlFlow::Break(reason) => u64::from(reason.code()) | length(frame_len(&view)),
+    let told = match packet::parse(&view) {
+        ControlFlow::Break(reason) => Told::broken(reason, frame_len(&view)),
         ControlFlow::Continue(packet) => {
-            let length = length(packet.frame_len);
             keep_packet(scratch, packet);
-            PARSED | length | look(reread(scratch))
+            let scratch = reread(scratch);
+            Told::packet(look(scratch), packet_in(reread(scratch)).frame_len)
         }
-    }
+    };
+    told.to_bits()
 }
 
+/// What the lists say of the source of the packet that is kept, if that is all; else it is kept.
 #[inline(always)]
-fn length(bytes: u32) -> u64 {
-    u64::from(bytes) << LENGTH_SHIFT
-}
-
-/// Looks for the source of the packet that is kept.
-#[inline(always)]
-fn look(scratch: *mut Scratch) -> u64 {
+fn look(scratch: *mut Scratch) -> Option<u8> {
     let Address::V4(address) = packet_in(scratch).source else {
-        return 0;
+        return Some(0);
     };
     let found = first_look_v4(u32::from_be_bytes(address));
     if found.is_all_v4() {
-        return u64::from(found.flags) << LISTED_SHIFT;
+        return Some(found.flags);
     }
     keep_found(scratch, found);
-    MORE_LISTED
+    None
 }
 
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. Ticks don't; the

@@ -14,13 +14,9 @@ use crate::sample;
 use crate::tables::KernelTables;
 
 #[inline(always)]
-pub(crate) fn finish(
-    ctx: &XdpContext,
-    tables: &KernelTables,
-    length: u32,
-    verdict: Verdict,
-) -> u32 {
+pub(crate) fn finish(ctx: &XdpContext, tables: &KernelTables, verdict: Verdict) -> u32 {
     let slot = tables.interface_slot();
+    let length = tables.told().length();
     let dropped = match verdict.action {
         Action::Pass => 0,
         Action::Drop | Action::Answer => 1,

@@ -12,7 +12,6 @@ use xdp_common::abi::{
     MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
 use xdp_common::fragments;
-use xdp_common::lists::Found;
 use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
@@ -25,6 +24,7 @@ use crate::maps::{
     POLICY, SCRATCH, Scratch, constant,
 };
 use crate::sources::{self, Known, Sources};
+use crate::told::Told;
 use crate::{class, known, lists, meters, offence, scratch, sockets};
 
 /// The maps, with the policy looked up once.
@@ -32,8 +32,8 @@ pub(crate) struct KernelTables<'a> {
     ctx: &'a XdpContext,
     policy: &'a Policy,
     scratch: *mut Scratch,
-    /// What the lists said of the source at first sight.
-    listed: Found,
+    /// What [`crate::program`] read.
+    told: Told,
 }
 
 impl<'a> KernelTables<'a> {
@@ -44,14 +44,19 @@ impl<'a> KernelTables<'a> {
             ctx,
             policy: POLICY.get(slot)?,
             scratch: SCRATCH.get_ptr_mut(0)?,
-            listed: Found::default(),
+            told: Told::default(),
         })
     }
 
-    /// With what the lists said of the source at first sight.
+    /// With what was read of the packet.
     #[inline(always)]
-    pub(crate) fn with_listed(self, listed: Found) -> Self {
-        Self { listed, ..self }
+    pub(crate) fn having_read(self, told: Told) -> Self {
+        Self { told, ..self }
+    }
+
+    #[inline(always)]
+    pub(crate) fn told(&self) -> Told {
+        self.told
     }
 
     #[inline(always)]
@@ -111,7 +116,8 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
-        lists::listed(source, self.listed, now)
+        let first = || scratch::found(self.scratch);
+        lists::listed(source, self.told.listed(), first, now)
     }
 
     #[inline(always)]

@@ -7,7 +7,10 @@
 //! 16 lines   when it leaves the blocklist
 //! ```
 
-use super::{ALLOW, BLOCK, Found, LIMITS, Line, TIMED, Table, ends_by, half, head::Head};
+use super::{
+    ALLOW, BLOCK, Found, LIMITS, Line, TIMED, Table, ends_by, half,
+    head::{Layout, Words},
+};
 
 /// Lines of a group.
 pub const LINES: u32 = 34;
@@ -23,17 +26,17 @@ pub fn find_short<T: Table>(table: &T, top: u32, now: u64) -> Found {
     let Some(line) = table.head() else {
         return Found::default();
     };
-    let head = Head::read(&line);
+    let head = Words(line);
+    let found = Found::begin(&head);
     let now = ends_by(&head, now);
     let flags = find(table, &head, top >> 8 & 0xff, top & 0xff, now);
-    let found = Found::begin(&head);
     Found { flags, ..found }.finish(table, &line)
 }
 
 /// The flags of a cell, without what has ended by `now` unless that is 0.
 #[inline(always)]
-pub(super) fn find<T: Table>(table: &T, head: &Head, group: u32, cell: u32, now: u32) -> u8 {
-    let first = head.first_group.wrapping_add(group.wrapping_mul(LINES));
+pub(super) fn find<T: Table>(table: &T, head: &impl Layout, group: u32, cell: u32, now: u32) -> u8 {
+    let first = head.first_group().wrapping_add(group.wrapping_mul(LINES));
     let Some(line) = table.line(first.wrapping_add(cell >> 7)) else {
         return 0;
     };

@@ -33,6 +33,110 @@ pub const FILTER: usize = 6;
 /// look-up of several slots compares it.
 pub const VERSION: usize = 7;
 
+/// Where what lies in a table.
+pub trait Layout {
+    /// The levels that hold anything.
+    fn levels(&self) -> u32;
+    /// Number of the first line.
+    fn first_line(&self) -> u32;
+    /// How many lines the hash chooses from.
+    fn lines(&self) -> u32;
+    /// Number of the first line of ends.
+    fn first_end(&self) -> u32;
+    /// Number of the first group's first line.
+    fn first_group(&self) -> u32;
+    /// Earliest end in the table, 0 when nothing ends.
+    fn earliest_end(&self) -> u64;
+    /// Two odd factors of the hash.
+    fn seeds(&self) -> [u64; 2];
+    /// Number of the filter's first line.
+    fn first_filter(&self) -> u32;
+    /// How many lines the filter has.
+    fn filter_lines(&self) -> u32;
+    /// See [`VERSION`].
+    fn version(&self) -> u16;
+}
+
+/// A table's first line, each word of which is read when it is asked for: a program has few registers,
+/// and the line is in the nearest cache.
+#[derive(Clone, Copy)]
+pub struct Words<L>(pub L);
+
+#[allow(clippy::cast_possible_truncation, reason = "halves of words")]
+impl<L: Line> Layout for Words<L> {
+    #[inline(always)]
+    fn levels(&self) -> u32 {
+        self.0.word(LEVELS) as u32
+    }
+
+    #[inline(always)]
+    fn first_line(&self) -> u32 {
+        self.0.word(LINES) as u32
+    }
+
+    #[inline(always)]
+    fn lines(&self) -> u32 {
+        (self.0.word(LINES) >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn first_end(&self) -> u32 {
+        self.0.word(ENDS) as u32
+    }
+
+    #[inline(always)]
+    fn first_group(&self) -> u32 {
+        (self.0.word(ENDS) >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn earliest_end(&self) -> u64 {
+        self.0.word(EARLIEST_END)
+    }
+
+    #[inline(always)]
+    fn seeds(&self) -> [u64; 2] {
+        [self.0.word(SEEDS), self.0.word(SEEDS + 1)]
+    }
+
+    #[inline(always)]
+    fn first_filter(&self) -> u32 {
+        self.0.word(FILTER) as u32
+    }
+
+    #[inline(always)]
+    fn filter_lines(&self) -> u32 {
+        (self.0.word(FILTER) >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn version(&self) -> u16 {
+        self.0.word(VERSION) as u16
+    }
+}
+
+macro_rules! fields {
+    ($($name:ident: $type:ty),+) => {
+        impl Layout for Head {
+            $(fn $name(&self) -> $type {
+                self.$name
+            })+
+        }
+    };
+}
+fields!(
+    levels: u32,
+    first_line: u32,
+    lines: u32,
+    first_end: u32,
+    first_group: u32,
+    earliest_end: u64,
+    seeds: [u64; 2],
+    first_filter: u32,
+    filter_lines: u32,
+    version: u16
+);
+
 /// A table's first line, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -59,29 +163,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads it.
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "halves of words")]
-    pub fn read<L: Line>(line: &L) -> Self {
-        // Before all else: what goes from here on raises it.
-        let version = line.word(VERSION) as u16;
-        let (lines, ends) = (line.word(LINES), line.word(ENDS));
-        let filter = line.word(FILTER);
-        Self {
-            levels: line.word(LEVELS) as u32,
-            first_line: lines as u32,
-            lines: (lines >> 32) as u32,
-            first_end: ends as u32,
-            first_group: (ends >> 32) as u32,
-            earliest_end: line.word(EARLIEST_END),
-            seeds: [line.word(SEEDS), line.word(SEEDS + 1)],
-            first_filter: filter as u32,
-            filter_lines: (filter >> 32) as u32,
-            version,
-        }
-    }
-
-    /// The words that [`Self::read`] reads.
+    /// Its words.
     pub const fn words(&self) -> [u64; super::LINE_WORDS] {
         let [first, second] = self.seeds;
         [

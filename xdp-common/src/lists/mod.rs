@@ -39,7 +39,7 @@ pub mod v4;
 pub mod v6;
 
 use crate::packet::Address;
-use head::{Head, SHORT, V4_16, V4_24, V6_FIRST, V6_HOST, V6_LOW};
+use head::{Layout, SHORT, V4_16, V4_24, V6_FIRST, V6_HOST, V6_LOW};
 
 /// What an address is: on the allowlist.
 pub const ALLOW: u8 = 1;
@@ -174,12 +174,14 @@ impl Found {
 
     /// Nothing yet, in the table with this head.
     #[inline(always)]
-    const fn begin(head: &Head) -> Self {
+    fn begin(head: &impl Layout) -> Self {
+        // Before all else: what goes from here on raises it.
+        let version = head.version();
         Self {
             flags: 0,
             has_group: false,
-            levels: head.levels,
-            version: head.version,
+            levels: head.levels(),
+            version,
             torn: 0,
         }
     }
@@ -406,9 +408,9 @@ impl<T: Table> Levels for InMemory<T> {
 /// The time in the table's units, or 0 when nothing has ended by then: nearly always, because the
 /// controller removes what has.
 #[inline(always)]
-fn ends_by(head: &Head, now: u64) -> u32 {
+fn ends_by(head: &impl Layout, now: u64) -> u32 {
     let units = now >> END_SHIFT;
-    if now == 0 || head.earliest_end == 0 || units < head.earliest_end {
+    if now == 0 || head.earliest_end() == 0 || units < head.earliest_end() {
         return 0;
     }
     #[allow(clippy::cast_possible_truncation, reason = "nine years of uptime")]

@@ -11,7 +11,7 @@
 //! 3..0. A link stands in the last slot only and has the spare line's number in all other bits.
 //! An empty slot is 0, and so has no flags.
 
-use super::head::{Head, V4_24};
+use super::head::{Layout, V4_24, Words};
 use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
@@ -57,16 +57,16 @@ pub const fn byte_16(address: u32) -> u32 {
 /// Where a key's slots are.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "seeds of 32 bits")]
-pub fn place(head: &Head, key: u32) -> Place {
-    let [first, second] = head.seeds;
+pub fn place(head: &impl Layout, key: u32) -> Place {
+    let [first, second] = head.seeds();
     // One to one on 25 bits: odd factors, and shifts whose upper half stays.
     let mut x = key.wrapping_mul(first as u32 | 1) & KEY_MASK;
     x ^= x >> 12;
     x = x.wrapping_mul(second as u32 | 1) & KEY_MASK;
     x ^= x >> 13;
-    let line = (u64::from(x).wrapping_mul(u64::from(head.lines)) >> KEY_BITS) as u32;
+    let line = (u64::from(x).wrapping_mul(u64::from(head.lines())) >> KEY_BITS) as u32;
     Place {
-        line: head.first_line.wrapping_add(line),
+        line: head.first_line().wrapping_add(line),
         rest: x & 0xffff,
     }
 }
@@ -157,9 +157,9 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
     let Some(line) = table.head() else {
         return Found::default();
     };
-    let head = Head::read(&line);
+    let head = Words(line);
     let mut found = Found::begin(&head);
-    if head.levels & level != 0 {
+    if head.levels() & level != 0 {
         let now = if EXACT { ends_by(&head, now) } else { 0 };
         let (key, byte) = if level == V4_24 {
             (key_24(address), address & 0xff)
@@ -173,10 +173,14 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
 }
 
 /// The slots of one key, in its line and the spare ones linked from it.
+///
+/// Which slot it is that matches is found without a branch: nobody foresees it, and a processor that
+/// guessed wrong would wait for the line before it looks at the next packet, instead of fetching the
+/// lines of several packets at once.
 #[inline(always)]
 fn in_lines<T: Table, const EXACT: bool>(
     table: &T,
-    head: &Head,
+    head: &impl Layout,
     place: Place,
     byte: u32,
     now: u32,
@@ -187,37 +191,27 @@ fn in_lines<T: Table, const EXACT: bool>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let words = words_with(&slots, rest);
-        let mut slot_of = |index: usize, slot: u32| {
-            let code = slot >> 4 & 15;
-            if slot >> 16 != rest || code == LINK_CODE {
-                return;
-            }
-            if code >= FIRST_GROUP_CODE {
-                group = table.forget(group_of(slot, code).wrapping_add(1));
-            } else if (slot >> 8 & 0xff ^ byte) >> code == 0 {
-                let flags = flags_of::<T, EXACT>(table, head, line, index, slot, now);
-                found = table.forget(found | flags);
-            }
-        };
         if EXACT {
             // Slower, and easier on the verifier, which follows the ends too.
             for index in 0..SLOTS {
-                slot_of(index, half(&slots, index));
+                let slot = half(&slots, index);
+                let flags = flags_of::<T, EXACT>(table, head, line, index, slot, now);
+                found = table.forget(found | flags & covering(slot, rest, byte));
+                group = table.forget(group | grouped(slot, rest));
             }
         } else {
-            let mut words = table.forget(words);
+            let mut words = table.forget(words_with(&slots, rest));
+            // The first time also where there are none: they match nothing.
             for _ in 0..SLOTS / 2 {
+                let both = slots.word_at(lowest(words));
+                #[allow(clippy::cast_possible_truncation, reason = "the halves")]
+                let [low, high] = [both as u32, (both >> 32) as u32];
+                let flags = low & covering(low, rest, byte) | high & covering(high, rest, byte);
+                found = table.forget(found | flags);
+                group = table.forget(group | grouped(low, rest) | grouped(high, rest));
+                words = table.forget(words & words.wrapping_sub(1));
                 if words == 0 {
                     break;
-                }
-                let word = lowest(words);
-                words = table.forget(words & words.wrapping_sub(1));
-                let both = slots.word_at(word);
-                #[allow(clippy::cast_possible_truncation, reason = "the halves")]
-                let halves = [both as u32, (both >> 32) as u32];
-                for slot in halves {
-                    slot_of(0, slot);
                 }
             }
         }
@@ -234,6 +228,37 @@ fn in_lines<T: Table, const EXACT: bool>(
         found |= group::find(table, head, group.wrapping_sub(1), byte, now);
     }
     found
+}
+
+/// All bits where a slot holds a prefix of this key around the byte, else none.
+#[inline(always)]
+const fn covering(slot: u32, rest: u32, byte: u32) -> u32 {
+    let code = slot >> 4 & 15;
+    let other_key = slot >> 16 ^ rest;
+    let other_byte = (slot >> 8 & 0xff ^ byte) >> code;
+    bits_if_zero(other_key | other_byte | no_prefix(code))
+}
+
+/// The group that a slot stands for, and one, if it is of this key; else 0.
+#[inline(always)]
+const fn grouped(slot: u32, rest: u32) -> u32 {
+    let code = slot >> 4 & 15;
+    let other_key = slot >> 16 ^ rest;
+    let is_link = is_zero((code ^ LINK_CODE) as u64);
+    let is_other = other_key | (no_prefix(code) ^ 1) | is_link;
+    group_of(slot, code).wrapping_add(1) & bits_if_zero(is_other)
+}
+
+/// 1 for the codes of groups and links.
+#[inline(always)]
+const fn no_prefix(code: u32) -> u32 {
+    code.wrapping_add(16 - FIRST_GROUP_CODE) >> 4
+}
+
+/// All bits if a number is 0, else none.
+#[inline(always)]
+const fn bits_if_zero(x: u32) -> u32 {
+    is_zero(x as u64).wrapping_neg()
 }
 
 /// Which words of a line may have a slot with this rest. No branches: nearly all lines of a packet
@@ -260,7 +285,7 @@ fn words_with<L: Line>(slots: &L, rest: u32) -> u32 {
     words
 }
 
-/// Number of the lowest of eight bits, one of which is set. The program has no instruction for it.
+/// Number of the lowest of eight bits, 0 where none is set. The program has no instruction for it.
 #[inline(always)]
 const fn lowest(bits: u32) -> usize {
     let bit = (bits & bits.wrapping_neg()) as u64;
@@ -271,7 +296,7 @@ const fn lowest(bits: u32) -> usize {
 #[inline(always)]
 fn flags_of<T: Table, const EXACT: bool>(
     table: &T,
-    head: &Head,
+    head: &impl Layout,
     line: u32,
     index: usize,
     slot: u32,
@@ -289,7 +314,7 @@ fn flags_of<T: Table, const EXACT: bool>(
 
 /// The line with the ends of a line's slots.
 #[inline(always)]
-pub const fn end_line(head: &Head, line: u32) -> u32 {
-    head.first_end
-        .wrapping_add(line.wrapping_sub(head.first_line))
+pub fn end_line(head: &impl Layout, line: u32) -> u32 {
+    head.first_end()
+        .wrapping_add(line.wrapping_sub(head.first_line()))
 }

@@ -18,7 +18,7 @@
 //! writer stores the second word first; a look-up that found a match reads the first word again, and
 //! so never takes one prefix's length for another's bits.
 
-use super::head::{Head, V6_FIRST, V6_HOST, V6_LOW};
+use super::head::{Layout, V6_FIRST, V6_HOST, V6_LOW, Words};
 use super::{Found, Line, MAX_CHAIN, TIMED, Table, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
@@ -69,8 +69,8 @@ impl Level {
 
     /// Where the slots of an address are.
     #[inline(always)]
-    pub fn place(self, head: &Head, high: u64, low: u64) -> Place {
-        let [_, second] = head.seeds;
+    pub fn place(self, head: &impl Layout, high: u64, low: u64) -> Place {
+        let [_, second] = head.seeds();
         match self {
             Self::Upper(number) => Place {
                 rest: 0,
@@ -124,8 +124,8 @@ pub const fn upper_cell(number: u32, high: u64) -> u32 {
 
 /// Where a key belongs; line and rest together hold all of it.
 #[inline(always)]
-fn exact(head: &Head, key: u64) -> Place {
-    let [first, second] = head.seeds;
+fn exact(head: &impl Layout, key: u64) -> Place {
+    let [first, second] = head.seeds();
     let mut x = key.wrapping_mul(first | 1);
     x ^= x >> 32;
     x = x.wrapping_mul(second | 1);
@@ -135,9 +135,11 @@ fn exact(head: &Head, key: u64) -> Place {
     // The line is chosen by the upper half, the filter's by the lower one.
     let low = x & 0xffff_ffff;
     Place {
-        line: head.first_line.wrapping_add(of(x >> 32, head.lines)),
+        line: head.first_line().wrapping_add(of(x >> 32, head.lines())),
         rest: x & ((1 << (64 - META_BITS)) - 1),
-        filter_line: head.first_filter.wrapping_add(of(low, head.filter_lines)),
+        filter_line: head
+            .first_filter()
+            .wrapping_add(of(low, head.filter_lines())),
         filter_word: (x >> 44) as usize & 7,
         filter_bits: 1 << (x >> 32 & 63) | 1 << (x >> 38 & 63),
     }
@@ -212,9 +214,9 @@ pub fn find_upper<T: Table, const EXACT: bool>(
     let Some(first) = table.head() else {
         return Found::default();
     };
-    let head = Head::read(&first);
+    let head = Words(first);
     let none = Found::begin(&head);
-    if head.levels & V6_FIRST << (number & 7) == 0 {
+    if head.levels() & V6_FIRST << (number & 7) == 0 {
         return none;
     }
     let now = if EXACT { ends_by(&head, now) } else { 0 };
@@ -231,7 +233,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
 #[inline(always)]
 fn in_upper_lines<T: Table, const EXACT: bool>(
     table: &T,
-    head: &Head,
+    head: &impl Layout,
     number: u32,
     high: u64,
     now: u32,
@@ -328,7 +330,8 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     let Some(first) = table.head() else {
         return Found::default();
     };
-    let head = &Head::read(&first);
+    let head = &Words(first);
+    let none = Found::begin(head);
     let now = if EXACT { ends_by(head, now) } else { 0 };
     let is_host = level == V6_HOST;
     let place = if is_host {
@@ -336,7 +339,6 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     } else {
         Level::Low.place(head, high, low)
     };
-    let none = Found::begin(head);
     if !may_hold(table, &place) {
         return none.finish(table, &first);
     }
@@ -378,7 +380,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
 #[inline(always)]
 fn flags_of<T: Table, const EXACT: bool>(
     table: &T,
-    head: &Head,
+    head: &impl Layout,
     line: u32,
     index: usize,
     meta: u64,
@@ -398,10 +400,10 @@ fn flags_of<T: Table, const EXACT: bool>(
 
 /// The line with the ends of a line's slots, and the half-word of the first of them.
 #[inline(always)]
-pub const fn end_place(head: &Head, line: u32) -> (u32, usize) {
-    let number = line.wrapping_sub(head.first_line);
+pub fn end_place(head: &impl Layout, line: u32) -> (u32, usize) {
+    let number = line.wrapping_sub(head.first_line());
     (
-        head.first_end.wrapping_add(number >> 2),
+        head.first_end().wrapping_add(number >> 2),
         ((number & 3) as usize) << 2,
     )
 }
