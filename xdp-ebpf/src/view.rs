@@ -1,5 +1,6 @@
 //! Bytes of the frame. The only file that touches raw packet pointers.
 
+use core::arch::asm;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
@@ -60,7 +61,7 @@ impl PacketView for XdpView<'_> {
         }
         // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
         // `Header` promises that any bytes make a `T`.
-        Some(unsafe { core::ptr::read_unaligned(start as *const T) })
+        Some(unsafe { load(start) })
     }
 
     /// VERIFIER: 6.18: without it the paths through VLAN tags, options and extension headers
@@ -71,7 +72,7 @@ impl PacketView for XdpView<'_> {
         let mut value = value;
         // SAFETY: adds a register to another and subtracts it again.
         unsafe {
-            core::arch::asm!(
+            asm!(
                 "{v} += {n}",
                 "{v} -= {n}",
                 v = inout(reg) value,
@@ -110,6 +111,59 @@ impl XdpView<'_> {
     }
 }
 
+/// Most words of a header: IPv6.
+const WORDS: usize = 10;
+
+/// A header at an address, by words: LLVM, which takes no unaligned word for readable, would load byte
+/// after byte. The kernel has words of packets read so by everybody
+/// (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`, `check_pkt_ptr_alignment` in kernel/bpf/verifier.c).
+///
+/// # Safety
+/// `size_of::<T>()` bytes from there on are readable.
+#[inline(always)]
+unsafe fn load<T: Header>(start: usize) -> T {
+    const {
+        assert!(size_of::<T>() <= WORDS * 4, "longer than all headers");
+        assert!(size_of::<T>() % 2 == 0, "read by words and half-words");
+    }
+    let mut words = MaybeUninit::<[u32; WORDS]>::uninit();
+    let to = words.as_mut_ptr().cast::<u32>();
+    macro_rules! words {
+        ($($index:literal)+) => {$(
+            if $index * 4 + 4 <= size_of::<T>() {
+                let word: u64;
+                // SAFETY: inside the header by the line above, and inside the buffer.
+                unsafe {
+                    asm!(
+                        "{word} = *(u32 *)({start} + {at})",
+                        word = out(reg) word,
+                        start = in(reg) start,
+                        at = const $index * 4,
+                        options(pure, readonly, nostack, preserves_flags),
+                    );
+                    to.add($index).write(word as u32);
+                }
+            } else if $index * 4 + 2 <= size_of::<T>() {
+                let half: u64;
+                // SAFETY: the same.
+                unsafe {
+                    asm!(
+                        "{half} = *(u16 *)({start} + {at})",
+                        half = out(reg) half,
+                        start = in(reg) start,
+                        at = const $index * 4,
+                        options(pure, readonly, nostack, preserves_flags),
+                    );
+                    to.add($index).cast::<u16>().write(half as u16);
+                }
+            }
+        )+};
+    }
+    words!(0 1 2 3 4 5 6 7 8 9);
+    // SAFETY: as many bytes were written, and `Header` promises that any bytes make a `T`.
+    unsafe { words.as_ptr().cast::<T>().read() }
+}
+
 /// Keeps a value in its register between a bound and its use.
 ///
 /// VERIFIER: 6.18: LLVM may otherwise compute the pointer from another copy of the value, whose
@@ -120,8 +174,6 @@ impl XdpView<'_> {
 fn keep(value: usize) -> usize {
     let mut value = value;
     // SAFETY: moves a register onto itself.
-    unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
