@@ -32,13 +32,11 @@ pub fn hash(packet: &Packet, seeds: [u64; 2]) -> u64 {
 
 #[inline(always)]
 fn folded(address: &Address) -> u64 {
-    match address {
-        Address::V4(a) => u32::from_be_bytes(*a).into(),
-        Address::V6(a) => {
-            let (high, low) = crate::lists::halves(a);
-            high.rotate_left(32) ^ low
-        }
+    if address.is_v4() {
+        return address.v4_bits().into();
     }
+    let (high, low) = address.halves();
+    high.rotate_left(32) ^ low
 }
 
 /// Where a hash's word is.

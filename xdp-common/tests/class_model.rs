@@ -34,7 +34,7 @@ const CLASS: Class = Class {
 const SOURCES: u8 = 100;
 
 fn source(n: u8) -> Address {
-    Address::V4([203, 0, 113, n])
+    Address::v4([203, 0, 113, n])
 }
 
 /// Everything in one class.
@@ -378,7 +378,7 @@ fn a_network_is_limited_as_a_whole() {
         assert_eq!(tables.reason(&udp(n), START), Reason::Accepted);
     }
     assert_eq!(tables.reason(&udp(6), START), Reason::AggregatePackets);
-    let other = Address::V4([203, 0, 114, 1]);
+    let other = Address::v4([203, 0, 114, 1]);
     let elsewhere = tables.reason(&frames::udp(&other, 60), START);
     assert_eq!(
         elsewhere,

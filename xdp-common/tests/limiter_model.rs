@@ -12,7 +12,7 @@ use xdp_common::packet::tcp_flags::{ACK, SYN};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::{STALE_NS, SourceState, Word};
 
-const SOURCE: Address = Address::V4([203, 0, 113, 7]);
+const SOURCE: Address = Address::v4([203, 0, 113, 7]);
 const SECOND: u64 = 1_000_000_000;
 /// Any time that a machine may have been up for.
 const START: u64 = 1_000 * SECOND;
@@ -246,7 +246,7 @@ fn the_longest_override_counts_where_the_policy_has_any() {
 #[test]
 fn a_source_without_room_passes_and_is_told() {
     let tables = limited(packets(1, 0));
-    let stranger = Address::V4([192, 0, 2, 1]);
+    let stranger = Address::v4([192, 0, 2, 1]);
     let frame = frames::udp(&stranger, 60);
     assert_eq!(tables.reason(&frame, START), Reason::SourceUntracked);
     assert_eq!(tables.faults(), [Fault::SourceTableFull]);

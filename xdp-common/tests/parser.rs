@@ -69,7 +69,7 @@ proptest! {
         v6 in any::<bool>(),
         cut in 0usize..80,
     ) {
-        let source = if v6 { Address::V6([0x20; 16]) } else { Address::V4([203, 0, 113, 7]) };
+        let source = if v6 { Address::v6([0x20; 16]) } else { Address::v4([203, 0, 113, 7]) };
         let frame = frames::udp(&source, 120);
         let reason = HostTables::new(policy(), &[source]).reason(&frame[..cut], 1);
         let expected = match (cut, v6) {

@@ -9,7 +9,7 @@ use xdp_common::packet::Address;
 use xdp_common::reason::{Action, Reason};
 use xdp_common::verdict::next_ban;
 
-const SOURCE: Address = Address::V4([203, 0, 113, 7]);
+const SOURCE: Address = Address::v4([203, 0, 113, 7]);
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_000 * SECOND;
 

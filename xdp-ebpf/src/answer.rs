@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_b
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::Policy;
 use xdp_common::answer::{SynAck, TCP_LEN};
-use xdp_common::packet::{Address, Transport};
+use xdp_common::packet::{Octets, Transport};
 
 use crate::maps::SCRATCH;
 use crate::scratch::{cookie, headers, packet};
@@ -47,12 +47,12 @@ extern "C" fn write_answer(ctx: *mut xdp_md, mss_v4: u64, mss_v6: u64) -> u64 {
         mss: mss_v4 as u16,
     };
     let (network, transport) = (packet.network_offset.into(), packet.transport_offset.into());
-    let written = match (&packet.source, &packet.destination) {
-        (Address::V4(from), Address::V4(to)) => {
+    let written = match (&packet.source.octets(), &packet.destination.octets()) {
+        (Octets::V4(from), Octets::V4(to)) => {
             let (mut ip, mut tcp) = answer.over_ipv4(*to, *from);
             store(ctx, network, &mut ip) && store(ctx, transport, &mut tcp)
         }
-        (Address::V6(from), Address::V6(to)) => {
+        (Octets::V6(from), Octets::V6(to)) => {
             answer.mss = mss_v6 as u16;
             let (mut ip, mut tcp) = answer.over_ipv6(to, from);
             store(ctx, network, &mut ip) && store(ctx, transport, &mut tcp)

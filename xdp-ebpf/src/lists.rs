@@ -4,7 +4,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, chunks, hits};
 use xdp_common::lists::head::V4_24;
 use xdp_common::lists::{
-    Found, Levels, Line as _, Table, behind_v4, behind_v6, first_v6, group, halves, settle, v4, v6,
+    Found, Levels, Line as _, Table, behind_v4, behind_v6, first_v6, group, settle, v4, v6,
 };
 use xdp_common::packet::Address;
 
@@ -150,18 +150,18 @@ pub(crate) fn listed(
     kept: impl FnOnce() -> Found,
     now: impl FnOnce() -> u64,
 ) -> u8 {
-    match (source, all) {
-        (Address::V4(_), Some(flags)) => flags,
-        (Address::V4(_), None) => settle(&ByLevel(IPV4), source, kept(), now),
-        (Address::V6(a), _) => {
-            let (high, low) = halves(a);
-            let first = Found::from_bits(first_of_v6(high, low));
-            if first.is_all_v6() {
-                first.flags
-            } else {
-                settle(&ByLevel(IPV6), source, first, now)
-            }
-        }
+    if source.is_v4() {
+        return match all {
+            Some(flags) => flags,
+            None => settle(&ByLevel(IPV4), source, kept(), now),
+        };
+    }
+    let (high, low) = source.halves();
+    let first = Found::from_bits(first_of_v6(high, low));
+    if first.is_all_v6() {
+        first.flags
+    } else {
+        settle(&ByLevel(IPV6), source, first, now)
     }
 }
 
@@ -262,12 +262,11 @@ global! {
 /// Counts a packet that an entry decided: see [`hits`].
 #[inline(always)]
 pub(crate) fn hit(list: u8, source: &Address, bytes: u64) {
-    let (high, low, family) = match source {
-        Address::V4(a) => (u64::from(u32::from_be_bytes(*a)) << 32, 0, FAMILY_IPV4),
-        Address::V6(a) => {
-            let (high, low) = halves(a);
-            (high, low, FAMILY_IPV6)
-        }
+    let (high, low, family) = if source.is_v4() {
+        (u64::from(source.v4_bits()) << 32, 0, FAMILY_IPV4)
+    } else {
+        let (high, low) = source.halves();
+        (high, low, FAMILY_IPV6)
     };
     let Some(writer) = HIT_WRITERS.get_ptr_mut(0) else {
         return;

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
-use xdp_common::packet::{self, Address, frame_len};
+use xdp_common::packet::{self, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::decide_parsed;
 
@@ -61,10 +61,11 @@ extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
 /// What the lists say of the source of the packet that is kept, if that is all; else it is kept.
 #[inline(always)]
 fn look(scratch: *mut Scratch) -> Option<u8> {
-    let Address::V4(address) = packet_in(scratch).source else {
+    let source = &packet_in(scratch).source;
+    if !source.is_v4() {
         return Some(0);
-    };
-    let found = first_look_v4(u32::from_be_bytes(address));
+    }
+    let found = first_look_v4(source.v4_bits());
     if found.is_all_v4() {
         return Some(found.flags);
     }

@@ -7,7 +7,7 @@ use xdp_common::abi::{
     FAMILY_IPV4, FAMILY_IPV6, Fault, SAMPLE_ANSWERED, SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED,
     Sample, SampleHead,
 };
-use xdp_common::packet::Address;
+use xdp_common::packet::Octets;
 use xdp_common::reason::{Action, Reason};
 use xdp_common::verdict::Verdict;
 
@@ -117,11 +117,11 @@ fn source(tables: &KernelTables, reason: Reason) -> ([u8; 16], u8) {
     if reason.is_of_parser() {
         return ([0; 16], 0);
     }
-    match tables.packet().source {
-        Address::V4([a, b, c, d]) => {
+    match tables.packet().source.octets() {
+        Octets::V4([a, b, c, d]) => {
             let addr = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             (addr, FAMILY_IPV4)
         }
-        Address::V6(addr) => (addr, FAMILY_IPV6),
+        Octets::V6(addr) => (addr, FAMILY_IPV6),
     }
 }

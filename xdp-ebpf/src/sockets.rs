@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::entries;
-use xdp_common::packet::{Address, Packet, Transport};
+use xdp_common::packet::{Address, Octets, Packet, Transport};
 use xdp_common::verdict::{Cookie, Proof, Word as _};
 
 use crate::map_pointer::{MapWord, Slot};
@@ -139,9 +139,9 @@ fn ports(packet: &Packet) -> Option<Ports> {
 /// Multicast and the limited broadcast: whoever wants them takes them.
 #[inline(always)]
 fn is_for_many(address: &Address) -> bool {
-    match address {
-        Address::V4([first, .., last]) => *first >> 4 == 14 || (*first == 255 && *last == 255),
-        Address::V6([first, ..]) => *first == 0xff,
+    match &address.octets() {
+        Octets::V4([first, .., last]) => *first >> 4 == 14 || (*first == 255 && *last == 255),
+        Octets::V6([first, ..]) => *first == 0xff,
     }
 }
 
@@ -157,14 +157,14 @@ fn fill(tuple: Tuple, packet: &Packet, ports: &Ports) -> u32 {
         (ports.destination >> 8) as u8,
         ports.destination as u8,
     ]);
-    match (&packet.source, &packet.destination) {
-        (Address::V4(from), Address::V4(to)) => {
+    match (&packet.source.octets(), &packet.destination.octets()) {
+        (Octets::V4(from), Octets::V4(to)) => {
             tuple.set(0, u32::from_ne_bytes(*from));
             tuple.set(1, u32::from_ne_bytes(*to));
             tuple.set(2, both);
             IPV4_TUPLE
         }
-        (Address::V6(from), Address::V6(to)) => {
+        (Octets::V6(from), Octets::V6(to)) => {
             for (first, address) in [(0, from), (4, to)] {
                 let value = u128::from_ne_bytes(*address);
                 for word in 0..4 {
@@ -241,9 +241,9 @@ impl Socket {
 /// packet with options or extension headers between the two.
 #[inline(always)]
 fn copy_headers(ctx: *mut xdp_md, packet: &Packet, to: Headers) -> Option<u64> {
-    let expected = match packet.source {
-        Address::V4(_) => IPV4_LEN,
-        Address::V6(_) => IPV6_LEN,
+    let expected = match packet.source.octets() {
+        Octets::V4(_) => IPV4_LEN,
+        Octets::V6(_) => IPV6_LEN,
     };
     let (network, transport) = (packet.network_offset, packet.transport_offset);
     if transport.wrapping_sub(network) != expected {
@@ -252,9 +252,9 @@ fn copy_headers(ctx: *mut xdp_md, packet: &Packet, to: Headers) -> Option<u64> {
     let (network, transport) = (u32::from(network), u32::from(transport));
     // SAFETY: the buffers are of 40 and 60 bytes; the helper checks the frame's range (kernel 5.18).
     unsafe {
-        let ip = match packet.source {
-            Address::V4(_) => bpf_xdp_load_bytes(ctx, network, to.ip(), 20),
-            Address::V6(_) => bpf_xdp_load_bytes(ctx, network, to.ip(), 40),
+        let ip = match packet.source.octets() {
+            Octets::V4(_) => bpf_xdp_load_bytes(ctx, network, to.ip(), 20),
+            Octets::V6(_) => bpf_xdp_load_bytes(ctx, network, to.ip(), 40),
         };
         if ip != 0 || bpf_xdp_load_bytes(ctx, transport, to.tcp(), TCP_MIN as u32) != 0 {
             return None;
@@ -281,15 +281,15 @@ fn has_cookie(ctx: *mut xdp_md, packet: &Packet, socket: &Socket, to: Headers) -
     }
     // SAFETY: both headers were copied; a listener's reference is held (kernel 5.2).
     let refused = unsafe {
-        match packet.source {
-            Address::V4(_) => bpf_tcp_check_syncookie(
+        match packet.source.octets() {
+            Octets::V4(_) => bpf_tcp_check_syncookie(
                 socket.as_ptr(),
                 to.ip(),
                 20,
                 to.tcp().cast(),
                 TCP_MIN as u32,
             ),
-            Address::V6(_) => bpf_tcp_check_syncookie(
+            Octets::V6(_) => bpf_tcp_check_syncookie(
                 socket.as_ptr(),
                 to.ip(),
                 40,
@@ -336,13 +336,9 @@ extern "C" fn syn_cookie(ctx: *mut xdp_md, now: u64) -> u64 {
     }
     // SAFETY: both headers were copied; a listener's reference is held (kernel 5.3).
     let made = unsafe {
-        match packet.source {
-            Address::V4(_) => {
-                helpers::gen_syncookie(socket.as_ptr(), to.ip(), 20, to.tcp(), length)
-            }
-            Address::V6(_) => {
-                helpers::gen_syncookie(socket.as_ptr(), to.ip(), 40, to.tcp(), length)
-            }
+        match packet.source.octets() {
+            Octets::V4(_) => helpers::gen_syncookie(socket.as_ptr(), to.ip(), 20, to.tcp(), length),
+            Octets::V6(_) => helpers::gen_syncookie(socket.as_ptr(), to.ip(), 40, to.tcp(), length),
         }
     };
     socket.release();
@@ -367,9 +363,9 @@ extern "C" fn syn_cookie(ctx: *mut xdp_md, now: u64) -> u64 {
     }
     // SAFETY: both headers were copied (kernel 6.0).
     let made = unsafe {
-        match packet.source {
-            Address::V4(_) => helpers::raw_syncookie_v4(to.ip(), to.tcp(), length),
-            Address::V6(_) => helpers::raw_syncookie_v6(to.ip(), to.tcp(), length),
+        match packet.source.octets() {
+            Octets::V4(_) => helpers::raw_syncookie_v4(to.ip(), to.tcp(), length),
+            Octets::V6(_) => helpers::raw_syncookie_v6(to.ip(), to.tcp(), length),
         }
     };
     if made <= 0 {
@@ -411,12 +407,12 @@ mod helpers {
 #[inline(always)]
 fn listener(packet: &Packet, ports: &Ports) -> (u64, Option<MapWord<'static>>) {
     let [first, second] = constant::source_seeds();
-    let address = match &packet.destination {
-        Address::V4(a) => u32::from_be_bytes(*a).into(),
-        Address::V6(a) => {
-            let (high, low) = xdp_common::lists::halves(a);
-            high.rotate_left(32) ^ low
-        }
+    let destination = &packet.destination;
+    let address = if destination.is_v4() {
+        destination.v4_bits().into()
+    } else {
+        let (high, low) = destination.halves();
+        high.rotate_left(32) ^ low
     };
     let mut x = address.wrapping_mul(first | 1) ^ u64::from(ports.destination);
     x ^= x >> 32;

@@ -12,7 +12,7 @@ use xdp_common::abi::{
     MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
 use xdp_common::fragments;
-use xdp_common::packet::{Address, Packet};
+use xdp_common::packet::{Address, Octets, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
 use xdp_common::sources::{is_protected, may_be_banned, touch};
@@ -187,9 +187,10 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn stands_aside(&self, packet: &Packet) -> bool {
-        let aside = match packet.source {
-            Address::V4(_) => self.policy.aside_v4,
-            Address::V6(_) => self.policy.aside_v6,
+        let aside = if packet.source.is_v4() {
+            self.policy.aside_v4
+        } else {
+            self.policy.aside_v6
         };
         aside != 0 && aside >> (self.interface_slot() & 31) & 1 != 0
     }
@@ -309,8 +310,8 @@ fn longest_match<V>(
     v6: &'static LpmTrie<[u8; 16], V>,
     address: &Address,
 ) -> Option<&'static V> {
-    match address {
-        Address::V4(a) => v4.get(Key::new(32, *a)),
-        Address::V6(a) => v6.get(Key::new(128, *a)),
+    match &address.octets() {
+        Octets::V4(a) => v4.get(Key::new(32, *a)),
+        Octets::V6(a) => v6.get(Key::new(128, *a)),
     }
 }

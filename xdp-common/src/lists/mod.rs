@@ -246,12 +246,11 @@ pub fn lookup<L: Levels>(table: &L, address: &Address, now: impl FnOnce() -> u64
 /// to say.
 #[inline(always)]
 pub fn first_look<L: Levels>(table: &L, address: &Address) -> Found {
-    match address {
-        Address::V4(a) => table.first_v4(u32::from_be_bytes(*a)),
-        Address::V6(a) => {
-            let (high, low) = halves(a);
-            table.first_v6(high, low)
-        }
+    if address.is_v4() {
+        table.first_v4(address.v4_bits())
+    } else {
+        let (high, low) = address.halves();
+        table.first_v6(high, low)
     }
 }
 
@@ -283,12 +282,11 @@ pub fn settle<L: Levels>(
 /// what has ended; 0 stands for no time, and a default for "begin anew".
 #[inline(always)]
 fn behind<L: Levels>(table: &L, address: &Address, first: Found, now: u64) -> Found {
-    match address {
-        Address::V4(a) => table.behind_v4(first, u32::from_be_bytes(*a), now),
-        Address::V6(a) => {
-            let (high, low) = halves(a);
-            table.behind_v6(first, high, low, now)
-        }
+    if address.is_v4() {
+        table.behind_v4(first, address.v4_bits(), now)
+    } else {
+        let (high, low) = address.halves();
+        table.behind_v6(first, high, low, now)
     }
 }
 

@@ -42,8 +42,8 @@ pub(super) fn parse<V: PacketView + ?Sized>(
         (_, _) => Fragment::Later,
     };
     ControlFlow::Continue(Network {
-        source: Address::V4(header.src_addr),
-        destination: Address::V4(header.dst_addr),
+        source: Address::v4(header.src_addr),
+        destination: Address::v4(header.dst_addr),
         protocol: header.proto,
         fragment,
         fragment_id: if fragment == Fragment::Whole {

@@ -50,8 +50,8 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     }
     let chain = walk(view, header.next_hdr, behind, end)?;
     ControlFlow::Continue(Network {
-        source: Address::V6(header.src_addr),
-        destination: Address::V6(header.dst_addr),
+        source: Address::v6(header.src_addr),
+        destination: Address::v6(header.dst_addr),
         protocol: chain.protocol,
         fragment: chain.fragment,
         fragment_id: chain.fragment_id,

@@ -48,31 +48,99 @@ pub mod tcp_flags {
 
 /// An IP address in network order.
 ///
-/// Its number is a word, so that the bytes behind are aligned: a BPF program loads them as words and
-/// not one by one.
+/// By words, not by bytes: a BPF program moves bytes one by one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Address {
+    /// Its bytes as they lie in the packet; IPv4 in the first four, which little-endian machines have
+    /// below.
+    words: [u64; 2],
+    /// 1 for IPv6.
+    is_v6: u64,
+}
+
+/// The bytes of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Address {
+pub enum Octets {
     /// IPv4.
     V4([u8; 4]),
     /// IPv6.
     V6([u8; 16]),
 }
 
+impl Address {
+    /// IPv4.
+    #[inline(always)]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self {
+            words: [u32::from_ne_bytes(octets) as u64, 0],
+            is_v6: 0,
+        }
+    }
+
+    /// IPv6.
+    #[inline(always)]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        let (Some(first), Some(last)) = (octets.first_chunk(), octets.last_chunk()) else {
+            return Self::v4([0; 4]);
+        };
+        Self {
+            words: [u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)],
+            is_v6: 1,
+        }
+    }
+
+    /// An IPv4 address as a number, the first byte on top.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "four bytes")]
+    pub const fn v4_bits(&self) -> u32 {
+        u32::from_be(self.words[0] as u32)
+    }
+
+    /// The halves of an IPv6 address as numbers, the first byte on top.
+    #[inline(always)]
+    pub const fn halves(&self) -> (u64, u64) {
+        let [high, low] = self.words;
+        (u64::from_be(high), u64::from_be(low))
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.is_v6 == 0
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    pub const fn octets(&self) -> Octets {
+        if self.is_v4() {
+            return Octets::V4(self.v4_bits().to_be_bytes());
+        }
+        let (high, low) = self.halves();
+        Octets::V6(((high as u128) << 64 | low as u128).to_be_bytes())
+    }
+}
+
+impl core::fmt::Debug for Address {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.octets().fmt(f)
+    }
+}
+
 impl From<IpAddr> for Address {
     fn from(addr: IpAddr) -> Self {
         match addr {
-            IpAddr::V4(a) => Self::V4(a.octets()),
-            IpAddr::V6(a) => Self::V6(a.octets()),
+            IpAddr::V4(a) => Self::v4(a.octets()),
+            IpAddr::V6(a) => Self::v6(a.octets()),
         }
     }
 }
 
 impl From<Address> for IpAddr {
     fn from(addr: Address) -> Self {
-        match addr {
-            Address::V4(a) => Self::from(a),
-            Address::V6(a) => Self::from(a),
+        match addr.octets() {
+            Octets::V4(a) => Self::from(a),
+            Octets::V6(a) => Self::from(a),
         }
     }
 }

@@ -65,7 +65,7 @@ fn parse_udp<V: PacketView + ?Sized>(
     let length = usize::from(u16::from_be_bytes(header.len));
     // Zero stands for "to the end" in a jumbogram (RFC 2675, section 4), and Linux takes it so in
     // any IPv6 packet (net/ipv6/udp.c, __udp6_lib_rcv).
-    let to_the_end = length == 0 && matches!(network.source, super::Address::V6(_));
+    let to_the_end = length == 0 && !network.source.is_v4();
     if length < UdpHdr::LEN && !to_the_end {
         return ControlFlow::Break(Reason::UdpMalformed);
     }

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use super::{Tables, bytes_of};
 use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_AGGREGATES, Plain, Policy, SourceKey};
-use crate::packet::{Address, Packet};
+use crate::packet::{Address, Octets, Packet};
 use crate::reason::Reason;
 
 /// Told apart from a source of the same address.
@@ -34,14 +34,14 @@ pub(super) fn check_aggregate<T: Tables>(
 /// The network that an address is in under `policy`.
 #[inline(always)]
 pub fn network(address: &Address, policy: &Policy) -> SourceKey {
-    let (addr, family) = match address {
-        Address::V4(a) => {
+    let (addr, family) = match &address.octets() {
+        Octets::V4(a) => {
             let masked = u32::from_ne_bytes(*a) & u32::from_ne_bytes(policy.aggregate_mask_v4);
             let [b0, b1, b2, b3] = masked.to_ne_bytes();
             let addr = [b0, b1, b2, b3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             (addr, FAMILY_IPV4)
         }
-        Address::V6(a) => {
+        Octets::V6(a) => {
             let masked = u128::from_ne_bytes(*a) & u128::from_ne_bytes(policy.aggregate_mask_v6);
             (masked.to_ne_bytes(), FAMILY_IPV6)
         }

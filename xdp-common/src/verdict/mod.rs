@@ -16,6 +16,7 @@ use core::cell::Cell;
 use core::ops::ControlFlow;
 
 use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_CLASSES, Plain, Policy, SourceKey};
+use crate::lists::halves;
 use crate::packet::{self, Address, Fragment, Packet, PacketView};
 use crate::reason::{Action, Class, Reason};
 pub use aggregate::network;
@@ -161,26 +162,23 @@ impl<P> Copy for Source<'_, P> {}
 /// The source that an address counts as under `policy`: the address cut to the policy's length.
 #[inline(always)]
 pub fn source_key(address: &Address, policy: &Policy) -> SourceKey {
-    match address {
-        Address::V4(a) => {
-            let masked = u32::from_ne_bytes(*a) & u32::from_ne_bytes(policy.source_mask_v4);
-            let [b0, b1, b2, b3] = masked.to_ne_bytes();
-            SourceKey {
-                addr: [b0, b1, b2, b3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-                family: FAMILY_IPV4,
-                prefix_len: policy.source_len_v4,
-                ..SourceKey::ZERO
-            }
-        }
-        Address::V6(a) => {
-            let masked = u128::from_ne_bytes(*a) & u128::from_ne_bytes(policy.source_mask_v6);
-            SourceKey {
-                addr: masked.to_ne_bytes(),
-                family: FAMILY_IPV6,
-                prefix_len: policy.source_len_v6,
-                ..SourceKey::ZERO
-            }
-        }
+    let (addr, family, prefix_len) = if address.is_v4() {
+        let masked = address.v4_bits() & u32::from_be_bytes(policy.source_mask_v4);
+        // The first byte is the lowest.
+        let addr = u128::from(masked.swap_bytes()).to_le_bytes();
+        (addr, FAMILY_IPV4, policy.source_len_v4)
+    } else {
+        let (high, low) = address.halves();
+        let (mask_high, mask_low) = halves(&policy.source_mask_v6);
+        let [high, low] = [high & mask_high, low & mask_low].map(u64::swap_bytes);
+        let addr = (u128::from(low) << 64 | u128::from(high)).to_le_bytes();
+        (addr, FAMILY_IPV6, policy.source_len_v6)
+    };
+    SourceKey {
+        addr,
+        family,
+        prefix_len,
+        ..SourceKey::ZERO
     }
 }
 

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use crate::abi::{FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Policy};
 use crate::packet::tcp_flags::{ACK, FIN, RST, SYN};
-use crate::packet::{Address, Packet, PacketView, Transport, protocol};
+use crate::packet::{Address, Octets, Packet, PacketView, Transport, protocol};
 use crate::reason::Reason;
 
 #[inline(always)]
@@ -57,12 +57,12 @@ fn is_impossible(flags: u8) -> bool {
 /// RFC 1122, section 3.2.1.3 and RFC 6890: addresses that are never a source on the wire.
 #[inline(always)]
 fn is_martian(packet: &Packet) -> bool {
-    match packet.source {
-        Address::V4([0, 0, 0, 0]) => !may_be_unspecified_v4(packet),
-        Address::V4([first, ..]) => {
-            first == 0 || first == 127 || first >> 4 == 14 || packet.source == Address::V4([255; 4])
+    match packet.source.octets() {
+        Octets::V4([0, 0, 0, 0]) => !may_be_unspecified_v4(packet),
+        Octets::V4([first, ..]) => {
+            first == 0 || first == 127 || first >> 4 == 14 || packet.source == Address::v4([255; 4])
         }
-        Address::V6(a) => {
+        Octets::V6(a) => {
             let [first, ..] = a;
             let value = u128::from_be_bytes(a);
             match value {

@@ -1,12 +1,12 @@
 //! Frames by hand: just enough of Ethernet, IP and transport headers to be judged.
 
-use xdp_common::packet::Address;
+use xdp_common::packet::{Address, Octets};
 
 /// From this source to a fixed host, with this protocol and payload.
 pub fn packet(source: &Address, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2; 12];
-    match source {
-        Address::V4(source) => {
+    match &source.octets() {
+        Octets::V4(source) => {
             frame.extend([0x08, 0x00, 0x45, 0]);
             let total = 20 + payload.len() as u16;
             frame.extend(total.to_be_bytes());
@@ -14,7 +14,7 @@ pub fn packet(source: &Address, protocol: u8, payload: &[u8]) -> Vec<u8> {
             frame.extend(source);
             frame.extend([198, 51, 100, 1]);
         }
-        Address::V6(source) => {
+        Octets::V6(source) => {
             frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
             frame.extend((payload.len() as u16).to_be_bytes());
             frame.extend([protocol, 64]);

@@ -18,7 +18,7 @@ use xdp_common::abi::{
     FLAG_SANITY_TCP_FLAGS, Fault, Limit, Limits, MODE_ENFORCE, Plain, Policy, Source, SourceKey,
 };
 use xdp_common::lists::{ALLOW, BLOCK, LIMITS};
-use xdp_common::packet::{Address, Packet};
+use xdp_common::packet::{Address, Octets, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::{
     BanState, Cookie, Offences, Proof, SourceState, Tables, Verdict, Word, decide, source_key,
@@ -46,9 +46,9 @@ pub struct Prefix(pub u32, pub Address);
 
 impl Prefix {
     fn covers(&self, address: &Address) -> bool {
-        let bits = |address: &Address| match address {
-            Address::V4(a) => (4, u128::from(u32::from_be_bytes(*a)) << 96),
-            Address::V6(a) => (6, u128::from_be_bytes(*a)),
+        let bits = |address: &Address| match &address.octets() {
+            Octets::V4(a) => (4, u128::from(u32::from_be_bytes(*a)) << 96),
+            Octets::V6(a) => (6, u128::from_be_bytes(*a)),
         };
         let ((family, ours), (other, theirs)) = (bits(&self.1), bits(address));
         let shift = 128 - self.0;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use jiff::Timestamp;
-use xdp_common::packet::{Address, Packet, Transport, parse, protocol};
+use xdp_common::packet::{Address, Octets, Packet, Transport, parse, protocol};
 use xdp_common::reason::Reason;
 
 use super::output::{Output, print_on};
@@ -218,9 +218,9 @@ fn headers(sample: &Sample) -> String {
 }
 
 fn flow(packet: &Packet) -> String {
-    let address = |address: &Address| match *address {
-        Address::V4(octets) => IpAddr::from(octets),
-        Address::V6(octets) => IpAddr::from(octets),
+    let address = |address: &Address| match address.octets() {
+        Octets::V4(octets) => IpAddr::from(octets),
+        Octets::V6(octets) => IpAddr::from(octets),
     };
     let (from, to) = (address(&packet.source), address(&packet.destination));
     let at = |address: IpAddr, port: u16| std::net::SocketAddr::new(address, port);

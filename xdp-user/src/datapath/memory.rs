@@ -211,9 +211,10 @@ impl Tables for MemoryDatapath {
 
     /// As for an interface that the policy doesn't name.
     fn stands_aside(&self, packet: &Packet) -> bool {
-        let aside = match packet.source {
-            Address::V4(_) => self.policy.aside_v4,
-            Address::V6(_) => self.policy.aside_v6,
+        let aside = if packet.source.is_v4() {
+            self.policy.aside_v4
+        } else {
+            self.policy.aside_v6
         };
         aside >> (MAX_INTERFACES - 1) & 1 != 0
     }

@@ -245,10 +245,7 @@ impl<P: Publisher> Lists<P> {
 
     /// What the tables say of an address.
     pub(crate) fn lookup(&self, address: &Address, now: impl FnOnce() -> u64) -> u8 {
-        let table = match address {
-            Address::V4(_) => &self.v4,
-            Address::V6(_) => &self.v6,
-        };
+        let table = if address.is_v4() { &self.v4 } else { &self.v6 };
         table
             .as_ref()
             .map_or(0, |table| lookup(&InMemory(table.words()), address, now))
