@@ -11,19 +11,23 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "the parts of words")]
 pub(super) fn parse<V: PacketView + ?Sized>(
     view: &V,
     start: usize,
 ) -> ControlFlow<Reason, Network> {
-    let header: Ipv4Hdr = read_or(view, start, Reason::Ipv4Truncated)?;
-    let header_len = usize::from(header.vihl & 0x0f).wrapping_mul(4);
-    let total_len = usize::from(u16::from_be_bytes(header.tot_len));
+    // RFC 791, section 3.1.
+    let [first, second, third, source, destination]: [u32; Ipv4Hdr::LEN / 4] =
+        read_or(view, start, Reason::Ipv4Truncated)?;
+    let [first, second, third] = [first, second, third].map(u32::from_be);
+    let header_len = ((first >> 24 & 0x0f) as usize).wrapping_mul(4);
+    let total_len = (first & 0xffff) as usize;
     // Segmentation offload states no length in what it hands over in one piece when that is over
     // 64 KiB (BIG TCP, Linux 6.3, include/net/ip.h, `iph_set_totlen`); the frame's own is the
     // bound then.
     let unstated = total_len == 0;
     let contradiction = total_len < header_len && !unstated;
-    if header.vihl >> 4 != 4 || header_len < Ipv4Hdr::LEN || contradiction {
+    if first >> 28 != 4 || header_len < Ipv4Hdr::LEN || contradiction {
         return ControlFlow::Break(Reason::Ipv4Malformed);
     }
     // `start` is at most 22 and both lengths fit 16 bits: no overflow.
@@ -35,21 +39,21 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     if !view.reaches(end) || start.wrapping_add(header_len) > end {
         return ControlFlow::Break(Reason::Ipv4Truncated);
     }
-    let word = u16::from_be_bytes(header.frags);
+    let word = (second & 0xffff) as u16;
     let fragment = match (word & OFFSET_MASK, word & MORE_FRAGMENTS) {
         (0, 0) => Fragment::Whole,
         (0, _) => Fragment::First,
         (_, _) => Fragment::Later,
     };
     ControlFlow::Continue(Network {
-        source: Address::v4(header.src_addr),
-        destination: Address::v4(header.dst_addr),
-        protocol: header.proto,
+        source: Address::v4_word(source),
+        destination: Address::v4_word(destination),
+        protocol: (third >> 16) as u8,
         fragment,
         fragment_id: if fragment == Fragment::Whole {
             0
         } else {
-            u16::from_be_bytes(header.id).into()
+            second >> 16
         },
         // At most 65,528.
         fragment_offset: (word & OFFSET_MASK) << 3,

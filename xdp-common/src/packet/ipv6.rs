@@ -26,20 +26,24 @@ const MORE_FRAGMENTS: u16 = 0x0001;
 const OFFSET_MASK: u16 = 0xfff8;
 
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "the parts of words")]
 pub(super) fn parse<V: PacketView + ?Sized>(
     view: &V,
     start: usize,
 ) -> ControlFlow<Reason, Network> {
-    let header: Ipv6Hdr = read_or(view, start, Reason::Ipv6Truncated)?;
-    let [first, ..] = header.vcf;
-    if first >> 4 != 6 {
+    // RFC 8200, section 3.
+    let [first, second, s0, s1, s2, s3, d0, d1, d2, d3]: [u32; Ipv6Hdr::LEN / 4] =
+        read_or(view, start, Reason::Ipv6Truncated)?;
+    let [first, second] = [first, second].map(u32::from_be);
+    if first >> 28 != 6 {
         return ControlFlow::Break(Reason::Ipv6Malformed);
     }
     // `start` is at most 22 and the length fits 16 bits: no overflow.
     let behind = start.wrapping_add(Ipv6Hdr::LEN);
-    let payload_len = usize::from(u16::from_be_bytes(header.payload_len));
+    let payload_len = (second >> 16) as usize;
+    let next_header = (second >> 8) as u8;
     // A jumbogram (RFC 2675) states no length here; the frame's own is the bound then.
-    let jumbo = payload_len == 0 && header.next_hdr == HOP_BY_HOP;
+    let jumbo = payload_len == 0 && next_header == HOP_BY_HOP;
     let end = if jumbo {
         view.len()
     } else {
@@ -48,10 +52,10 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     if !view.reaches(end) {
         return ControlFlow::Break(Reason::Ipv6Truncated);
     }
-    let chain = walk(view, header.next_hdr, behind, end)?;
+    let chain = walk(view, next_header, behind, end)?;
     ControlFlow::Continue(Network {
-        source: Address::v6(header.src_addr),
-        destination: Address::v6(header.dst_addr),
+        source: Address::v6_words([s0, s1, s2, s3]),
+        destination: Address::v6_words([d0, d1, d2, d3]),
         protocol: chain.protocol,
         fragment: chain.fragment,
         fragment_id: chain.fragment_id,

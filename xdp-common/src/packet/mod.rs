@@ -90,6 +90,26 @@ impl Address {
         }
     }
 
+    /// IPv4, from the word in a header, in network order.
+    #[inline(always)]
+    pub const fn v4_word(word: u32) -> Self {
+        Self {
+            words: [word as u64, 0],
+            is_v6: 0,
+        }
+    }
+
+    /// IPv6, from the words in a header, in network order.
+    #[inline(always)]
+    pub const fn v6_words(words: [u32; 4]) -> Self {
+        let [a, b, c, d] = words;
+        // The first word is the lower one of a little-endian machine's.
+        Self {
+            words: [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32],
+            is_v6: 1,
+        }
+    }
+
     /// An IPv4 address as a number, the first byte on top.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "four bytes")]

@@ -1,5 +1,7 @@
 //! TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792), ICMPv6 (RFC 4443); everything else by number.
 
+#![allow(clippy::cast_possible_truncation, reason = "the parts of words")]
+
 use core::ops::ControlFlow;
 
 use network_types::icmp::Icmpv4Hdr;
@@ -36,11 +38,11 @@ fn parse_tcp<V: PacketView + ?Sized>(
     view: &V,
     network: &Network,
 ) -> ControlFlow<Reason, Transport> {
-    let header: TcpHdr = read(view, network, Reason::TcpTruncated)?;
-    // Data offset and flags: bytes 12 and 13, which network-types keeps as private bit fields.
-    let [offset_byte, flags]: [u8; 2] =
-        super::read_or(view, network.offset.wrapping_add(12), Reason::TcpTruncated)?;
-    let header_len = usize::from(offset_byte >> 4).wrapping_mul(4);
+    // RFC 9293, section 3.1.
+    let [ports, _, _, fourth, _]: [u32; TcpHdr::LEN / 4] =
+        read(view, network, Reason::TcpTruncated)?;
+    let fourth = u32::from_be(fourth);
+    let header_len = ((fourth >> 28) as usize).wrapping_mul(4);
     if header_len < TcpHdr::LEN {
         return ControlFlow::Break(Reason::TcpMalformed);
     }
@@ -49,10 +51,11 @@ fn parse_tcp<V: PacketView + ?Sized>(
     {
         return ControlFlow::Break(Reason::TcpTruncated);
     }
+    let (source, destination) = both(ports);
     ControlFlow::Continue(Transport::Tcp {
-        source: u16::from_be_bytes(header.source),
-        destination: u16::from_be_bytes(header.dest),
-        flags,
+        source,
+        destination,
+        flags: (fourth >> 16) as u8,
     })
 }
 
@@ -61,8 +64,9 @@ fn parse_udp<V: PacketView + ?Sized>(
     view: &V,
     network: &Network,
 ) -> ControlFlow<Reason, Transport> {
-    let header: UdpHdr = read(view, network, Reason::UdpTruncated)?;
-    let length = usize::from(u16::from_be_bytes(header.len));
+    // RFC 768: ports, length, checksum.
+    let [ports, second]: [u32; UdpHdr::LEN / 4] = read(view, network, Reason::UdpTruncated)?;
+    let length = (u32::from_be(second) >> 16) as usize;
     // Zero stands for "to the end" in a jumbogram (RFC 2675, section 4), and Linux takes it so in
     // any IPv6 packet (net/ipv6/udp.c, __udp6_lib_rcv).
     let to_the_end = length == 0 && !network.source.is_v4();
@@ -72,9 +76,10 @@ fn parse_udp<V: PacketView + ?Sized>(
     if network.fragment == Fragment::Whole && network.offset.wrapping_add(length) > network.end {
         return ControlFlow::Break(Reason::UdpTruncated);
     }
+    let (source, destination) = both(ports);
     ControlFlow::Continue(Transport::Udp {
-        source: u16::from_be_bytes(header.src),
-        destination: u16::from_be_bytes(header.dst),
+        source,
+        destination,
     })
 }
 
@@ -85,11 +90,19 @@ fn parse_icmp<V: PacketView + ?Sized>(
     cut: Reason,
 ) -> ControlFlow<Reason, Transport> {
     // ICMPv6 has the same first eight bytes: type, code, checksum, and four of the body.
-    let header: Icmpv4Hdr = read(view, network, cut)?;
+    let [first, _]: [u32; Icmpv4Hdr::LEN / 4] = read(view, network, cut)?;
+    let first = u32::from_be(first);
     ControlFlow::Continue(Transport::Icmp {
-        kind: header.type_,
-        code: header.code,
+        kind: (first >> 24) as u8,
+        code: (first >> 16) as u8,
     })
+}
+
+/// Source and destination port.
+#[inline(always)]
+fn both(ports: u32) -> (u16, u16) {
+    let ports = u32::from_be(ports);
+    ((ports >> 16) as u16, (ports & 0xffff) as u16)
 }
 
 /// The transport header, if both the frame and the packet's own length reach behind it.

@@ -1,10 +1,6 @@
 //! How the parsers get at bytes: over an XDP context in the kernel, over a slice elsewhere.
 
 use network_types::eth::EthHdr;
-use network_types::icmp::Icmpv4Hdr;
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
-use network_types::tcp::TcpHdr;
-use network_types::udp::UdpHdr;
 use network_types::vlan::VlanHdr;
 
 /// A header that may be copied out of a frame byte for byte.
@@ -21,7 +17,10 @@ macro_rules! headers {
         unsafe impl Header for $t {}
     )+};
 }
-headers!(EthHdr VlanHdr Ipv4Hdr Ipv6Hdr TcpHdr UdpHdr Icmpv4Hdr [u8; 2] [u8; 4] [u8; 8]);
+headers!(EthHdr VlanHdr [u8; 2] [u8; 4] [u8; 8]);
+// By the words that a header's standard draws, in network order: what a BPF program takes apart with
+// shifts it would otherwise load byte by byte.
+headers!([u32; 2] [u32; 5] [u32; 10]);
 
 /// A frame from its Ethernet header on.
 pub trait PacketView {
