@@ -10,6 +10,7 @@ use xdp_common::packet::Address;
 
 use crate::map_pointer::{Listed, forget, modify, store};
 use crate::maps::{HIT_WRITERS, HITS, LIST_HEADS, LISTS, constant};
+use crate::scratch::opaque;
 
 /// Numbers of the families, see [`chunks::IN_FORCE`].
 const IPV4: u32 = 0;
@@ -75,6 +76,11 @@ impl Table for InForce {
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
         forget(value, self.unknown)
+    }
+
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        opaque(value)
     }
 }
 

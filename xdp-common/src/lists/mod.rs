@@ -97,6 +97,21 @@ pub trait Table {
     fn forget(&self, value: u32) -> u32 {
         value
     }
+    /// The value, of which a compiler no longer knows what it may be.
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        value
+    }
+}
+
+/// All bits if a number is 0, else none; without a branch, which a compiler would make of it that sees
+/// what is meant.
+#[inline(always)]
+fn bits_if_zero<T: Table>(table: &T, x: u32) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "all bits are alike")]
+    let bits =
+        (table.opaque(u64::from(x).wrapping_sub(1)).cast_signed() >> 63).cast_unsigned() as u32;
+    bits
 }
 
 /// The parts of a look-up: one for each level that the table uses. [`InMemory`] does them here; the

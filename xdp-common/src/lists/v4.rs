@@ -12,7 +12,7 @@
 //! An empty slot is 0, and so has no flags.
 
 use super::head::{Layout, V4_24, Words};
-use super::{Found, Line, MAX_CHAIN, Table, ends_by, group, half, in_force, is_zero};
+use super::{Found, Line, MAX_CHAIN, Table, bits_if_zero, ends_by, group, half, in_force, is_zero};
 
 /// Slots of a line.
 pub const SLOTS: usize = 16;
@@ -196,8 +196,8 @@ fn in_lines<T: Table, const EXACT: bool>(
             for index in 0..SLOTS {
                 let slot = half(&slots, index);
                 let flags = flags_of::<T, EXACT>(table, head, line, index, slot, now);
-                found = table.forget(found | flags & covering(slot, rest, byte));
-                group = table.forget(group | grouped(slot, rest));
+                found = table.forget(found | flags & covering(table, slot, rest, byte));
+                group = table.forget(group | grouped(table, slot, rest));
             }
         } else {
             let mut words = table.forget(words_with(&slots, rest));
@@ -206,9 +206,11 @@ fn in_lines<T: Table, const EXACT: bool>(
                 let both = slots.word_at(lowest(words));
                 #[allow(clippy::cast_possible_truncation, reason = "the halves")]
                 let [low, high] = [both as u32, (both >> 32) as u32];
-                let flags = low & covering(low, rest, byte) | high & covering(high, rest, byte);
+                let flags = low & covering(table, low, rest, byte)
+                    | high & covering(table, high, rest, byte);
                 found = table.forget(found | flags);
-                group = table.forget(group | grouped(low, rest) | grouped(high, rest));
+                group =
+                    table.forget(group | grouped(table, low, rest) | grouped(table, high, rest));
                 words = table.forget(words & words.wrapping_sub(1));
                 if words == 0 {
                     break;
@@ -232,33 +234,27 @@ fn in_lines<T: Table, const EXACT: bool>(
 
 /// All bits where a slot holds a prefix of this key around the byte, else none.
 #[inline(always)]
-const fn covering(slot: u32, rest: u32, byte: u32) -> u32 {
+fn covering<T: Table>(table: &T, slot: u32, rest: u32, byte: u32) -> u32 {
     let code = slot >> 4 & 15;
     let other_key = slot >> 16 ^ rest;
     let other_byte = (slot >> 8 & 0xff ^ byte) >> code;
-    bits_if_zero(other_key | other_byte | no_prefix(code))
+    bits_if_zero(table, other_key | other_byte | no_prefix(code))
 }
 
 /// The group that a slot stands for, and one, if it is of this key; else 0.
 #[inline(always)]
-const fn grouped(slot: u32, rest: u32) -> u32 {
+fn grouped<T: Table>(table: &T, slot: u32, rest: u32) -> u32 {
     let code = slot >> 4 & 15;
     let other_key = slot >> 16 ^ rest;
     let is_link = is_zero((code ^ LINK_CODE) as u64);
     let is_other = other_key | (no_prefix(code) ^ 1) | is_link;
-    group_of(slot, code).wrapping_add(1) & bits_if_zero(is_other)
+    group_of(slot, code).wrapping_add(1) & bits_if_zero(table, is_other)
 }
 
 /// 1 for the codes of groups and links.
 #[inline(always)]
 const fn no_prefix(code: u32) -> u32 {
     code.wrapping_add(16 - FIRST_GROUP_CODE) >> 4
-}
-
-/// All bits if a number is 0, else none.
-#[inline(always)]
-const fn bits_if_zero(x: u32) -> u32 {
-    is_zero(x as u64).wrapping_neg()
 }
 
 /// Which words of a line may have a slot with this rest. No branches: nearly all lines of a packet

@@ -207,27 +207,31 @@ pub enum Transport {
 }
 
 /// An IP packet.
+///
+/// The bytes stand first: a result that may be a reason instead has it there, and a BPF program would
+/// move a word byte by byte that shares its place with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Packet {
-    /// Source address.
-    pub source: Address,
-    /// Destination address.
-    pub destination: Address,
     /// Protocol number behind the last extension header.
     pub protocol: u8,
     /// Where it stands in its datagram.
     pub fragment: Fragment,
+    /// Offset of the IP header in the frame.
+    pub network_offset: u16,
+    /// Offset of the transport header in the frame; of the payload in a later fragment.
+    pub transport_offset: u16,
     /// Its transport header.
     pub transport: Transport,
     /// What tells the fragments of one packet from those of another with the same addresses; 0 in a
     /// packet that isn't fragmented.
     pub fragment_id: u32,
-    /// Offset of the IP header in the frame.
-    pub network_offset: u16,
-    /// Offset of the transport header in the frame; of the payload in a later fragment.
-    pub transport_offset: u16,
     /// Length of the whole frame in bytes, without its checksum.
     pub frame_len: u32,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
 }
 
 impl Packet {
@@ -245,14 +249,15 @@ impl Packet {
 
 /// The network layer as an IP header gives it: what the transport parsers need.
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Network {
-    source: Address,
-    destination: Address,
     protocol: u8,
     fragment: Fragment,
-    fragment_id: u32,
     /// Where a later fragment's payload stands in the whole packet's, in bytes.
     fragment_offset: u16,
+    fragment_id: u32,
+    source: Address,
+    destination: Address,
     /// Offset of the transport header from the start of the frame.
     offset: usize,
     /// Offset of the first byte behind the packet, by its own length field.
