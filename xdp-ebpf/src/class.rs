@@ -29,7 +29,7 @@ const NEWCOMER_SHIFT: u32 = 16;
 #[unsafe(no_mangle)]
 extern "C" fn class_stage(ctx: *mut xdp_md, may_be_known: u64, now: u64) -> u64 {
     let ctx = XdpContext::new(ctx);
-    let Some(tables) = KernelTables::new(&ctx) else {
+    let Some(tables) = KernelTables::again(&ctx) else {
         return EARNING;
     };
     let place = place(tables.scratch());
@@ -79,7 +79,7 @@ pub(crate) fn judged(
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn class_charge(ctx: *mut xdp_md, number: u64, now: u64) -> u64 {
     let ctx = XdpContext::new(used(ctx));
-    let Some(tables) = KernelTables::new(&ctx) else {
+    let Some(tables) = KernelTables::again(&ctx) else {
         return 0;
     };
     charge_class(number as u8, &tables, now);

@@ -144,6 +144,10 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 pub(crate) struct Scratch {
     pub(crate) sampler: Sampler,
     pub(crate) packet: Packet,
+    /// Which policy it is judged by.
+    pub(crate) slot: u32,
+    /// 1 if its source was asked for in the table.
+    pub(crate) asked: u32,
     pub(crate) found: u64,
     pub(crate) place: Place,
     pub(crate) key: SourceKey,

@@ -29,7 +29,7 @@ pub(crate) fn tell(ctx: &XdpContext, known: &Known, offence: &Offence, now: u64)
 extern "C" fn offend(ctx: *mut xdp_md, what: u64, bytes: u64, now: u64) -> u64 {
     // Or LLVM passes nothing where the stages behind ask nothing of it, and the verifier minds.
     let ctx = XdpContext::new(used(ctx));
-    let Some(tables) = KernelTables::new(&ctx) else {
+    let Some(tables) = KernelTables::again(&ctx) else {
         return 0;
     };
     let place = place(tables.scratch());

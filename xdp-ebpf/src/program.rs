@@ -8,14 +8,17 @@ use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
-use xdp_common::packet::{self, frame_len};
+use xdp_common::packet::{self, Packet, frame_len};
 use xdp_common::reason::Reason;
-use xdp_common::verdict::decide_parsed;
+use xdp_common::sources::touch;
+use xdp_common::verdict::{decide_parsed, source_key};
 
 use crate::lists::first_look_v4;
-use crate::maps::{SCRATCH, Scratch};
+use crate::maps::{Scratch, constant};
 use crate::record;
-use crate::scratch::{keep_found, keep_packet, packet as packet_in, reread};
+use crate::scratch::{
+    keep_found, keep_packet, keep_place, packet as packet_in, reread, take_asked,
+};
 use crate::tables::KernelTables;
 use crate::told::Told;
 use crate::view::XdpView;
@@ -34,7 +37,7 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     record::finish(&ctx, &tables, verdict)
 }
 
-/// Reads the packet into [`SCRATCH`] and looks for its source in the lists, or says why it can't: bits of
+/// Reads the packet into [`crate::maps::SCRATCH`] and looks for its source in the lists, or says why it can't: bits of
 /// [`Told`].
 ///
 /// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
@@ -43,19 +46,34 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(ctx);
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+    let Some(tables) = KernelTables::again(&ctx) else {
         return Told::broken(Reason::NoPolicy, 0).to_bits();
     };
+    let scratch = tables.scratch();
     let view = XdpView::new(&ctx);
     let told = match packet::parse(&view) {
         ControlFlow::Break(reason) => Told::broken(reason, frame_len(&view)),
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
             let scratch = reread(scratch);
+            ask(&tables, packet_in(scratch));
             Told::packet(look(scratch), packet_in(reread(scratch)).frame_len)
         }
     };
     told.to_bits()
+}
+
+/// Reckons where the source is in the table, and asks for the memory there if the last packet's source
+/// was looked for: under a flood of sources that are listed, or that their class refuses, nobody's is.
+#[inline(always)]
+fn ask(tables: &KernelTables, packet: &Packet) {
+    let scratch = tables.scratch();
+    let key = source_key(&packet.source, tables.active_policy());
+    let place = constant::source_shape().place(&key);
+    keep_place(scratch, &place);
+    if take_asked(scratch) {
+        touch(&tables.sources(), &place);
+    }
 }
 
 /// What the lists say of the source of the packet that is kept, if that is all; else it is kept.

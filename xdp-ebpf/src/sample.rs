@@ -54,7 +54,7 @@ pub(crate) fn consider(
 extern "C" fn look_closer(ctx: *mut xdp_md, what: u64) -> u64 {
     // Or LLVM passes nothing, see [`crate::offence`].
     let ctx = XdpContext::new(used(ctx));
-    let Some(tables) = KernelTables::new(&ctx) else {
+    let Some(tables) = KernelTables::again(&ctx) else {
         return 0;
     };
     let policy = tables.active_policy();

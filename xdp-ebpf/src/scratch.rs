@@ -38,6 +38,39 @@ pub(crate) fn packet<'a>(scratch: *mut Scratch) -> &'a Packet {
     unsafe { &(*scratch).packet }
 }
 
+/// Keeps which policy the packet is judged by.
+#[inline(always)]
+pub(crate) fn keep_slot(scratch: *mut Scratch, slot: u32) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).slot).write(slot) };
+}
+
+/// Which policy the packet is judged by.
+#[inline(always)]
+pub(crate) fn slot(scratch: *mut Scratch) -> u32 {
+    // SAFETY: see the module.
+    unsafe { (&raw const (*scratch).slot).read() }
+}
+
+/// Notes that the packet's source was asked for in the table.
+#[inline(always)]
+pub(crate) fn note_asked(scratch: *mut Scratch) {
+    // SAFETY: see the module.
+    unsafe { (&raw mut (*scratch).asked).write(1) };
+}
+
+/// Whether the last packet's source was, once for each.
+#[inline(always)]
+pub(crate) fn take_asked(scratch: *mut Scratch) -> bool {
+    // SAFETY: see the module.
+    unsafe {
+        let asked = &raw mut (*scratch).asked;
+        let taken = asked.read() != 0;
+        asked.write(0);
+        taken
+    }
+}
+
 /// Keeps what the lists said at first sight.
 #[inline(always)]
 pub(crate) fn keep_found(scratch: *mut Scratch, found: Found) {

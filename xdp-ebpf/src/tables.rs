@@ -15,7 +15,7 @@ use xdp_common::fragments;
 use xdp_common::packet::{Address, Octets, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
-use xdp_common::sources::{is_protected, may_be_banned, touch};
+use xdp_common::sources::{is_protected, may_be_banned};
 use xdp_common::verdict::{Admission, Cookie, Offence, Proof, Tables, Word as _};
 
 use crate::map_pointer::{Slot, count_one, modify};
@@ -39,11 +39,19 @@ pub(crate) struct KernelTables<'a> {
 impl<'a> KernelTables<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext) -> Option<Self> {
-        let slot = ACTIVE.get(0)? % POLICY_SLOTS;
+        let scratch = SCRATCH.get_ptr_mut(0)?;
+        scratch::keep_slot(scratch, *ACTIVE.get(0)?);
+        Self::again(ctx)
+    }
+
+    /// The same in a function of the program's own: with the policy that the packet began with.
+    #[inline(always)]
+    pub(crate) fn again(ctx: &'a XdpContext) -> Option<Self> {
+        let scratch = SCRATCH.get_ptr_mut(0)?;
         Some(Self {
             ctx,
-            policy: POLICY.get(slot)?,
-            scratch: SCRATCH.get_ptr_mut(0)?,
+            policy: POLICY.get(scratch::slot(scratch) % POLICY_SLOTS)?,
+            scratch,
             told: Told::default(),
         })
     }
@@ -125,14 +133,10 @@ impl Tables for KernelTables<'_> {
         lists::hit(list, source, bytes);
     }
 
+    /// It was reckoned when the packet was read.
     #[inline(always)]
-    fn place(&self, source: &SourceKey) -> Place {
-        constant::source_shape().place(source)
-    }
-
-    #[inline(always)]
-    fn expect(&self, place: &Place) {
-        touch(&self.sources(), place);
+    fn place(&self, _source: &SourceKey) -> Place {
+        scratch::place(self.scratch)
     }
 
     #[inline(always)]
@@ -172,11 +176,10 @@ impl Tables for KernelTables<'_> {
     fn check_class(
         &self,
         _packet: &Packet,
-        place: &Place,
+        _place: &Place,
         may_be_known: bool,
         now: u64,
     ) -> ControlFlow<Reason, Admission> {
-        scratch::keep_place(self.scratch, place);
         class::judged(self.ctx, may_be_known, now)
     }
 
@@ -256,13 +259,20 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn source(&self, place: &Place, now: u64, bytes: u64, packets: u64) -> Option<Known> {
+        scratch::note_asked(self.scratch);
         sources::known(&self.sources(), place, now, bytes, packets)
     }
 
     #[inline(always)]
-    fn offended(&self, known: &Known, key: &SourceKey, place: &Place, offence: &Offence, now: u64) {
+    fn offended(
+        &self,
+        known: &Known,
+        key: &SourceKey,
+        _place: &Place,
+        offence: &Offence,
+        now: u64,
+    ) {
         scratch::keep_key(self.scratch, key);
-        scratch::keep_place(self.scratch, place);
         offence::tell(self.ctx, known, offence, now);
     }
 

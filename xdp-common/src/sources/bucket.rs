@@ -175,12 +175,18 @@ fn preferred(tag: u64) -> u32 {
     way
 }
 
-/// Asks for the hot line that the source most likely has: what is read is of no interest.
+/// Asks for the first line of the source's bucket and the hot line that the source most likely has: what
+/// is read is of no interest.
 #[inline(always)]
 pub fn touch<M: SourceMemory>(memory: &M, place: &Place) {
-    let way = preferred(place.tag);
-    if let Some(line) = memory.line(place.first_line.wrapping_add(1).wrapping_add(way)) {
-        let _untold = line.word(hot::TAT_PACKETS).load();
+    let hot = place
+        .first_line
+        .wrapping_add(1)
+        .wrapping_add(preferred(place.tag));
+    for line in [place.first_line, hot] {
+        if let Some(line) = memory.line(line) {
+            let _untold = line.word(0).load();
+        }
     }
 }
 

@@ -14,8 +14,8 @@
 //!
 //! A packet of a known source touches the first line and a hot one, and so does one of a new source.
 //! Both lie in the same page, and most sources have the way that their hash prefers: [`touch`] asks
-//! for that one before the tags have said which it is, so that the processor waits for memory
-//! once.
+//! for both before anything is known of the packet, so that the processor waits for memory once, and
+//! not for the lists first and then for each of them.
 //!
 //! **Who goes when a bucket is full.** Newcomers displace newcomers. A way is *protected* once its
 //! source has sent [`EARNED_PACKETS`] packets, or twice or three times as many and so on, the last of

@@ -156,7 +156,6 @@ pub fn check<T: Tables>(
 ) -> ControlFlow<Reason, Admission> {
     let go_on = |standing| ControlFlow::Continue(Admission::free(standing));
     if tables.stands_aside(packet) {
-        tables.expect(place);
         return go_on(Standing::Earning);
     }
     if packet.fragment == Fragment::Later {
@@ -178,13 +177,11 @@ pub fn check<T: Tables>(
     check_source(packet, place, class, number, tables, now)?;
     if proof == Proof::Connected {
         count_proven(number, tables);
-        tables.expect(place);
         return go_on(Standing::Earning);
     }
     let standing = if now < state.pressure_until().load() {
         Standing::Unproven
     } else {
-        tables.expect(place);
         Standing::Earning
     };
     let unasked = proof == Proof::Nobody;

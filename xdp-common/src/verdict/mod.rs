@@ -124,7 +124,6 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     sanity::check_sanity(view, packet, policy)?;
     let now = clock.now();
     let admission = if policy.flags & FLAG_CLASSES == 0 {
-        tables.expect(&place);
         Admission::free(Standing::Earning)
     } else {
         tables.check_class(packet, &place, may_be_known, now)?

@@ -130,8 +130,6 @@ pub trait Tables {
     fn may_be_known(&self, place: &Self::Place) -> bool;
     /// Whether the source has behaved for a while.
     fn is_known(&self, place: &Self::Place) -> bool;
-    /// The source's state will be asked for.
-    fn expect(&self, _place: &Self::Place) {}
     /// A number that stands for a source or a network: seeded, so that nobody chooses two with the
     /// same.
     fn hash(&self, key: &SourceKey) -> u64;
