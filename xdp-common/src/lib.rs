@@ -23,6 +23,7 @@
 
 pub mod abi;
 pub mod answer;
+mod bits;
 pub mod fragments;
 pub mod known;
 pub mod lists;

@@ -33,7 +33,7 @@ extern "C" fn class_stage(ctx: *mut xdp_md, may_be_known: u64, now: u64) -> u64 
         return EARNING;
     };
     let place = place(tables.scratch());
-    match check_class(tables.packet(), &place, may_be_known != 0, &tables, now) {
+    match check_class(tables.packet(), place, may_be_known != 0, &tables, now) {
         ControlFlow::Continue(Admission {
             standing,
             newcomer_of,

@@ -22,7 +22,9 @@ pub(crate) fn may_be(tag: u64) -> bool {
 pub(crate) fn add(tag: u64) {
     for filter in 0..2 {
         let bits = bits(tag, constant::known_mask(), filter);
-        if let Some(word) = word(&bits) {
+        if let Some(word) = word(&bits)
+            && !bits.are_in(word.load())
+        {
             word.or(bits.mask);
         }
     }

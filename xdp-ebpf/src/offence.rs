@@ -35,7 +35,7 @@ extern "C" fn offend(ctx: *mut xdp_md, what: u64, bytes: u64, now: u64) -> u64 {
     let place = place(tables.scratch());
     let way = (what >> WAY_SHIFT) as u32 & 0xff;
     let is_new = what >> NEW_SHIFT & 1 != 0;
-    let Some(known) = Known::at(&tables.sources(), &place, way, is_new) else {
+    let Some(known) = Known::at(&tables.sources(), place, way, is_new) else {
         return 0;
     };
     let offence = Offence {
@@ -43,13 +43,6 @@ extern "C" fn offend(ctx: *mut xdp_md, what: u64, bytes: u64, now: u64) -> u64 {
         packets: what >> PACKETS_SHIFT,
         bytes,
     };
-    offended(
-        &known,
-        key(tables.scratch()),
-        &place,
-        &offence,
-        &tables,
-        now,
-    );
+    offended(&known, key(tables.scratch()), place, &offence, &tables, now);
     1
 }

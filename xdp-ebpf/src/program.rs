@@ -17,7 +17,7 @@ use crate::lists::first_look_v4;
 use crate::maps::{Scratch, constant};
 use crate::record;
 use crate::scratch::{
-    keep_found, keep_packet, keep_place, packet as packet_in, reread, take_asked,
+    keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
@@ -70,6 +70,7 @@ fn ask(tables: &KernelTables, packet: &Packet) {
     let scratch = tables.scratch();
     let key = source_key(&packet.source, tables.active_policy());
     let place = constant::source_shape().place(&key);
+    keep_key(scratch, &key);
     keep_place(scratch, &place);
     if take_asked(scratch) {
         touch(&tables.sources(), &place);

@@ -94,9 +94,9 @@ pub(crate) fn keep_place(scratch: *mut Scratch, place: &Place) {
 
 /// The place that was kept.
 #[inline(always)]
-pub(crate) fn place(scratch: *mut Scratch) -> Place {
+pub(crate) fn place<'a>(scratch: *mut Scratch) -> &'a Place {
     // SAFETY: see the module.
-    unsafe { (&raw const (*scratch).place).read() }
+    unsafe { &(*scratch).place }
 }
 
 /// Keeps who the packet's source is.

@@ -7,6 +7,7 @@ use xdp_common::verdict::{Offences, SourceState, Word};
 use crate::known;
 use crate::map_pointer::{MapWord, Slot, forget};
 use crate::maps::SOURCES;
+use crate::scratch::opaque;
 
 pub(crate) type Line = Slot<'static, SourceLine>;
 
@@ -29,6 +30,11 @@ impl SourceMemory for Sources {
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
         forget(value, self.0)
+    }
+
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        opaque(value)
     }
 }
 

@@ -133,10 +133,20 @@ impl Tables for KernelTables<'_> {
         lists::hit(list, source, bytes);
     }
 
-    /// It was reckoned when the packet was read.
     #[inline(always)]
-    fn place(&self, _source: &SourceKey) -> Place {
-        scratch::place(self.scratch)
+    fn place(&self, source: &SourceKey) -> Place {
+        constant::source_shape().place(source)
+    }
+
+    /// Both were reckoned when the packet was read.
+    #[inline(always)]
+    fn with_source<R>(
+        &self,
+        _packet: &Packet,
+        _policy: &Policy,
+        then: impl FnOnce(&SourceKey, &Place) -> R,
+    ) -> R {
+        then(scratch::key(self.scratch), scratch::place(self.scratch))
     }
 
     #[inline(always)]
@@ -267,12 +277,11 @@ impl Tables for KernelTables<'_> {
     fn offended(
         &self,
         known: &Known,
-        key: &SourceKey,
+        _key: &SourceKey,
         _place: &Place,
         offence: &Offence,
         now: u64,
     ) {
-        scratch::keep_key(self.scratch, key);
         offence::tell(self.ctx, known, offence, now);
     }
 

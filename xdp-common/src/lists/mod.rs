@@ -107,10 +107,10 @@ pub trait Table {
 /// All bits if a number is 0, else none; without a branch, which a compiler would make of it that sees
 /// what is meant.
 #[inline(always)]
-fn bits_if_zero<T: Table>(table: &T, x: u32) -> u32 {
-    #[allow(clippy::cast_possible_truncation, reason = "all bits are alike")]
-    let bits =
-        (table.opaque(u64::from(x).wrapping_sub(1)).cast_signed() >> 63).cast_unsigned() as u32;
+fn bits_if_zero<T: Table>(table: &T, x: u64) -> u32 {
+    let not_zero = (x | table.opaque(x.wrapping_neg())) >> 63;
+    #[allow(clippy::cast_possible_truncation, reason = "one bit")]
+    let bits = (not_zero as u32).wrapping_sub(1);
     bits
 }
 
@@ -375,14 +375,6 @@ fn with_odd<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) 
     } else {
         found
     }
-}
-
-/// 1 if a number is 0, without a branch.
-#[inline(always)]
-const fn is_zero(x: u64) -> u32 {
-    #[allow(clippy::cast_possible_truncation, reason = "one bit")]
-    let bit = ((x.wrapping_sub(1) & !x) >> 63) as u32;
-    bit
 }
 
 /// A table whose levels are searched where it is asked.

@@ -12,7 +12,8 @@
 //! An empty slot is 0, and so has no flags.
 
 use super::head::{Layout, V4_24, Words};
-use super::{Found, Line, MAX_CHAIN, Table, bits_if_zero, ends_by, group, half, in_force, is_zero};
+use super::{Found, Line, MAX_CHAIN, Table, bits_if_zero, ends_by, group, half, in_force};
+use crate::bits::{is_zero, lowest};
 
 /// Slots of a line.
 pub const SLOTS: usize = 16;
@@ -238,7 +239,7 @@ fn covering<T: Table>(table: &T, slot: u32, rest: u32, byte: u32) -> u32 {
     let code = slot >> 4 & 15;
     let other_key = slot >> 16 ^ rest;
     let other_byte = (slot >> 8 & 0xff ^ byte) >> code;
-    bits_if_zero(table, other_key | other_byte | no_prefix(code))
+    bits_if_zero(table, (other_key | other_byte | no_prefix(code)).into())
 }
 
 /// The group that a slot stands for, and one, if it is of this key; else 0.
@@ -248,7 +249,7 @@ fn grouped<T: Table>(table: &T, slot: u32, rest: u32) -> u32 {
     let other_key = slot >> 16 ^ rest;
     let is_link = is_zero((code ^ LINK_CODE) as u64);
     let is_other = other_key | (no_prefix(code) ^ 1) | is_link;
-    group_of(slot, code).wrapping_add(1) & bits_if_zero(table, is_other)
+    group_of(slot, code).wrapping_add(1) & bits_if_zero(table, is_other.into())
 }
 
 /// 1 for the codes of groups and links.
@@ -279,14 +280,6 @@ fn words_with<L: Line>(slots: &L, rest: u32) -> u32 {
     }
     look!(0 1 2 3 4 5 6 7);
     words
-}
-
-/// Number of the lowest of eight bits, 0 where none is set. The program has no instruction for it.
-#[inline(always)]
-const fn lowest(bits: u32) -> usize {
-    let bit = (bits & bits.wrapping_neg()) as u64;
-    let zero = is_zero(bit & 0xf0) << 2 | is_zero(bit & 0xcc) << 1 | is_zero(bit & 0xaa);
-    (zero ^ 7) as usize
 }
 
 #[inline(always)]

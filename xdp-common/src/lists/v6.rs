@@ -19,7 +19,8 @@
 //! so never takes one prefix's length for another's bits.
 
 use super::head::{Layout, V6_FIRST, V6_HOST, V6_LOW, Words};
-use super::{Found, Line, MAX_CHAIN, TIMED, Table, ends_by, group, half, in_force, is_zero};
+use super::{Found, Line, MAX_CHAIN, TIMED, Table, bits_if_zero, ends_by, group, half, in_force};
+use crate::bits::lowest;
 
 /// Slots of a line.
 pub const SLOTS: usize = 4;
@@ -256,30 +257,25 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let same = slots_with(&slots, |_meta, bits| (bits ^ high) >> key_ignored);
-        if same != 0 {
-            for index in 0..SLOTS {
-                let meta = slots.word_at(index << 1);
-                let bits = slots.word_at(index << 1 | 1);
-                // Another key's, or one that changes just now.
-                if (bits ^ high) >> key_ignored != 0 || !is_still(&slots, index, meta) {
-                    continue;
-                }
-                if let Some(its) = grouped(meta) {
-                    if bits & 7 == u64::from(number) {
-                        group = table.forget(its.wrapping_add(1));
-                    }
-                } else if meta >> META_BITS == 0 {
-                    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
-                    let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
-                    let behind = key_ignored.wrapping_sub(ignored);
-                    if behind <= most && (bits ^ high) >> (ignored & 63) == 0 {
-                        let flags = flags_of::<T, EXACT>(table, head, line, index, meta, now);
-                        found = table.forget(found | flags);
-                    }
-                }
-            }
-        }
+        let same = slots_with(table, &slots, |_meta, bits| (bits ^ high) >> key_ignored);
+        each_of::<_, EXACT>(table, same, |index| {
+            let meta = slots.word_at(index << 1);
+            let bits = slots.word_at(index << 1 | 1);
+            // Another key's, or one that changes just now.
+            let other = (bits ^ high) >> key_ignored | changed(&slots, index, meta);
+            let code = meta >> 4 & 0x7f;
+            let other_group = other | code ^ GROUP_CODE | (bits & 7) ^ u64::from(number);
+            #[allow(clippy::cast_possible_truncation, reason = "numbers of 32 bits")]
+            let its = ((meta >> META_BITS) as u32).wrapping_add(1);
+            group = table.forget(group | its & bits_if_zero(table, other_group));
+            let ignored = 63_u64.wrapping_sub(code);
+            let behind = u64::from(key_ignored).wrapping_sub(ignored);
+            let too_long = u64::from(most).wrapping_sub(behind) >> 63;
+            let other_bits = (bits ^ high) >> (ignored & 63);
+            let wrong = other | meta >> META_BITS | behind >> 63 | too_long | other_bits;
+            let flags = flags_of::<T, EXACT>(table, head, line, index, meta, now);
+            found = table.forget(found | flags & bits_if_zero(table, wrong));
+        });
         // After the other slots: the last one may have become a link meanwhile.
         match linked(slots.word(6)) {
             Some(next) => line = next,
@@ -295,26 +291,47 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
     (found, group != 0)
 }
 
-/// Whether a slot's first word still says what it said, apart from whether it ends.
+/// Not 0 where a slot's first word no longer says what it said, apart from whether it ends.
 #[inline(always)]
-fn is_still<L: Line>(slots: &L, index: usize, meta: u64) -> bool {
-    (slots.word_at(index << 1) ^ meta) & !u64::from(TIMED) == 0
+fn changed<L: Line>(slots: &L, index: usize, meta: u64) -> u64 {
+    (slots.word_at(index << 1) ^ meta) & !u64::from(TIMED)
 }
 
 /// Which slots of a line have no difference. No branches: nearly all lines of a packet that isn't
 /// listed have none.
 #[inline(always)]
-fn slots_with<L: Line>(slots: &L, difference: impl Fn(u64, u64) -> u64) -> u32 {
+fn slots_with<T: Table>(table: &T, slots: &T::Line, difference: impl Fn(u64, u64) -> u64) -> u32 {
     let mut same = 0;
     macro_rules! look {
         ($($index:literal)+) => {$(
             let meta = slots.word($index << 1);
             let bits = slots.word($index << 1 | 1);
-            same |= is_zero(difference(meta, bits)) << $index;
+            same |= (bits_if_zero(table, difference(meta, bits)) & 1) << $index;
         )+};
     }
     look!(0 1 2 3);
     same
+}
+
+/// Looks at these slots of a line, at one also where there are none: which it is nobody foresees, see
+/// [`crate::bits`], but that there is one at most. With `EXACT` at all of them, which is slower and easier
+/// on the verifier.
+#[inline(always)]
+fn each_of<T: Table, const EXACT: bool>(table: &T, slots: u32, mut look: impl FnMut(usize)) {
+    if EXACT {
+        for index in 0..SLOTS {
+            look(index);
+        }
+        return;
+    }
+    let mut left = table.forget(slots);
+    for _ in 0..SLOTS {
+        look(lowest(left) & (SLOTS - 1));
+        left = table.forget(left & left.wrapping_sub(1));
+        if left == 0 {
+            break;
+        }
+    }
 }
 
 /// What a level of the lower half says of an address, by its bit in the head; with `EXACT` without what has
@@ -348,24 +365,24 @@ pub fn find_lower<T: Table, const EXACT: bool>(
         let Some(slots) = table.line(line) else {
             break;
         };
-        let same = slots_with(&slots, |meta, _bits| meta >> META_BITS ^ rest);
-        if same != 0 {
-            for index in 0..SLOTS {
-                let meta = slots.word_at(index << 1);
-                let bits = slots.word_at(index << 1 | 1);
-                #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
-                let ignored = 127_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
-                if meta >> META_BITS == rest
-                    && ignored <= 63
-                    && (ignored == 0) == is_host
-                    && (bits ^ low) >> (ignored & 63) == 0
-                    && is_still(&slots, index, meta)
-                {
-                    found = table
-                        .forget(found | flags_of::<T, EXACT>(table, head, line, index, meta, now));
-                }
-            }
-        }
+        let same = slots_with(table, &slots, |meta, _bits| meta >> META_BITS ^ rest);
+        each_of::<_, EXACT>(table, same, |index| {
+            let meta = slots.word_at(index << 1);
+            let bits = slots.word_at(index << 1 | 1);
+            let ignored = 127_u64.wrapping_sub(meta >> 4 & 0x7f);
+            let other_level = if is_host {
+                ignored
+            } else {
+                u64::from(bits_if_zero(table, ignored))
+            };
+            let wrong = meta >> META_BITS ^ rest
+                | ignored >> 6
+                | other_level
+                | (bits ^ low) >> (ignored & 63)
+                | changed(&slots, index, meta);
+            let flags = flags_of::<T, EXACT>(table, head, line, index, meta, now);
+            found = table.forget(found | flags & bits_if_zero(table, wrong));
+        });
         // After the other slots: the last one may have become a link meanwhile.
         match linked(slots.word(6)) {
             Some(next) => line = next,

@@ -3,6 +3,7 @@
 use super::{
     MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold, head, hot, may_earn,
 };
+use crate::bits::lowest;
 use crate::verdict::Word;
 
 /// A source that is in the table.
@@ -32,27 +33,34 @@ pub const fn ban_bit(tag: u64) -> u64 {
     1 << bit << head::BANS
 }
 
-/// The way that holds a source, and the ways that hold nothing.
+/// The way that holds this tag. Which one it is is found without a branch: see [`crate::bits`].
 #[inline(always)]
-fn scan<L: SourceLine>(head: L, tag: u64) -> Result<u32, u64> {
-    let mut empty = 0;
+fn way_of<M: SourceMemory>(memory: &M, head: M::Line, tag: u64) -> Option<u32> {
+    let ways = ways_with(memory, head, tag);
+    #[allow(clippy::cast_possible_truncation, reason = "one of seven")]
+    let way = lowest(ways) as u32;
+    (ways != 0).then_some(way)
+}
+
+/// The ways whose tag this is, a bit each.
+#[inline(always)]
+fn ways_with<M: SourceMemory>(memory: &M, head: M::Line, tag: u64) -> u32 {
+    let mut ways = 0;
     for way in 0..WAYS {
-        let held = head.word((way as usize).wrapping_add(1)).load();
-        if held == tag {
-            return Ok(way);
-        }
-        if held == 0 {
-            empty |= 1 << way;
-        }
+        let x = head.word((way as usize).wrapping_add(1)).load() ^ tag;
+        let is_zero = ((x | memory.opaque(x.wrapping_neg())) >> 63) ^ 1;
+        ways |= is_zero << way;
     }
-    Err(empty)
+    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+    let ways = ways as u32;
+    memory.forget(ways)
 }
 
 /// The source, if the table has it.
 #[inline(always)]
 pub fn find<M: SourceMemory>(memory: &M, place: &Place) -> Option<Found<M::Line>> {
     let head = memory.line(place.first_line)?;
-    let way = scan(head, place.tag).ok()?;
+    let way = way_of(memory, head, place.tag)?;
     found(memory, head, place, way)
 }
 
@@ -63,7 +71,9 @@ pub fn is_protected<M: SourceMemory>(memory: &M, place: &Place) -> bool {
         return false;
     };
     let protected = head.word(0).load() >> head::PROTECTED & head::ALL_WAYS;
-    protected != 0 && scan(head, place.tag).is_ok_and(|way| protected >> way & 1 != 0)
+    // Few packets ask: a branch for each way is less for a verifier to keep.
+    let holds = |way: u32| head.word((way as usize).wrapping_add(1)).load() == place.tag;
+    protected != 0 && (0..WAYS).any(|way| holds(way) && protected >> way & 1 != 0)
 }
 
 /// The source in a way of its bucket, as [`Found::way`] and [`Found::is_new`] told.
@@ -108,23 +118,21 @@ pub fn find_or_add<M: SourceMemory>(
     let head = memory.line(place.first_line)?;
     for _ in 0..TRIES {
         let before = head.word(0).load();
-        let empty = match scan(head, place.tag) {
-            Ok(way) => {
-                let bit = 1 << way << head::REFERENCED;
-                if before & bit == 0 {
-                    head.word(0).or(bit);
-                }
-                let known = found(memory, head, place, memory.forget(way))?;
-                known.hot(hot::PACKETS).add(packets);
-                known.hot(hot::BYTES).add(bytes);
-                known.hot(hot::LAST_SEEN).store(now);
-                return Some(known);
+        if let Some(way) = way_of(memory, head, place.tag) {
+            let bit = 1 << way << head::REFERENCED;
+            if before & bit == 0 {
+                head.word(0).or(bit);
             }
-            Err(empty) => empty,
-        };
+            let known = found(memory, head, place, memory.forget(way))?;
+            known.hot(hot::PACKETS).add(packets);
+            known.hot(hot::BYTES).add(bytes);
+            known.hot(hot::LAST_SEEN).store(now);
+            return Some(known);
+        }
         if before & head::VERSION != 0 {
             continue;
         }
+        let empty = ways_with(memory, head, 0).into();
         let (way, kept) = victim(before, empty, place.tag);
         let claimed = kept.wrapping_add(head::VERSION);
         if head.word(0).compare_exchange(before, claimed).is_err() {

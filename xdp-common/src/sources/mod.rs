@@ -155,6 +155,11 @@ pub trait SourceMemory {
     fn forget(&self, value: u32) -> u32 {
         value
     }
+    /// The value, of which a compiler no longer knows what it may be.
+    #[inline(always)]
+    fn opaque(&self, value: u64) -> u64 {
+        value
+    }
 }
 
 /// The table's shape: how many buckets there are, and the seeds of the hash.

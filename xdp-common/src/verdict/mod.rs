@@ -111,13 +111,25 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     let listed = tables.listed(&packet.source, || clock.now());
     lists::check_allow(packet, listed, tables)?;
     lists::check_block(packet, listed, tables)?;
-    let key = source_key(&packet.source, policy);
-    let place = tables.place(&key);
-    let source = Source {
-        key: &key,
-        place: &place,
-    };
-    let may_be_known = tables.may_be_known(&place);
+    tables.with_source(packet, policy, |key, place| {
+        let source = Source { key, place };
+        stages_of_source(packet, view, source, listed, tables, policy, clock)
+    })
+}
+
+/// The stages behind the lists.
+#[inline(always)]
+fn stages_of_source<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
+    packet: &Packet,
+    view: &V,
+    source: Source<'_, T::Place>,
+    listed: u8,
+    tables: &T,
+    policy: &Policy,
+    clock: &Clock<C>,
+) -> ControlFlow<Reason> {
+    let place = source.place;
+    let may_be_known = tables.may_be_known(place);
     if may_be_known {
         ban::check_ban(packet, source, tables, clock)?;
     }
@@ -126,7 +138,7 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     let admission = if policy.flags & FLAG_CLASSES == 0 {
         Admission::free(Standing::Earning)
     } else {
-        tables.check_class(packet, &place, may_be_known, now)?
+        tables.check_class(packet, place, may_be_known, now)?
     };
     aggregate::check_aggregate(packet, tables, policy, now)?;
     limit::check_limits(

@@ -4,6 +4,7 @@ use core::ops::ControlFlow;
 
 use super::class::{self, Admission, ClassWords, Cookie, Proof};
 use super::limit::{self, Offence};
+use super::source_key;
 use crate::abi::{Ban, Class, ClassCounter, Fault, Limit, Limits, Policy, SourceKey};
 use crate::packet::{Address, Packet};
 use crate::reason::Reason;
@@ -144,6 +145,18 @@ pub trait Tables {
     fn note_first_fragment(&self, packet: &Packet, passed: bool, now: u64);
     /// Where a source's state is.
     fn place(&self, source: &SourceKey) -> Self::Place;
+    /// Does this with the source that a packet counts as, and where its state is; a program may have
+    /// reckoned both before.
+    #[inline(always)]
+    fn with_source<R>(
+        &self,
+        packet: &Packet,
+        policy: &Policy,
+        then: impl FnOnce(&SourceKey, &Self::Place) -> R,
+    ) -> R {
+        let key = source_key(&packet.source, policy);
+        then(&key, &self.place(&key))
+    }
     /// The ban stored for a source.
     fn ban(&self, source: &SourceKey, place: &Self::Place) -> Option<Self::Ban<'_>>;
     /// The limits of the longest matching override.

@@ -1,0 +1,18 @@
+//! Single bits without branches: which one is set nobody foresees, and a processor that guessed wrong
+//! would wait for the memory behind it before it goes on to the next packet.
+
+/// 1 if a number is 0, without a branch.
+#[inline(always)]
+pub(crate) const fn is_zero(x: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "one bit")]
+    let bit = ((x.wrapping_sub(1) & !x) >> 63) as u32;
+    bit
+}
+
+/// Number of the lowest of eight bits, 0 where none is set. The program has no instruction for it.
+#[inline(always)]
+pub(crate) const fn lowest(bits: u32) -> usize {
+    let bit = (bits & bits.wrapping_neg()) as u64;
+    let zero = is_zero(bit & 0xf0) << 2 | is_zero(bit & 0xcc) << 1 | is_zero(bit & 0xaa);
+    (zero ^ 7) as usize
+}
