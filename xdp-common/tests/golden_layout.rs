@@ -17,7 +17,7 @@ use xdp_common::abi::{
     FLAG_FIXED_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS,
     Fault, Hit, HitWriter, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, Limit, Limits, ListLine,
     MAX_CLASSES, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SAMPLE_ANSWERED,
-    SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead, SourceKey, SourceLine,
+    SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead, SourceKey, SourceLine, chunks,
     class_table, constant, hits, map,
 };
 use xdp_common::lists::{self, head};
@@ -146,8 +146,9 @@ fn table_constants() -> Vec<(&'static str, u64)> {
     all.extend(
         named!(head::V4_24 head::V4_16 head::V6_FIRST head::V6_LOW head::V6_HOST
         head::SHORT head::LEVELS head::LINES head::ENDS head::EARLIEST_END head::SEEDS
-        head::FILTER),
+        head::FILTER chunks::SHIFT chunks::PER_TABLE chunks::IN_FORCE),
     );
+    all.push(("chunks::in_force(3, 2, 1)", chunks::in_force(3, 2, 1)));
     all.extend(
         named!(sources::WAYS sources::BUCKET_LINES sources::IPV4_LOW sources::head::REFERENCED
         sources::head::PROTECTED sources::head::BANS sources::head::BAN_BITS
@@ -170,6 +171,7 @@ fn names(text: &mut String) {
         map::COUNTERS,
         map::FAULTS,
         map::LISTS,
+        map::LIST_HEADS,
         map::HITS,
         map::HIT_WRITERS,
         map::LIMITS_V4,

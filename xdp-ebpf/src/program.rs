@@ -8,13 +8,14 @@ use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
+use xdp_common::lists::{ALLOW, BLOCK};
 use xdp_common::packet::{self, Packet, frame_len};
 use xdp_common::reason::Reason;
-use xdp_common::sources::touch;
+use xdp_common::sources::{Place, touch};
 use xdp_common::verdict::{decide_parsed, source_key};
 
 use crate::lists::first_look_v4;
-use crate::maps::{Scratch, constant};
+use crate::maps::constant;
 use crate::record;
 use crate::scratch::{
     keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked,
@@ -56,40 +57,51 @@ extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
             let scratch = reread(scratch);
-            ask(&tables, packet_in(scratch));
-            Told::packet(look(scratch), packet_in(reread(scratch)).frame_len)
+            let listed = look_up(&tables, packet_in(scratch));
+            Told::packet(listed, packet_in(reread(scratch)).frame_len)
         }
     };
     told.to_bits()
 }
 
-/// Reckons where the source is in the table, and asks for the memory there if the last packet's source
-/// was looked for: under a flood of sources that are listed, or that their class refuses, nobody's is.
+/// What the lists say of the packet's source, if that is all; else it is kept.
+///
+/// Before it looks it asks for the source's own memory, if the last packet's source was looked for there:
+/// under a flood of sources that are listed, or that their class refuses, nobody's is.
 #[inline(always)]
-fn ask(tables: &KernelTables, packet: &Packet) {
+fn look_up(tables: &KernelTables, packet: &Packet) -> Option<u8> {
+    let is_v4 = packet.source.is_v4();
+    let ask = take_asked(tables.scratch());
+    if ask || !is_v4 {
+        let place = reckon(tables, packet);
+        if ask {
+            touch(&tables.sources(), &place);
+        }
+    }
+    if !is_v4 {
+        return Some(0);
+    }
+    let found = first_look_v4(packet.source.v4_bits());
+    let is_decided = found.is_all_v4() && found.flags & (ALLOW | BLOCK) != 0;
+    if !ask && !is_decided {
+        reckon(tables, packet);
+    }
+    if found.is_all_v4() {
+        return Some(found.flags);
+    }
+    keep_found(tables.scratch(), found);
+    None
+}
+
+/// Keeps who the source is, and where it is in the table.
+#[inline(always)]
+fn reckon(tables: &KernelTables, packet: &Packet) -> Place {
     let scratch = tables.scratch();
     let key = source_key(&packet.source, tables.active_policy());
     let place = constant::source_shape().place(&key);
     keep_key(scratch, &key);
     keep_place(scratch, &place);
-    if take_asked(scratch) {
-        touch(&tables.sources(), &place);
-    }
-}
-
-/// What the lists say of the source of the packet that is kept, if that is all; else it is kept.
-#[inline(always)]
-fn look(scratch: *mut Scratch) -> Option<u8> {
-    let source = &packet_in(scratch).source;
-    if !source.is_v4() {
-        return Some(0);
-    }
-    let found = first_look_v4(source.v4_bits());
-    if found.is_all_v4() {
-        return Some(found.flags);
-    }
-    keep_found(scratch, found);
-    None
+    place
 }
 
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. Ticks don't; the

@@ -1,9 +1,9 @@
 //! The memory that tables take: of some capacity when they are full, and now.
 
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, POLICY_SLOTS,
-    Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table, entries, hits,
-    map,
+    Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, ListLine,
+    POLICY_SLOTS, Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table,
+    entries, hits, map,
 };
 use xdp_common::known;
 use xdp_common::sources::Shape;
@@ -32,6 +32,9 @@ const EVENT_HEADER_BYTES: u64 = 8;
 /// The ring buffer of the program's own diagnostics, of messages of very different lengths
 /// (aya-log-ebpf 0.2).
 const LOG_BYTES: u64 = 128 * 1024;
+
+/// What an array of maps has of each.
+const POINTER_BYTES: usize = 8;
 
 /// A value of an array is rounded up to this, and an array with a value for each CPU has a pointer of
 /// this size to each of its entries (6.18).
@@ -107,6 +110,8 @@ impl Fixed {
             Self::array::<u32>(map::ACTIVE, 1),
             Self::each_cpu(Self::array::<Counter>(map::COUNTERS, entries::COUNTERS)),
             Self::each_cpu(Self::array::<u64>(map::FAULTS, Fault::SLOTS)),
+            Self::of_values(map::LISTS, entries::LISTS, POINTER_BYTES),
+            Self::array::<ListLine>(map::LIST_HEADS, entries::LIST_HEADS),
             Self::of_values(map::CLASS_TABLE, entries::CLASS_TABLE, class_table::LINE),
             Self::array::<Class>(map::CLASSES, entries::CLASSES),
             Self::array::<ClassState>(map::CLASS_STATES, entries::CLASS_STATES),
