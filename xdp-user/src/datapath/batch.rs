@@ -9,6 +9,9 @@ use xdp_common::abi::Plain;
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+/// The kernel's own, for what a kind of map can't do (include/linux/errno.h).
+const ENOTSUPP: i32 = 524;
 /// Entries a call; the kernel copies bucket by bucket and needs room for the fullest.
 const CHUNK: usize = 4096;
 
@@ -23,6 +26,16 @@ struct BatchAttr {
     count: u32,
     map_fd: u32,
     elem_flags: u64,
+    flags: u64,
+}
+
+/// The same for one element.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -83,25 +96,53 @@ pub(super) fn read_all<K: Plain, V: Plain>(
 /// packets in flight once for each of them (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c), since then
 /// once for all.
 pub(super) fn set_inner_maps(map: BorrowedFd<'_>, keys: &[u32], inner: &[RawFd]) -> io::Result<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
+    let map_fd = u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?;
+    let one_by_one = || {
+        let mut pairs = keys.iter().zip(inner);
+        pairs.try_for_each(|(key, inner)| set_inner_map(map_fd, *key, *inner))
+    };
     let count = keys.len().min(inner.len());
+    if count < 2 {
+        return one_by_one();
+    }
     let attr = BatchAttr {
         keys: keys.as_ptr() as u64,
         values: inner.as_ptr() as u64,
         count: u32::try_from(count).map_err(io::Error::other)?,
-        map_fd: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+        map_fd,
         ..BatchAttr::default()
     };
     // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of four bytes,
     // which is what an array of maps has.
+    let done = unsafe { bpf(BPF_MAP_UPDATE_BATCH, &attr) };
+    match done {
+        Err(error) if error.raw_os_error() == Some(ENOTSUPP) => one_by_one(),
+        done => done,
+    }
+}
+
+fn set_inner_map(map_fd: u32, key: u32, inner: RawFd) -> io::Result<()> {
+    let attr = ElementAttr {
+        map_fd,
+        reserved: 0,
+        key: (&raw const key) as u64,
+        value: (&raw const inner) as u64,
+        flags: 0,
+    };
+    // SAFETY: the attribute outlives the call, with a key and a value of four bytes, as above.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }
+}
+
+/// # Safety
+/// The attribute is what the command takes, and all that it points to is there.
+unsafe fn bpf<A>(command: libc::c_long, attr: &A) -> io::Result<()> {
+    // SAFETY: the caller's promise.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
-            BPF_MAP_UPDATE_BATCH,
-            &raw const attr,
-            size_of::<BatchAttr>(),
+            command,
+            std::ptr::from_ref(attr),
+            size_of::<A>(),
         )
     };
     if result < 0 {
