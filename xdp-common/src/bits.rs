@@ -16,3 +16,20 @@ pub(crate) const fn lowest(bits: u32) -> usize {
     let zero = is_zero(bit & 0xf0) << 2 | is_zero(bit & 0xcc) << 1 | is_zero(bit & 0xaa);
     (zero ^ 7) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_bit_is_found_and_zero_told_from_the_rest() {
+        for bits in 1..=0xff_u32 {
+            assert_eq!(lowest(bits), bits.trailing_zeros() as usize, "{bits:#b}");
+        }
+        assert_eq!(lowest(0), 0);
+        for x in [1, 2, 1 << 63, u64::MAX] {
+            assert_eq!(is_zero(x), 0, "{x}");
+        }
+        assert_eq!(is_zero(0), 1);
+    }
+}

@@ -38,8 +38,8 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     record::finish(&ctx, &tables, verdict)
 }
 
-/// Reads the packet into [`crate::maps::SCRATCH`] and looks for its source in the lists, or says why it can't: bits of
-/// [`Told`].
+/// Reads the packet into [`crate::maps::SCRATCH`] and looks for its source in the lists, or says why it
+/// can't: bits of [`Told`].
 ///
 /// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
 /// their own, and each of its paths is walked on to the end. A global function is verified once.

@@ -11,6 +11,10 @@ use xdp_common::packet::{Header, PacketView};
 /// extension headers stay far below.
 const MAX_OFFSET: usize = 4096;
 
+/// A first buffer of so many bytes has a frame of the usual MTU with two tags in it. Drivers fill it before
+/// they begin another one; those that part headers from the rest leave the packet's end to the others.
+const ONE_BUFFER: usize = 1536;
+
 /// A frame as an XDP context gives it.
 pub(crate) struct XdpView<'a> {
     ctx: &'a XdpContext,
@@ -42,7 +46,7 @@ impl PacketView for XdpView<'_> {
 
     #[inline(always)]
     fn len_around(&self, end: usize) -> usize {
-        if end <= self.linear {
+        if end <= self.linear && self.linear <= ONE_BUFFER {
             self.linear
         } else {
             self.len()

@@ -13,6 +13,8 @@ pub(super) struct Frame {
     pub(super) destination: IpAddr,
     pub(super) protocol: u8,
     pub(super) transport: Transport,
+    /// Where the IP packet ends.
+    pub(super) end: usize,
     /// Both Ethernet addresses are zero, as a host's own loopback device has it.
     pub(super) to_itself: bool,
 }
@@ -56,6 +58,7 @@ pub(super) fn read(frame: &[u8]) -> Result<Frame, Refused> {
         destination: datagram.destination,
         protocol: datagram.protocol,
         transport: transport(&datagram)?,
+        end: datagram.payload.as_ptr_range().end.addr() - frame.as_ptr().addr(),
         to_itself,
     })
 }

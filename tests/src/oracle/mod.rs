@@ -33,6 +33,8 @@ pub struct Judgement {
     pub dropped: bool,
     /// The source whose limits were looked at.
     pub source: Option<IpNet>,
+    /// Bytes that the frame counts as.
+    pub length: u64,
 }
 
 /// What is known of a source that reached its limits.
@@ -103,8 +105,20 @@ impl Oracle {
 
     /// Judges a frame that arrives at `now_ns` on the boot clock, and remembers it.
     pub fn judge(&mut self, bytes: &[u8], now_ns: u64) -> Judgement {
-        let (reason, source) = match frame::read(bytes) {
-            Ok(frame) => self.judge_packet(&frame, bytes.len() as u64, now_ns),
+        self.judge_split(bytes, bytes.len(), now_ns)
+    }
+
+    /// The same of a frame that has so many of its bytes in its first buffer: where the packet ends
+    /// there, and the buffer is no larger than a frame of 1,500 bytes wants, what follows in others isn't
+    /// counted.
+    pub fn judge_split(&mut self, bytes: &[u8], first_buffer: usize, now_ns: u64) -> Judgement {
+        let frame = frame::read(bytes);
+        let length = match &frame {
+            Ok(frame) if frame.end <= first_buffer && first_buffer <= 1536 => first_buffer as u64,
+            Ok(_) | Err(_) => bytes.len() as u64,
+        };
+        let (reason, source) = match frame {
+            Ok(frame) => self.judge_packet(&frame, length, now_ns),
             Err(reason) => (reason, None),
         };
         let passes = ["accepted", "allowlisted", "not_ip"].contains(&reason);
@@ -112,6 +126,7 @@ impl Oracle {
             reason,
             dropped: !passes && self.rules.enforce && !self.rules.observed.contains(reason),
             source,
+            length,
         }
     }
 

@@ -166,13 +166,14 @@ fn compare(rules: Rules, rng: &mut StdRng, frames: usize) -> Result<Counters> {
     for number in 0..frames {
         let frame = frames::frame(rng, &population);
         let linear = frames::first_buffer(rng, &frame);
-        let slot = step(&kernel, &mut oracle, &expected, &frame, linear).with_context(|| {
-            format!(
-                "frame {number}, {linear:?} in its first buffer: {}",
-                hex(&frame)
-            )
-        })?;
-        expected.add(slot, frame.len() as u64);
+        let (slot, length) =
+            step(&kernel, &mut oracle, &expected, &frame, linear).with_context(|| {
+                format!(
+                    "frame {number}, {linear:?} in its first buffer: {}",
+                    hex(&frame)
+                )
+            })?;
+        expected.add(slot, length);
     }
     let counted = kernel.counters()?;
     ensure!(
@@ -198,20 +199,21 @@ fn ban_some(kernel: &mut Kernel, oracle: &mut Oracle) -> Result<()> {
     Ok(())
 }
 
-/// One frame through both; the counter that both moved.
+/// One frame through both; the counter that both moved, and by how many bytes.
 fn step(
     kernel: &Kernel,
     oracle: &mut Oracle,
     counted: &Counters,
     frame: &[u8],
     linear: Option<usize>,
-) -> Result<Slot> {
+) -> Result<(Slot, u64)> {
     let source = oracle.source_in(frame);
     let before = kernel::boot_ns()?;
     let action = match linear {
         Some(linear) => kernel.run_split(frame, linear)?,
         None => None,
     };
+    let first_buffer = linear.filter(|_| action.is_some()).unwrap_or(frame.len());
     let action = action.map_or_else(|| kernel.run(frame), Ok)?;
     let after = kernel::boot_ns()?;
 
@@ -227,7 +229,7 @@ fn step(
     let times = seen.map_or([before, after], |seen| [seen, seen]);
     let mut said = Vec::new();
     for now in times {
-        let judgement = oracle.judge(frame, now);
+        let judgement = oracle.judge_split(frame, first_buffer, now);
         let slot = slot_of(&judgement)?;
         let moved = kernel.count_of(slot)?.packets == counted.get(slot).packets + 1;
         if moved && (action == Action::Drop) == judgement.dropped {
@@ -235,7 +237,7 @@ fn step(
                 ensure!(seen.is_some(), "the program kept no time for {source}");
                 same_state(kernel, oracle, source)?;
             }
-            return Ok(slot);
+            return Ok((slot, judgement.length));
         }
         said.push(judgement);
     }

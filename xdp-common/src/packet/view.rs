@@ -34,8 +34,8 @@ pub trait PacketView {
     }
 
     /// Length of a frame that [`Self::reaches`] `end`, the end of its IP packet. A frame in several
-    /// buffers, whose packet ends in the first, may count without the others: asking for their length
-    /// costs every packet more than it tells.
+    /// buffers, whose packet ends in the first and short one, may count without the others: asking for
+    /// their length costs every packet more than it tells.
     #[inline(always)]
     fn len_around(&self, end: usize) -> usize {
         let _ = end;

@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(
             block,
             Some(
-                "block           1,000,000  IPv4 and IPv6 each  up to about 73.3 MB when full, grows \
+                "block           1,000,000  IPv4 and IPv6 each  up to about 74.4 MB when full, grows \
                  with the entries"
             )
         );
