@@ -11,11 +11,11 @@ use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
 use xdp_common::lists::{ALLOW, BLOCK};
 use xdp_common::packet::{self, Packet, frame_len};
 use xdp_common::reason::Reason;
-use xdp_common::sources::{Place, touch};
+use xdp_common::sources::touch;
 use xdp_common::verdict::{decide_parsed, source_key};
 
 use crate::lists::first_look_v4;
-use crate::maps::constant;
+use crate::maps::{SCRATCH, Scratch, constant};
 use crate::record;
 use crate::scratch::{
     keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked,
@@ -47,17 +47,16 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(ctx);
-    let Some(tables) = KernelTables::again(&ctx) else {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return Told::broken(Reason::NoPolicy, 0).to_bits();
     };
-    let scratch = tables.scratch();
     let view = XdpView::new(&ctx);
     let told = match packet::parse(&view) {
         ControlFlow::Break(reason) => Told::broken(reason, frame_len(&view)),
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
             let scratch = reread(scratch);
-            let listed = look_up(&tables, packet_in(scratch));
+            let listed = look_up(&ctx, scratch);
             Told::packet(listed, packet_in(reread(scratch)).frame_len)
         }
     };
@@ -69,14 +68,12 @@ extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
 /// Before it looks it asks for the source's own memory, if the last packet's source was looked for there:
 /// under a flood of sources that are listed, or that their class refuses, nobody's is.
 #[inline(always)]
-fn look_up(tables: &KernelTables, packet: &Packet) -> Option<u8> {
+fn look_up(ctx: &XdpContext, scratch: *mut Scratch) -> Option<u8> {
+    let packet = packet_in(scratch);
     let is_v4 = packet.source.is_v4();
-    let ask = take_asked(tables.scratch());
+    let ask = take_asked(scratch);
     if ask || !is_v4 {
-        let place = reckon(tables, packet);
-        if ask {
-            touch(&tables.sources(), &place);
-        }
+        reckon(ctx, packet, ask);
     }
     if !is_v4 {
         return Some(0);
@@ -84,24 +81,28 @@ fn look_up(tables: &KernelTables, packet: &Packet) -> Option<u8> {
     let found = first_look_v4(packet.source.v4_bits());
     let is_decided = found.is_all_v4() && found.flags & (ALLOW | BLOCK) != 0;
     if !ask && !is_decided {
-        reckon(tables, packet);
+        reckon(ctx, packet, false);
     }
     if found.is_all_v4() {
         return Some(found.flags);
     }
-    keep_found(tables.scratch(), found);
+    keep_found(scratch, found);
     None
 }
 
-/// Keeps who the source is, and where it is in the table.
+/// Keeps who the source is, and where it is in the table; asks for the memory there, too.
 #[inline(always)]
-fn reckon(tables: &KernelTables, packet: &Packet) -> Place {
-    let scratch = tables.scratch();
+fn reckon(ctx: &XdpContext, packet: &Packet, ask: bool) {
+    let Some(tables) = KernelTables::again(ctx) else {
+        return;
+    };
     let key = source_key(&packet.source, tables.active_policy());
     let place = constant::source_shape().place(&key);
-    keep_key(scratch, &key);
-    keep_place(scratch, &place);
-    place
+    keep_key(tables.scratch(), &key);
+    keep_place(tables.scratch(), &place);
+    if ask {
+        touch(&tables.sources(), &place);
+    }
 }
 
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. Ticks don't; the

@@ -269,7 +269,10 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn source(&self, place: &Place, now: u64, bytes: u64, packets: u64) -> Option<Known> {
-        scratch::note_asked(self.scratch);
+        // Not one of many that are refused: the next one isn't looked for.
+        if packets == 1 {
+            scratch::note_asked(self.scratch);
+        }
         sources::known(&self.sources(), place, now, bytes, packets)
     }
 

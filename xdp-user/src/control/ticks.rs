@@ -11,13 +11,14 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::policy::CoarseClock;
 
-/// Units that are waited for at most until one was seen to begin, not only to have begun.
-const ATTEMPTS: u32 = 16;
+/// How long is waited for a unit that is seen to begin, not only to have begun.
+const PATIENCE_NS: u64 = 200_000_000;
 /// What the ticks may be off before they are measured again.
 const WORTH_TELLING_NS: u64 = 100_000_000;
 
 /// Measures the clock; takes a hundredth of a second or two, and reads clocks all that time. No clock
-/// where the kernel doesn't tell, or where this thread never gets the CPU for long enough.
+/// where the kernel doesn't tell, or where this thread isn't given the CPU for long enough: the program
+/// then reads the exact one.
 pub fn measure() -> CoarseClock {
     let tick_ns = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, nanoseconds);
     let measured = Units::new().filter(|_| tick_ns > 0).and_then(|units| {
@@ -28,10 +29,14 @@ pub fn measure() -> CoarseClock {
             .flatten()
             .min_by_key(|offset| offset.cast_signed())
     });
-    measured.map_or_else(CoarseClock::default, |offset_ns| CoarseClock {
-        tick_ns,
-        offset_ns,
-    })
+    let Some(offset_ns) = measured else {
+        tracing::warn!(
+            "the kernel's timer ticks can't be measured: the program reads the exact clock, which costs \
+             packets of limited sources some 40 ns"
+        );
+        return CoarseClock::default();
+    };
+    CoarseClock { tick_ns, offset_ns }
 }
 
 /// Whether a clock is still about right. A clock that isn't known is.
@@ -81,22 +86,16 @@ impl Units {
     /// Waits for the beginning of a unit: what the boot clock was ahead of the ticks then.
     fn beginning(&self, tick_ns: u64) -> Option<u64> {
         let (mut before_ns, mut last) = (boot_ns(), self.now_ns());
-        for _ in 0..ATTEMPTS {
-            let (begun_ns, at_ns) = loop {
-                let counted = self.now_ns();
-                let at_ns = boot_ns();
-                if counted != last {
-                    last = counted;
-                    break (counted, at_ns);
-                }
-                before_ns = at_ns;
-            };
+        let until_ns = before_ns.saturating_add(PATIENCE_NS);
+        while before_ns < until_ns {
+            let counted = self.now_ns();
+            let at_ns = boot_ns();
             let gap_ns = at_ns.saturating_sub(before_ns);
-            before_ns = at_ns;
-            if gap_ns <= tick_ns / 8 {
-                let ticks = begun_ns.div_ceil(tick_ns);
+            if counted != last && gap_ns <= tick_ns / 8 {
+                let ticks = counted.div_ceil(tick_ns);
                 return Some(at_ns.wrapping_sub(ticks.wrapping_mul(tick_ns)));
             }
+            (before_ns, last) = (at_ns, counted);
         }
         None
     }
