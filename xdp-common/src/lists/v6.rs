@@ -263,6 +263,26 @@ fn in_upper_lines<T: Table, const EXACT: bool>(
             let bits = slots.word_at(index << 1 | 1);
             // Another key's, or one that changes just now.
             let other = (bits ^ high) >> key_ignored | changed(&slots, index, meta);
+            if EXACT {
+                // By branches: easier on the stack.
+                if other != 0 {
+                    return;
+                }
+                if let Some(its) = grouped(meta) {
+                    if bits & 7 == u64::from(number) {
+                        group = table.forget(its.wrapping_add(1));
+                    }
+                } else if meta >> META_BITS == 0 {
+                    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
+                    let ignored = 63_u32.wrapping_sub((meta >> 4 & 0x7f) as u32);
+                    let behind = key_ignored.wrapping_sub(ignored);
+                    if behind <= most && (bits ^ high) >> (ignored & 63) == 0 {
+                        let flags = flags_of::<T, EXACT>(table, head, line, index, meta, now);
+                        found = table.forget(found | flags);
+                    }
+                }
+                return;
+            }
             let code = meta >> 4 & 0x7f;
             let other_group = other | code ^ GROUP_CODE | (bits & 7) ^ u64::from(number);
             #[allow(clippy::cast_possible_truncation, reason = "numbers of 32 bits")]

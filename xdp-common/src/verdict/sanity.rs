@@ -39,8 +39,8 @@ pub(super) fn check_sanity<V: PacketView + ?Sized>(
 /// nobody, and no stack takes it. Read last: nearly no packet gets here.
 #[inline(always)]
 fn is_from_loopback_device<V: PacketView + ?Sized>(view: &V) -> bool {
-    let addresses: Option<([u8; 8], [u8; 4])> = view.read(0).zip(view.read(8));
-    addresses == Some(([0; 8], [0; 4]))
+    let addresses: Option<[u32; 3]> = view.read(0);
+    addresses.is_some_and(|[a, b, c]| a | b | c == 0)
 }
 
 /// RFC 9293, section 3.10: every segment of a connection but the first SYN and an RST carries ACK,
