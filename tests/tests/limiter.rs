@@ -7,12 +7,13 @@
 use std::time::Instant;
 
 use ipnet::IpNet;
-use xdp_common::abi::{Fault, Plain, Source};
+use xdp_common::abi::{FLAG_COARSE_CLOCK, Fault, Plain, Policy, Source};
 use xdp_common::reason::{Action, Reason};
 use xdp_tests::kernel::{self, Kernel, Sizes, boot_ns};
 use xdp_tests::oracle::{Limits, Rate, Rules};
 use xdp_tests::packet::{Flags, Packet};
 use xdp_tests::require_kernel;
+use xdp_user::control::ticks;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -340,4 +341,29 @@ fn new_sources_find_room_in_a_full_table() {
     assert_eq!(counters.packets(Reason::SourceUntracked), 0);
     assert_eq!(counters.packets(Reason::Accepted), 10_000);
     assert_eq!(counters.packets(Reason::RatePackets), 10_000);
+}
+
+#[test]
+fn the_clock_of_ticks_shows_the_time_in_the_program() {
+    require_kernel!("the_clock_of_ticks_shows_the_time_in_the_program");
+    let mut kernel = Kernel::load().unwrap();
+    let clock = ticks::measure();
+    assert!(clock.tick_ns > 0, "the kernel tells");
+    let policy = kernel::policy(&Rules::default());
+    let by_ticks = Policy {
+        flags: policy.flags | FLAG_COARSE_CLOCK,
+        tick_ns: u32::try_from(clock.tick_ns).unwrap(),
+        clock_offset_ns: clock.offset_ns,
+        ..policy
+    };
+    kernel.set_policy(&by_ticks).unwrap();
+    let before = boot_ns().unwrap();
+    assert_eq!(kernel.run(&udp("203.0.113.7")).unwrap(), Action::Pass);
+    let after = boot_ns().unwrap();
+    let source = kernel.source(net("203.0.113.7/32")).unwrap().unwrap();
+    // A tick before that moment, and what the measurement may be off to either side.
+    let few = 3 * clock.tick_ns;
+    let expected = before - few..=after + few;
+    let seen = source.last_seen_ns;
+    assert!(expected.contains(&seen), "{seen} of {expected:?}");
 }

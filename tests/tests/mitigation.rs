@@ -32,6 +32,8 @@ fn options(attack: Attack) -> Options {
 
 fn measure(options: &Options) -> Result<Report> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Else another test builds it in a process that the run takes for something left of it.
+    binary()?;
     let report = run(options, &AtomicBool::new(false), &mut |what| {
         eprintln!("{what}")
     })?;

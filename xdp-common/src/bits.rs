@@ -9,6 +9,13 @@ pub(crate) const fn is_zero(x: u64) -> u32 {
     bit
 }
 
+/// The same where a compiler sees what is meant and would make a branch of it. `opaque` gives a number of
+/// which it no longer knows what it may be.
+#[inline(always)]
+pub(crate) fn is_zero_unseen(x: u64, opaque: impl FnOnce(u64) -> u64) -> u64 {
+    ((x | opaque(x.wrapping_neg())) >> 63) ^ 1
+}
+
 /// Number of the lowest of eight bits, 0 where none is set. The program has no instruction for it.
 #[inline(always)]
 pub(crate) const fn lowest(bits: u32) -> usize {
@@ -29,7 +36,8 @@ mod tests {
         assert_eq!(lowest(0), 0);
         for x in [1, 2, 1 << 63, u64::MAX] {
             assert_eq!(is_zero(x), 0, "{x}");
+            assert_eq!(is_zero_unseen(x, |x| x), 0, "{x}");
         }
-        assert_eq!(is_zero(0), 1);
+        assert_eq!((is_zero(0), is_zero_unseen(0, |x| x)), (1, 1));
     }
 }

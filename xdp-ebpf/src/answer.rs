@@ -42,7 +42,7 @@ extern "C" fn write_answer(ctx: *mut xdp_md, mss_v4: u64, mss_v6: u64) -> u64 {
     let mut answer = SynAck {
         source: destination,
         destination: source,
-        sequence: cookie(scratch),
+        sequence: *cookie(scratch),
         peer_sequence: headers(scratch).sequence(),
         mss: mss_v4 as u16,
     };

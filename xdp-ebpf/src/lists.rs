@@ -2,9 +2,9 @@
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, chunks, hits};
-use xdp_common::lists::head::V4_24;
 use xdp_common::lists::{
-    Found, Levels, Line as _, Table, behind_v4, behind_v6, first_v6, group, settle, v4, v6,
+    Found, InMemory, Levels, Line as _, Table, behind_v4, behind_v6, first_v4, first_v6, group,
+    settle, v4, v6,
 };
 use xdp_common::packet::Address;
 
@@ -143,7 +143,7 @@ impl Levels for ByLevel {
 #[inline(always)]
 pub(crate) fn first_look_v4(address: u32) -> Found {
     InForce::of(IPV4, address.into())
-        .map(|table| v4::find::<_, false>(&table, V4_24, address, 0))
+        .map(|table| first_v4(&InMemory(table), address, 0))
         .unwrap_or_default()
 }
 
@@ -171,35 +171,6 @@ pub(crate) fn listed(
     }
 }
 
-/// The two levels of IPv6 that most tables use, in place.
-struct FirstInPlace;
-
-impl Levels for FirstInPlace {
-    #[inline(always)]
-    fn v4(&self, _level: u32, _address: u32, _now: u64) -> Found {
-        Found::default()
-    }
-
-    #[inline(always)]
-    fn v6_upper(&self, number: u32, high: u64, _now: u64) -> Found {
-        InForce::of(IPV6, high)
-            .map(|table| v6::find_upper::<_, false>(&table, number, high, 0))
-            .unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn v6_lower(&self, level: u32, high: u64, low: u64, _now: u64) -> Found {
-        InForce::of(IPV6, low)
-            .map(|table| v6::find_lower::<_, false>(&table, level, high, low, 0))
-            .unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn short(&self, _top: u32, _now: u64) -> Found {
-        Found::default()
-    }
-}
-
 macro_rules! global {
     ($(fn $name:ident($($argument:ident),+) $body:block)+) => {$(
         #[inline(never)]
@@ -210,7 +181,9 @@ macro_rules! global {
 
 global! {
     fn first_of_v6(high, low) {
-        first_v6(&FirstInPlace, (high, low), 0).to_bits()
+        // In place, as for IPv4.
+        let find = |table| first_v6(&InMemory(table), (high, low), 0);
+        InForce::of(IPV6, high).map(find).unwrap_or_default().to_bits()
     }
 
     fn others_of_v4(first, address, now) {

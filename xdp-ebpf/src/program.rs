@@ -12,10 +12,10 @@ use xdp_common::lists::{ALLOW, BLOCK};
 use xdp_common::packet::{self, Packet, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
-use xdp_common::verdict::{decide_parsed, source_key};
+use xdp_common::verdict::{Tables as _, decide_parsed, source_key};
 
 use crate::lists::first_look_v4;
-use crate::maps::{SCRATCH, Scratch, constant};
+use crate::maps::{SCRATCH, Scratch};
 use crate::record;
 use crate::scratch::{
     keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked,
@@ -38,7 +38,7 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     record::finish(&ctx, &tables, verdict)
 }
 
-/// Reads the packet into [`crate::maps::SCRATCH`] and looks for its source in the lists, or says why it
+/// Reads the packet into [`SCRATCH`] and looks for its source in the lists, or says why it
 /// can't: bits of [`Told`].
 ///
 /// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
@@ -86,7 +86,7 @@ fn look_up(ctx: &XdpContext, scratch: *mut Scratch) -> Option<u8> {
     if found.is_all_v4() {
         return Some(found.flags);
     }
-    keep_found(scratch, found);
+    keep_found(scratch, found.to_bits());
     None
 }
 
@@ -97,9 +97,9 @@ fn reckon(ctx: &XdpContext, packet: &Packet, ask: bool) {
         return;
     };
     let key = source_key(&packet.source, tables.active_policy());
-    let place = constant::source_shape().place(&key);
-    keep_key(tables.scratch(), &key);
-    keep_place(tables.scratch(), &place);
+    let place = tables.place(&key);
+    keep_key(tables.scratch(), key);
+    keep_place(tables.scratch(), place);
     if ask {
         touch(&tables.sources(), &place);
     }

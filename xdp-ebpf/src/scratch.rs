@@ -9,7 +9,6 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
 use xdp_common::abi::SourceKey;
-use xdp_common::lists::Found;
 use xdp_common::packet::Packet;
 use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
@@ -24,32 +23,30 @@ pub(crate) fn sampler<'a>(scratch: *mut Scratch) -> &'a mut Sampler {
     unsafe { &mut (*scratch).sampler }
 }
 
-/// Keeps a packet.
-#[inline(always)]
-pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
-    // SAFETY: see the module.
-    unsafe { (&raw mut (*scratch).packet).write(packet) };
-}
+macro_rules! kept {
+    ($($keep:ident, $field:ident: $type:ty, $what:literal;)+) => {$(
+        #[doc = concat!("Keeps ", $what, ".")]
+        #[inline(always)]
+        pub(crate) fn $keep(scratch: *mut Scratch, $field: $type) {
+            // SAFETY: see the module.
+            unsafe { (&raw mut (*scratch).$field).write($field) };
+        }
 
-/// The packet that was kept.
-#[inline(always)]
-pub(crate) fn packet<'a>(scratch: *mut Scratch) -> &'a Packet {
-    // SAFETY: see the module.
-    unsafe { &(*scratch).packet }
+        #[doc = concat!("What was kept: ", $what, ".")]
+        #[inline(always)]
+        pub(crate) fn $field<'a>(scratch: *mut Scratch) -> &'a $type {
+            // SAFETY: see the module.
+            unsafe { &(*scratch).$field }
+        }
+    )+};
 }
-
-/// Keeps which policy the packet is judged by.
-#[inline(always)]
-pub(crate) fn keep_slot(scratch: *mut Scratch, slot: u32) {
-    // SAFETY: see the module.
-    unsafe { (&raw mut (*scratch).slot).write(slot) };
-}
-
-/// Which policy the packet is judged by.
-#[inline(always)]
-pub(crate) fn slot(scratch: *mut Scratch) -> u32 {
-    // SAFETY: see the module.
-    unsafe { (&raw const (*scratch).slot).read() }
+kept! {
+    keep_packet, packet: Packet, "the packet";
+    keep_slot, slot: u32, "which policy it is judged by";
+    keep_found, found: u64, "what the lists say at first sight, see [`xdp_common::lists::Found::to_bits`]";
+    keep_place, place: Place, "where its source is in the table";
+    keep_key, key: SourceKey, "who its source is";
+    keep_cookie, cookie: u32, "a cookie";
 }
 
 /// Notes that the packet's source was asked for in the table.
@@ -69,62 +66,6 @@ pub(crate) fn take_asked(scratch: *mut Scratch) -> bool {
         asked.write(0);
         taken
     }
-}
-
-/// Keeps what the lists said at first sight.
-#[inline(always)]
-pub(crate) fn keep_found(scratch: *mut Scratch, found: Found) {
-    // SAFETY: see the module.
-    unsafe { (&raw mut (*scratch).found).write(found.to_bits()) };
-}
-
-/// What was kept of that.
-#[inline(always)]
-pub(crate) fn found(scratch: *mut Scratch) -> Found {
-    // SAFETY: see the module.
-    Found::from_bits(unsafe { (&raw const (*scratch).found).read() })
-}
-
-/// Keeps where the packet's source is.
-#[inline(always)]
-pub(crate) fn keep_place(scratch: *mut Scratch, place: &Place) {
-    // SAFETY: see the module.
-    unsafe { (&raw mut (*scratch).place).write(*place) };
-}
-
-/// The place that was kept.
-#[inline(always)]
-pub(crate) fn place<'a>(scratch: *mut Scratch) -> &'a Place {
-    // SAFETY: see the module.
-    unsafe { &(*scratch).place }
-}
-
-/// Keeps who the packet's source is.
-#[inline(always)]
-pub(crate) fn keep_key(scratch: *mut Scratch, key: &SourceKey) {
-    // SAFETY: see the module.
-    unsafe { (&raw mut (*scratch).key).write(*key) };
-}
-
-/// The source that was kept.
-#[inline(always)]
-pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
-    // SAFETY: see the module.
-    unsafe { &(*scratch).key }
-}
-
-/// Keeps a cookie.
-#[inline(always)]
-pub(crate) fn keep_cookie(scratch: *mut Scratch, cookie: u32) {
-    // SAFETY: see the module.
-    unsafe { (&raw mut (*scratch).cookie).write(cookie) };
-}
-
-/// The cookie that was kept.
-#[inline(always)]
-pub(crate) fn cookie(scratch: *mut Scratch) -> u32 {
-    // SAFETY: see the module.
-    unsafe { (&raw const (*scratch).cookie).read() }
 }
 
 /// Room for an IP and a TCP header.

@@ -12,6 +12,7 @@ use xdp_common::abi::{
     MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
 use xdp_common::fragments;
+use xdp_common::lists::Found;
 use xdp_common::packet::{Address, Octets, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
@@ -50,7 +51,7 @@ impl<'a> KernelTables<'a> {
         let scratch = SCRATCH.get_ptr_mut(0)?;
         Some(Self {
             ctx,
-            policy: POLICY.get(scratch::slot(scratch) % POLICY_SLOTS)?,
+            policy: POLICY.get(*scratch::slot(scratch) % POLICY_SLOTS)?,
             scratch,
             told: Told::default(),
         })
@@ -124,7 +125,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
-        let first = || scratch::found(self.scratch);
+        let first = || Found::from_bits(*scratch::found(self.scratch));
         lists::listed(source, self.told.listed(), first, now)
     }
 

@@ -11,8 +11,8 @@ use xdp_common::packet::{Header, PacketView};
 /// extension headers stay far below.
 const MAX_OFFSET: usize = 4096;
 
-/// A first buffer of so many bytes has a frame of the usual MTU with two tags in it. Drivers fill it before
-/// they begin another one; those that part headers from the rest leave the packet's end to the others.
+/// A first buffer of so many bytes has room for a frame of the usual MTU with two tags. One that is longer
+/// may be full, and the rest of the frame behind it.
 const ONE_BUFFER: usize = 1536;
 
 /// A frame as an XDP context gives it.
@@ -132,34 +132,28 @@ unsafe fn load<T: Header>(start: usize) -> T {
     }
     let mut words = MaybeUninit::<[u32; WORDS]>::uninit();
     let to = words.as_mut_ptr().cast::<u32>();
+    macro_rules! part {
+        ($index:literal, $type:ty, $size:literal) => {{
+            let part: u64;
+            // SAFETY: inside the header by the line above, and inside the buffer.
+            unsafe {
+                asm!(
+                    concat!("{part} = *(", $size, " *)({start} + {at})"),
+                    part = out(reg) part,
+                    start = in(reg) start,
+                    at = const $index * 4,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+                to.add($index).cast::<$type>().write(part as $type);
+            }
+        }};
+    }
     macro_rules! words {
         ($($index:literal)+) => {$(
             if $index * 4 + 4 <= size_of::<T>() {
-                let word: u64;
-                // SAFETY: inside the header by the line above, and inside the buffer.
-                unsafe {
-                    asm!(
-                        "{word} = *(u32 *)({start} + {at})",
-                        word = out(reg) word,
-                        start = in(reg) start,
-                        at = const $index * 4,
-                        options(pure, readonly, nostack, preserves_flags),
-                    );
-                    to.add($index).write(word as u32);
-                }
+                part!($index, u32, "u32");
             } else if $index * 4 + 2 <= size_of::<T>() {
-                let half: u64;
-                // SAFETY: the same.
-                unsafe {
-                    asm!(
-                        "{half} = *(u16 *)({start} + {at})",
-                        half = out(reg) half,
-                        start = in(reg) start,
-                        at = const $index * 4,
-                        options(pure, readonly, nostack, preserves_flags),
-                    );
-                    to.add($index).cast::<u16>().write(half as u16);
-                }
+                part!($index, u16, "u16");
             }
         )+};
     }

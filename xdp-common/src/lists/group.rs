@@ -7,10 +7,8 @@
 //! 16 lines   when it leaves the blocklist
 //! ```
 
-use super::{
-    ALLOW, BLOCK, Found, LIMITS, Line, TIMED, Table, ends_by, half,
-    head::{Layout, Words},
-};
+use super::head::Layout;
+use super::{ALLOW, BLOCK, Found, LIMITS, Line, TIMED, Table, ends_by, half};
 
 /// Lines of a group.
 pub const LINES: u32 = 34;
@@ -26,7 +24,7 @@ pub fn find_short<T: Table>(table: &T, top: u32, now: u64) -> Found {
     let Some(line) = table.head() else {
         return Found::default();
     };
-    let head = Words(line);
+    let head = Layout(line);
     let found = Found::begin(&head);
     let now = ends_by(&head, now);
     let flags = find(table, &head, top >> 8 & 0xff, top & 0xff, now);
@@ -35,7 +33,13 @@ pub fn find_short<T: Table>(table: &T, top: u32, now: u64) -> Found {
 
 /// The flags of a cell, without what has ended by `now` unless that is 0.
 #[inline(always)]
-pub(super) fn find<T: Table>(table: &T, head: &impl Layout, group: u32, cell: u32, now: u32) -> u8 {
+pub(super) fn find<T: Table>(
+    table: &T,
+    head: &Layout<impl Line>,
+    group: u32,
+    cell: u32,
+    now: u32,
+) -> u8 {
     let first = head.first_group().wrapping_add(group.wrapping_mul(LINES));
     let Some(line) = table.line(first.wrapping_add(cell >> 7)) else {
         return 0;

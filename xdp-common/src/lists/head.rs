@@ -33,109 +33,73 @@ pub const FILTER: usize = 6;
 /// look-up of several slots compares it.
 pub const VERSION: usize = 7;
 
-/// Where what lies in a table.
-pub trait Layout {
-    /// The levels that hold anything.
-    fn levels(&self) -> u32;
-    /// Number of the first line.
-    fn first_line(&self) -> u32;
-    /// How many lines the hash chooses from.
-    fn lines(&self) -> u32;
-    /// Number of the first line of ends.
-    fn first_end(&self) -> u32;
-    /// Number of the first group's first line.
-    fn first_group(&self) -> u32;
-    /// Earliest end in the table, 0 when nothing ends.
-    fn earliest_end(&self) -> u64;
-    /// Two odd factors of the hash.
-    fn seeds(&self) -> [u64; 2];
-    /// Number of the filter's first line.
-    fn first_filter(&self) -> u32;
-    /// How many lines the filter has.
-    fn filter_lines(&self) -> u32;
-    /// See [`VERSION`].
-    fn version(&self) -> u16;
-}
-
-/// A table's first line, each word of which is read when it is asked for: a program has few registers,
-/// and the line is in the nearest cache.
+/// Where what lies in a table, by its first line. Each word is read when it is asked for: a program has few
+/// registers, and the line is in the nearest cache.
 #[derive(Clone, Copy)]
-pub struct Words<L>(pub L);
+pub struct Layout<L>(pub L);
 
 #[allow(clippy::cast_possible_truncation, reason = "halves of words")]
-impl<L: Line> Layout for Words<L> {
+impl<L: Line> Layout<L> {
+    /// The levels that hold anything.
     #[inline(always)]
-    fn levels(&self) -> u32 {
+    pub fn levels(&self) -> u32 {
         self.0.word(LEVELS) as u32
     }
 
+    /// Number of the first line.
     #[inline(always)]
-    fn first_line(&self) -> u32 {
+    pub fn first_line(&self) -> u32 {
         self.0.word(LINES) as u32
     }
 
+    /// How many lines the hash chooses from.
     #[inline(always)]
-    fn lines(&self) -> u32 {
+    pub fn lines(&self) -> u32 {
         (self.0.word(LINES) >> 32) as u32
     }
 
+    /// Number of the first line of ends.
     #[inline(always)]
-    fn first_end(&self) -> u32 {
+    pub fn first_end(&self) -> u32 {
         self.0.word(ENDS) as u32
     }
 
+    /// Number of the first group's first line.
     #[inline(always)]
-    fn first_group(&self) -> u32 {
+    pub fn first_group(&self) -> u32 {
         (self.0.word(ENDS) >> 32) as u32
     }
 
+    /// Earliest end in the table, 0 when nothing ends.
     #[inline(always)]
-    fn earliest_end(&self) -> u64 {
+    pub fn earliest_end(&self) -> u64 {
         self.0.word(EARLIEST_END)
     }
 
+    /// Two odd factors of the hash.
     #[inline(always)]
-    fn seeds(&self) -> [u64; 2] {
+    pub fn seeds(&self) -> [u64; 2] {
         [self.0.word(SEEDS), self.0.word(SEEDS + 1)]
     }
 
+    /// Number of the filter's first line.
     #[inline(always)]
-    fn first_filter(&self) -> u32 {
+    pub fn first_filter(&self) -> u32 {
         self.0.word(FILTER) as u32
     }
 
+    /// How many lines the filter has.
     #[inline(always)]
-    fn filter_lines(&self) -> u32 {
+    pub fn filter_lines(&self) -> u32 {
         (self.0.word(FILTER) >> 32) as u32
     }
 
+    /// See [`VERSION`].
     #[inline(always)]
-    fn version(&self) -> u16 {
+    pub fn version(&self) -> u16 {
         self.0.word(VERSION) as u16
     }
 }
-
-macro_rules! fields {
-    ($($name:ident: $type:ty),+) => {
-        impl Layout for Head {
-            $(fn $name(&self) -> $type {
-                self.$name
-            })+
-        }
-    };
-}
-fields!(
-    levels: u32,
-    first_line: u32,
-    lines: u32,
-    first_end: u32,
-    first_group: u32,
-    earliest_end: u64,
-    seeds: [u64; 2],
-    first_filter: u32,
-    filter_lines: u32,
-    version: u16
-);
 
 /// A table's first line, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +127,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// The same as where what lies.
+    pub const fn layout(&self) -> Layout<[u64; super::LINE_WORDS]> {
+        Layout(self.words())
+    }
+
     /// Its words.
     pub const fn words(&self) -> [u64; super::LINE_WORDS] {
         let [first, second] = self.seeds;

@@ -38,6 +38,7 @@ pub mod head;
 pub mod v4;
 pub mod v6;
 
+use crate::bits::is_zero_unseen;
 use crate::packet::Address;
 use head::{Layout, SHORT, V4_16, V4_24, V6_FIRST, V6_HOST, V6_LOW};
 
@@ -74,6 +75,13 @@ pub trait Line: Copy {
     }
 }
 
+impl Line for [u64; LINE_WORDS] {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        self.get(index).copied().unwrap_or_default()
+    }
+}
+
 /// A table's memory.
 pub trait Table {
     /// One of its lines.
@@ -104,14 +112,12 @@ pub trait Table {
     }
 }
 
-/// All bits if a number is 0, else none; without a branch, which a compiler would make of it that sees
-/// what is meant.
+/// All bits if a number is 0, else none.
 #[inline(always)]
 fn bits_if_zero<T: Table>(table: &T, x: u64) -> u32 {
-    let not_zero = (x | table.opaque(x.wrapping_neg())) >> 63;
     #[allow(clippy::cast_possible_truncation, reason = "one bit")]
-    let bits = (not_zero as u32).wrapping_sub(1);
-    bits
+    let one = is_zero_unseen(x, |x| table.opaque(x)) as u32;
+    one.wrapping_neg()
 }
 
 /// The parts of a look-up: one for each level that the table uses. [`InMemory`] does them here; the
@@ -189,7 +195,7 @@ impl Found {
 
     /// Nothing yet, in the table with this head.
     #[inline(always)]
-    fn begin(head: &impl Layout) -> Self {
+    fn begin(head: &Layout<impl Line>) -> Self {
         // Before all else: what goes from here on raises it.
         let version = head.version();
         Self {
@@ -381,6 +387,7 @@ fn with_odd<L: Levels>(table: &L, even: u32, found: Found, high: u64, now: u64) 
 pub struct InMemory<T>(pub T);
 
 impl<T: Table> Levels for InMemory<T> {
+    #[inline(always)]
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
         if now == 0 {
             v4::find::<T, false>(&self.0, level, address, 0)
@@ -389,6 +396,7 @@ impl<T: Table> Levels for InMemory<T> {
         }
     }
 
+    #[inline(always)]
     fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
         if now == 0 {
             v6::find_upper::<T, false>(&self.0, number, high, 0)
@@ -397,6 +405,7 @@ impl<T: Table> Levels for InMemory<T> {
         }
     }
 
+    #[inline(always)]
     fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> Found {
         if now == 0 {
             v6::find_lower::<T, false>(&self.0, level, high, low, 0)
@@ -405,6 +414,7 @@ impl<T: Table> Levels for InMemory<T> {
         }
     }
 
+    #[inline(always)]
     fn short(&self, top: u32, now: u64) -> Found {
         group::find_short(&self.0, top, now)
     }
@@ -413,7 +423,7 @@ impl<T: Table> Levels for InMemory<T> {
 /// The time in the table's units, or 0 when nothing has ended by then: nearly always, because the
 /// controller removes what has.
 #[inline(always)]
-fn ends_by(head: &impl Layout, now: u64) -> u32 {
+fn ends_by(head: &Layout<impl Line>, now: u64) -> u32 {
     let units = now >> END_SHIFT;
     if now == 0 || head.earliest_end() == 0 || units < head.earliest_end() {
         return 0;

@@ -11,7 +11,7 @@
 //! 3..0. A link stands in the last slot only and has the spare line's number in all other bits.
 //! An empty slot is 0, and so has no flags.
 
-use super::head::{Layout, V4_24, Words};
+use super::head::{Layout, V4_24};
 use super::{Found, Line, MAX_CHAIN, Table, bits_if_zero, ends_by, group, half, in_force};
 use crate::bits::{is_zero, lowest};
 
@@ -58,7 +58,7 @@ pub const fn byte_16(address: u32) -> u32 {
 /// Where a key's slots are.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "seeds of 32 bits")]
-pub fn place(head: &impl Layout, key: u32) -> Place {
+pub fn place(head: &Layout<impl Line>, key: u32) -> Place {
     let [first, second] = head.seeds();
     // One to one on 25 bits: odd factors, and shifts whose upper half stays.
     let mut x = key.wrapping_mul(first as u32 | 1) & KEY_MASK;
@@ -158,7 +158,7 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
     let Some(line) = table.head() else {
         return Found::default();
     };
-    let head = Words(line);
+    let head = Layout(line);
     let mut found = Found::begin(&head);
     if head.levels() & level != 0 {
         let now = if EXACT { ends_by(&head, now) } else { 0 };
@@ -181,7 +181,7 @@ pub fn find<T: Table, const EXACT: bool>(table: &T, level: u32, address: u32, no
 #[inline(always)]
 fn in_lines<T: Table, const EXACT: bool>(
     table: &T,
-    head: &impl Layout,
+    head: &Layout<impl Line>,
     place: Place,
     byte: u32,
     now: u32,
@@ -285,7 +285,7 @@ fn words_with<L: Line>(slots: &L, rest: u32) -> u32 {
 #[inline(always)]
 fn flags_of<T: Table, const EXACT: bool>(
     table: &T,
-    head: &impl Layout,
+    head: &Layout<impl Line>,
     line: u32,
     index: usize,
     slot: u32,
@@ -303,7 +303,7 @@ fn flags_of<T: Table, const EXACT: bool>(
 
 /// The line with the ends of a line's slots.
 #[inline(always)]
-pub fn end_line(head: &impl Layout, line: u32) -> u32 {
+pub fn end_line(head: &Layout<impl Line>, line: u32) -> u32 {
     head.first_end()
         .wrapping_add(line.wrapping_sub(head.first_line()))
 }

@@ -18,7 +18,7 @@
 //! writer stores the second word first; a look-up that found a match reads the first word again, and
 //! so never takes one prefix's length for another's bits.
 
-use super::head::{Layout, V6_FIRST, V6_HOST, V6_LOW, Words};
+use super::head::{Layout, V6_FIRST, V6_HOST, V6_LOW};
 use super::{Found, Line, MAX_CHAIN, TIMED, Table, bits_if_zero, ends_by, group, half, in_force};
 use crate::bits::lowest;
 
@@ -70,7 +70,7 @@ impl Level {
 
     /// Where the slots of an address are.
     #[inline(always)]
-    pub fn place(self, head: &impl Layout, high: u64, low: u64) -> Place {
+    pub fn place(self, head: &Layout<impl Line>, high: u64, low: u64) -> Place {
         let [_, second] = head.seeds();
         match self {
             Self::Upper(number) => Place {
@@ -125,7 +125,7 @@ pub const fn upper_cell(number: u32, high: u64) -> u32 {
 
 /// Where a key belongs; line and rest together hold all of it.
 #[inline(always)]
-fn exact(head: &impl Layout, key: u64) -> Place {
+fn exact(head: &Layout<impl Line>, key: u64) -> Place {
     let [first, second] = head.seeds();
     let mut x = key.wrapping_mul(first | 1);
     x ^= x >> 32;
@@ -215,7 +215,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
     let Some(first) = table.head() else {
         return Found::default();
     };
-    let head = Words(first);
+    let head = Layout(first);
     let none = Found::begin(&head);
     if head.levels() & V6_FIRST << (number & 7) == 0 {
         return none;
@@ -234,7 +234,7 @@ pub fn find_upper<T: Table, const EXACT: bool>(
 #[inline(always)]
 fn in_upper_lines<T: Table, const EXACT: bool>(
     table: &T,
-    head: &impl Layout,
+    head: &Layout<impl Line>,
     number: u32,
     high: u64,
     now: u32,
@@ -367,7 +367,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     let Some(first) = table.head() else {
         return Found::default();
     };
-    let head = &Words(first);
+    let head = &Layout(first);
     let none = Found::begin(head);
     let now = if EXACT { ends_by(head, now) } else { 0 };
     let is_host = level == V6_HOST;
@@ -417,7 +417,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
 #[inline(always)]
 fn flags_of<T: Table, const EXACT: bool>(
     table: &T,
-    head: &impl Layout,
+    head: &Layout<impl Line>,
     line: u32,
     index: usize,
     meta: u64,
@@ -437,7 +437,7 @@ fn flags_of<T: Table, const EXACT: bool>(
 
 /// The line with the ends of a line's slots, and the half-word of the first of them.
 #[inline(always)]
-pub fn end_place(head: &impl Layout, line: u32) -> (u32, usize) {
+pub fn end_place(head: &Layout<impl Line>, line: u32) -> (u32, usize) {
     let number = line.wrapping_sub(head.first_line());
     (
         head.first_end().wrapping_add(number >> 2),

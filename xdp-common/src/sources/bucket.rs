@@ -3,7 +3,7 @@
 use super::{
     MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold, head, hot, may_earn,
 };
-use crate::bits::lowest;
+use crate::bits::{is_zero_unseen, lowest};
 use crate::verdict::Word;
 
 /// A source that is in the table.
@@ -48,8 +48,7 @@ fn ways_with<M: SourceMemory>(memory: &M, head: M::Line, tag: u64) -> u32 {
     let mut ways = 0;
     for way in 0..WAYS {
         let x = head.word((way as usize).wrapping_add(1)).load() ^ tag;
-        let is_zero = ((x | memory.opaque(x.wrapping_neg())) >> 63) ^ 1;
-        ways |= is_zero << way;
+        ways |= is_zero_unseen(x, |x| memory.opaque(x)) << way;
     }
     #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
     let ways = ways as u32;

@@ -2,10 +2,12 @@
 //! and `BPF_MAP_UPDATE_BATCH` (of maps of maps: 5.19), which the loader doesn't offer.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::libc;
 use xdp_common::abi::Plain;
+
+use super::syscall::{bpf, descriptor};
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
@@ -62,24 +64,16 @@ pub(super) fn read_all<K: Plain, V: Plain>(
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: u32::try_from(CHUNK).unwrap_or(u32::MAX),
-            map_fd: u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?,
+            map_fd: descriptor(&map)?,
             ..BatchAttr::default()
         };
-        // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of the
-        // map's own sizes (the caller's types), which are `Plain`.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_MAP_LOOKUP_BATCH,
-                &raw mut attr,
-                size_of::<BatchAttr>(),
-            )
+        // SAFETY: the buffers hold `count` keys and values of the map's own sizes (the caller's types),
+        // which are `Plain`.
+        let read = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let at_end = match read {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            read => read.map(|_zero| false)?,
         };
-        let error = io::Error::last_os_error();
-        let at_end = result < 0 && error.raw_os_error() == Some(libc::ENOENT);
-        if result < 0 && !at_end {
-            return Err(error);
-        }
         let count = usize::try_from(attr.count)
             .map_err(io::Error::other)?
             .min(CHUNK);
@@ -92,11 +86,10 @@ pub(super) fn read_all<K: Plain, V: Plain>(
     }
 }
 
-/// Puts inner maps, by their descriptors, at these keys of an array of maps. Up to 6.6 the kernel waits for
-/// packets in flight once for each of them (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c), since then
-/// once for all.
+/// Puts inner maps, by their descriptors, at these keys of an array of maps. Some kernels wait for packets
+/// in flight once for each of them, others once for all (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c).
 pub(super) fn set_inner_maps(map: BorrowedFd<'_>, keys: &[u32], inner: &[RawFd]) -> io::Result<()> {
-    let map_fd = u32::try_from(map.as_raw_fd()).map_err(io::Error::other)?;
+    let map_fd = descriptor(&map)?;
     let one_by_one = || {
         let mut pairs = keys.iter().zip(inner);
         pairs.try_for_each(|(key, inner)| set_inner_map(map_fd, *key, *inner))
@@ -105,48 +98,28 @@ pub(super) fn set_inner_maps(map: BorrowedFd<'_>, keys: &[u32], inner: &[RawFd])
     if count < 2 {
         return one_by_one();
     }
-    let attr = BatchAttr {
+    let mut attr = BatchAttr {
         keys: keys.as_ptr() as u64,
         values: inner.as_ptr() as u64,
         count: u32::try_from(count).map_err(io::Error::other)?,
         map_fd,
         ..BatchAttr::default()
     };
-    // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of four bytes,
-    // which is what an array of maps has.
-    let done = unsafe { bpf(BPF_MAP_UPDATE_BATCH, &attr) };
-    match done {
+    // SAFETY: the buffers hold `count` keys and values of four bytes, which is what an array of maps has.
+    match unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) } {
         Err(error) if error.raw_os_error() == Some(ENOTSUPP) => one_by_one(),
-        done => done,
+        done => done.map(|_zero| ()),
     }
 }
 
 fn set_inner_map(map_fd: u32, key: u32, inner: RawFd) -> io::Result<()> {
-    let attr = ElementAttr {
+    let mut attr = ElementAttr {
         map_fd,
         reserved: 0,
         key: (&raw const key) as u64,
         value: (&raw const inner) as u64,
         flags: 0,
     };
-    // SAFETY: the attribute outlives the call, with a key and a value of four bytes, as above.
-    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }
-}
-
-/// # Safety
-/// The attribute is what the command takes, and all that it points to is there.
-unsafe fn bpf<A>(command: libc::c_long, attr: &A) -> io::Result<()> {
-    // SAFETY: the caller's promise.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attr),
-            size_of::<A>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    // SAFETY: a key and a value of four bytes, as above.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(|_zero| ())
 }

@@ -24,6 +24,7 @@ pub mod memory;
 mod objects;
 pub mod samples;
 mod source_table;
+mod syscall;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,4 @@
-//! Interfaces that go and come back under the daemon.
+//! Interfaces that go and come back under the daemon, and a clock that went wrong.
 
 use super::*;
 use crate::domain::IfName;
@@ -38,4 +38,28 @@ fn an_interface_that_comes_back_is_attached_again() {
     world.kernel.take_changes();
     world.control.tick();
     assert!(world.kernel.take_changes().is_empty());
+}
+
+#[test]
+fn a_clock_that_stood_still_in_suspend_is_measured_and_told_again() {
+    let mut world = World::new("");
+    let right = world.policy();
+    let hour_ns = 3_600_000_000_000;
+    world.control.clock.offset_ns = right.clock_offset_ns.wrapping_sub(hour_ns);
+    world.control.publish_policy().unwrap();
+    assert_eq!(
+        world.policy().clock_offset_ns,
+        world.control.clock.offset_ns
+    );
+    world.control.tick();
+    let told = world.policy();
+    let off = told
+        .clock_offset_ns
+        .wrapping_sub(right.clock_offset_ns)
+        .cast_signed();
+    let tick = i64::from(told.tick_ns);
+    assert!(off.abs() <= 3 * tick, "{off} ns from before");
+    let generation = told.generation;
+    world.control.tick();
+    assert_eq!(world.policy().generation, generation, "it is right");
 }

@@ -3,11 +3,13 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::libc;
+
+use super::super::syscall::{bpf, descriptor};
 
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -70,7 +72,8 @@ impl Link {
             fd: 0,
             flags: 0,
         };
-        match bpf(BPF_OBJ_GET, &mut attr) {
+        // SAFETY: a path that ends with a zero.
+        match unsafe { bpf(BPF_OBJ_GET, &mut attr) } {
             // SAFETY: a descriptor that the kernel has just made for this call alone.
             Ok(fd) => Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(fd) }))),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -83,20 +86,22 @@ impl Link {
         let name = path_of(path)?;
         let mut attr = ObjectAttr {
             path: name.as_ptr() as u64,
-            fd: descriptor(self.0.as_raw_fd())?,
+            fd: descriptor(&self.0)?,
             flags: 0,
         };
-        bpf(BPF_OBJ_PIN, &mut attr).map(|_zero| ())
+        // SAFETY: a path that ends with a zero.
+        unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(|_zero| ())
     }
 
     pub(super) fn between(&self) -> io::Result<Between> {
         let mut info = Info::default();
         let mut attr = InfoAttr {
-            fd: descriptor(self.0.as_raw_fd())?,
+            fd: descriptor(&self.0)?,
             length: size_of::<Info>() as u32,
             info: (&raw mut info) as u64,
         };
-        bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+        // SAFETY: a structure of the stated length.
+        unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
         if info.kind != BPF_LINK_TYPE_XDP {
             return Err(io::Error::other("the pinned file is no XDP link"));
         }
@@ -110,29 +115,16 @@ impl Link {
     /// or the other.
     pub(super) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
         let mut attr = UpdateAttr {
-            link: descriptor(self.0.as_raw_fd())?,
-            program: descriptor(program.as_raw_fd())?,
+            link: descriptor(&self.0)?,
+            program: descriptor(&program)?,
             flags: 0,
             old: 0,
         };
-        bpf(BPF_LINK_UPDATE, &mut attr).map(|_zero| ())
+        // SAFETY: descriptors, no addresses.
+        unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_zero| ())
     }
 }
 
 fn path_of(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
-}
-
-fn descriptor(fd: RawFd) -> io::Result<u32> {
-    u32::try_from(fd).map_err(io::Error::other)
-}
-
-fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<RawFd> {
-    // SAFETY: the attribute is this command's, of its whole size, and outlives the call, as does
-    // what its addresses name: a path that ends with a zero, or a structure of the stated length.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<A>()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    RawFd::try_from(result).map_err(io::Error::other)
 }

@@ -68,44 +68,89 @@ impl Interrupted<'_> {
     }
 }
 
+/// A table as a packet sees it: its head stays, and its lines are gone once another one is in force.
 #[derive(Clone, Copy)]
-struct Watched<'a, 'c>(&'a Interrupted<'c>, &'a [AtomicU64]);
+struct Watched<'a, 'c> {
+    run: &'a Interrupted<'c>,
+    table: &'a Shared,
+    ipv4: bool,
+}
 
-impl Line for Watched<'_, '_> {
-    fn word(&self, index: usize) -> u64 {
-        self.0.step();
-        self.1[index].load(Ordering::Acquire)
+impl Watched<'_, '_> {
+    fn is_in_force(&self) -> bool {
+        let in_force = self.run.in_force.0.lock().unwrap();
+        let table = in_force[usize::from(!self.ipv4)].as_ref();
+        table.is_some_and(|table| Arc::ptr_eq(&table.0, &self.table.0))
     }
 }
 
-impl Lookup for Watched<'_, '_> {
-    type Line = Self;
+#[derive(Clone, Copy)]
+struct WatchedLine<'a, 'c> {
+    of: Watched<'a, 'c>,
+    from: usize,
+    stays: bool,
+}
 
-    fn line(&self, index: u32) -> Option<Self> {
+impl Line for WatchedLine<'_, '_> {
+    fn word(&self, index: usize) -> u64 {
+        self.of.run.step();
+        if self.stays || self.of.is_in_force() {
+            self.of.table.0[self.from + index].load(Ordering::Acquire)
+        } else {
+            0
+        }
+    }
+}
+
+impl<'a, 'c> Lookup for Watched<'a, 'c> {
+    type Line = WatchedLine<'a, 'c>;
+
+    fn line(&self, index: u32) -> Option<WatchedLine<'a, 'c>> {
         let from = index as usize * LINE_WORDS;
-        Some(Self(self.0, self.1.get(from..from + LINE_WORDS)?))
+        (from < self.table.0.len()).then_some(WatchedLine {
+            of: *self,
+            from,
+            stays: false,
+        })
+    }
+
+    fn head(&self) -> Option<WatchedLine<'a, 'c>> {
+        Some(WatchedLine {
+            of: *self,
+            from: 0,
+            stays: true,
+        })
+    }
+
+    fn moved(&self) -> u16 {
+        self.run.step();
+        u16::from(!self.is_in_force())
     }
 }
 
 impl Levels for Interrupted<'_> {
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
-        let table = self.table(true);
-        InMemory(Watched(self, &table.0)).v4(level, address, now)
+        let (table, ipv4) = (&self.table(true), true);
+        let run = self;
+        InMemory(Watched { run, table, ipv4 }).v4(level, address, now)
     }
 
     fn v6_upper(&self, number: u32, high: u64, now: u64) -> Found {
-        let table = self.table(false);
-        InMemory(Watched(self, &table.0)).v6_upper(number, high, now)
+        let (table, ipv4) = (&self.table(false), false);
+        let run = self;
+        InMemory(Watched { run, table, ipv4 }).v6_upper(number, high, now)
     }
 
     fn v6_lower(&self, level: u32, high: u64, low: u64, now: u64) -> Found {
-        let table = self.table(false);
-        InMemory(Watched(self, &table.0)).v6_lower(level, high, low, now)
+        let (table, ipv4) = (&self.table(false), false);
+        let run = self;
+        InMemory(Watched { run, table, ipv4 }).v6_lower(level, high, low, now)
     }
 
     fn short(&self, top: u32, now: u64) -> Found {
-        let table = self.table(true);
-        InMemory(Watched(self, &table.0)).short(top, now)
+        let (table, ipv4) = (&self.table(true), true);
+        let run = self;
+        InMemory(Watched { run, table, ipv4 }).short(top, now)
     }
 }
 
@@ -364,7 +409,7 @@ fn a_source_stays_listed_while_its_key_gets_a_group_in_place() {
 
 /// A prefix of the same length whose key is another one, in the same line.
 fn of_the_same_line(lists: &TestLists, text: &str) -> String {
-    let head = &lists.v6.as_ref().unwrap().head;
+    let head = &lists.v6.as_ref().unwrap().head.layout();
     let line = |high| Level::of(40).place(head, high, 0).line;
     let AddrBytes::V6(address) = text.parse::<Prefix>().unwrap().addr_bytes() else {
         panic!("{text} is no IPv6 prefix");

@@ -306,7 +306,7 @@ fn a_key_and_one_of_its_next_level_may_have_the_same_line() {
             model.0.insert((BLOCK, prefix), 0);
         };
         put(&mut lists, prefix(0x2a01 << 48, 64));
-        let head = &lists.v6.as_ref().unwrap().head;
+        let head = &lists.v6.as_ref().unwrap().head.layout();
         let base = 0x2001_0db8_u64 << 32;
         let line = |level: Level, high| level.place(head, high, 0).line;
         let even = line(Level::of(40), base);

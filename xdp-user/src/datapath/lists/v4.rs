@@ -124,7 +124,7 @@ pub(super) fn put<M: Memory>(
     item: Item,
     shadow: &Shadow,
 ) -> Result<(), TooSmall> {
-    let place = v4::place(&table.head, spot.key);
+    let place = v4::place(&table.head.layout(), spot.key);
     let found = walk(table, place, spot, item.kind);
     if let Some(group) = found.group {
         paint(table, group, spot, shadow);
@@ -153,7 +153,7 @@ fn store<M: Memory>(
     }
     let spare = table.spare.take()?;
     let (words, last) = (table.words(), (found.last, SLOTS - 1));
-    let moved_end = words.half(end_line(&table.head, last.0), last.1);
+    let moved_end = words.half(end_line(&table.head.layout(), last.0), last.1);
     set(table, (spare, 0), words.half(last.0, last.1), moved_end);
     set(table, (spare, 1), slot, end);
     // The link takes the place of the slot that it leads to: no packet misses it.
@@ -166,7 +166,7 @@ fn store<M: Memory>(
 fn set<M: Memory>(table: &Table<M>, (line, index): At, slot: u32, end: u32) {
     let words = table.words();
     if end != 0 {
-        words.set_half(end_line(&table.head, line), index, end);
+        words.set_half(end_line(&table.head.layout(), line), index, end);
     }
     words.set_half(line, index, slot);
 }
@@ -179,7 +179,7 @@ fn paint<M: Memory>(table: &Table<M>, group: u32, spot: Spot, shadow: &Shadow) {
 
 /// Removes an item that the shadow no longer holds.
 pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, shadow: &Shadow) {
-    let place = v4::place(&table.head, spot.key);
+    let place = v4::place(&table.head.layout(), spot.key);
     let found = walk(table, place, spot, item.kind);
     if let Some(group) = found.group {
         paint(table, group, spot, shadow);
@@ -259,7 +259,7 @@ fn fill_group<M: Memory>(
     };
     let covered = |spot: &Spot| spot.byte..spot.byte + (1 << spot.ignored);
     table.fill_group(group, key.iter().map(|(spot, item)| (covered(spot), *item)));
-    let place = v4::place(&table.head, spot.key);
+    let place = v4::place(&table.head.layout(), spot.key);
     let found = walk(table, place, *spot, 0);
     store(table, &found, group_slot(place.rest, group), 0)?;
     table.use_level(spot.level());

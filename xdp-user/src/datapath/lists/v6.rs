@@ -168,7 +168,7 @@ fn walk<M: Memory>(table: &Table<M>, place: Place, spot: &Spot, kind: u8) -> Wal
 
 /// Walks over a prefix's slots: on the odd level if its key has a group on the even one.
 fn locate<M: Memory>(table: &Table<M>, spot: Spot, kind: u8) -> (Spot, Place, Walk) {
-    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let place = spot.level.place(&table.head.layout(), spot.high, spot.low);
     let found = walk(table, place, &spot, kind);
     match spot.on_odd_level() {
         Some(odd) if found.group.is_some() => locate(table, odd, kind),
@@ -245,7 +245,7 @@ fn link_spare<M: Memory>(
     let spare = table.spare.take()?;
     let words = table.words();
     let last = SLOTS - 1;
-    let (ends, first) = end_place(&table.head, full);
+    let (ends, first) = end_place(&table.head.layout(), full);
     let moved = (words.get(full, last * 2), words.get(full, last * 2 + 1));
     set(table, (spare, 0), moved, words.half(ends, first + last));
     set(table, (spare, 1), slot, end);
@@ -259,7 +259,7 @@ fn link_spare<M: Memory>(
 /// old slot may still ask for it.
 fn set<M: Memory>(table: &Table<M>, (line, index): At, (meta, bits): (u64, u64), end: u32) {
     let words = table.words();
-    let (ends, first) = end_place(&table.head, line);
+    let (ends, first) = end_place(&table.head.layout(), line);
     if end != 0 {
         words.set_half(ends, first + index, end);
     }
@@ -384,7 +384,7 @@ fn fill_group<M: Memory>(
         group,
         items.iter().map(|(spot, item)| (covered(spot), *item)),
     );
-    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let place = spot.level.place(&table.head.layout(), spot.high, spot.low);
     let found = walk(table, place, &spot, 0);
     pass_filter(table, &place);
     store(

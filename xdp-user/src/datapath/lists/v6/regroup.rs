@@ -37,7 +37,7 @@ pub(super) fn key_of<M: Memory>(table: &mut Table<M>, spot: Spot) -> Result<(), 
         (first..first + count, own.kind, own.end)
     }));
     table.paint_cells(group, &cells);
-    let place = spot.level.place(&table.head, spot.high, spot.low);
+    let place = spot.level.place(&table.head.layout(), spot.high, spot.low);
     let found = walk(table, place, &spot, 0);
     let slot = (group_meta(group), key | u64::from(number));
     store(table, &found, slot, 0)?;
@@ -56,7 +56,7 @@ pub(super) fn key_of<M: Memory>(table: &mut Table<M>, spot: Spot) -> Result<(), 
 /// both, and there is no copy.
 fn is_on_next_level<M: Memory>(table: &Table<M>, own: &Own) -> bool {
     own.spot.on_odd_level().is_some_and(|odd| {
-        let place = odd.level.place(&table.head, odd.high, odd.low);
+        let place = odd.level.place(&table.head.layout(), odd.high, odd.low);
         walk(table, place, &odd, own.kind).same == Some(own.at)
     })
 }
@@ -65,9 +65,12 @@ fn is_on_next_level<M: Memory>(table: &Table<M>, own: &Own) -> bool {
 fn slots_of<M: Memory>(table: &Table<M>, spot: &Spot) -> Vec<Own> {
     let words = table.words();
     let mut own = Vec::new();
-    let mut line = spot.level.place(&table.head, spot.high, spot.low).line;
+    let mut line = spot
+        .level
+        .place(&table.head.layout(), spot.high, spot.low)
+        .line;
     for _ in 0..MAX_CHAIN {
-        let (ends, first) = end_place(&table.head, line);
+        let (ends, first) = end_place(&table.head.layout(), line);
         let mut next = None;
         for index in 0..SLOTS {
             let (meta, bits) = (words.get(line, index * 2), words.get(line, index * 2 + 1));
@@ -103,7 +106,7 @@ fn slots_of<M: Memory>(table: &Table<M>, spot: &Spot) -> Vec<Own> {
 
 /// Stores what a slot says on the next level too.
 fn copy<M: Memory>(table: &mut Table<M>, odd: Spot, own: &Own) -> Result<(), TooSmall> {
-    let place = odd.level.place(&table.head, odd.high, odd.low);
+    let place = odd.level.place(&table.head.layout(), odd.high, odd.low);
     let found = walk(table, place, &odd, own.kind);
     let timed = if own.end == 0 { 0 } else { TIMED };
     let slot = (meta(place.rest, odd.length, own.kind | timed), odd.bits());
