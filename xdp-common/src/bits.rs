@@ -1,27 +1,34 @@
 //! Single bits without branches: which one is set nobody foresees, and a processor that guessed wrong
 //! would wait for the memory behind it before it goes on to the next packet.
 
-/// 1 if a number is 0, without a branch.
+/// Numbers of the bits 0, 4, ..., 60 of a word, one of sixteen places each, for [`first_place`]: the place
+/// of bit 0 on top.
+pub(crate) const IN_ORDER: u64 = 0x0123_4567_89ab_cdef;
+
+/// The place of the lowest bit of a word that has bits 0, 4, ..., 60 only; of any where there is none. The
+/// program has no instruction for it.
+///
+/// The bit, alone, shifts its place's number into the four highest bits of a product (the idea of
+/// de Bruijn multiplication: Leiserson, Prokop, Randall 1998).
 #[inline(always)]
-pub(crate) const fn is_zero(x: u64) -> u32 {
-    #[allow(clippy::cast_possible_truncation, reason = "one bit")]
-    let bit = ((x.wrapping_sub(1) & !x) >> 63) as u32;
-    bit
+pub(crate) const fn first_place(bits: u64, numbers: u64) -> usize {
+    let lowest = bits & bits.wrapping_neg();
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let place = (lowest.wrapping_mul(numbers) >> 60) as usize;
+    place
 }
 
-/// The same where a compiler sees what is meant and would make a branch of it. `opaque` gives a number of
-/// which it no longer knows what it may be.
+/// 1 if a number is not 0, without a branch. `opaque` gives a number of which a compiler no longer knows
+/// what it may be: one that sees what is meant makes a branch of it.
 #[inline(always)]
-pub(crate) fn is_zero_unseen(x: u64, opaque: impl FnOnce(u64) -> u64) -> u64 {
-    ((x | opaque(x.wrapping_neg())) >> 63) ^ 1
+pub(crate) fn is_set(x: u64, opaque: impl FnOnce(u64) -> u64) -> u64 {
+    (x | opaque(x.wrapping_neg())) >> 63
 }
 
-/// Number of the lowest of eight bits, 0 where none is set. The program has no instruction for it.
+/// All bits if a number is below a bound, both below 2^63, else none; without a branch.
 #[inline(always)]
-pub(crate) const fn lowest(bits: u32) -> usize {
-    let bit = (bits & bits.wrapping_neg()) as u64;
-    let zero = is_zero(bit & 0xf0) << 2 | is_zero(bit & 0xcc) << 1 | is_zero(bit & 0xaa);
-    (zero ^ 7) as usize
+pub(crate) fn all_if_below(x: u64, bound: u64, opaque: impl FnOnce(u64) -> u64) -> u64 {
+    (opaque(x).wrapping_sub(bound).cast_signed() >> 63).cast_unsigned()
 }
 
 #[cfg(test)]
@@ -29,15 +36,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_bit_is_found_and_zero_told_from_the_rest() {
-        for bits in 1..=0xff_u32 {
-            assert_eq!(lowest(bits), bits.trailing_zeros() as usize, "{bits:#b}");
+    fn the_lowest_bit_has_the_first_place() {
+        for place in 0..16 {
+            let others = 0x1111_1111_1111_1111 & u64::MAX << (4 * place);
+            assert_eq!(first_place(1 << (4 * place), IN_ORDER), place);
+            assert_eq!(first_place(others, IN_ORDER), place, "{others:#x}");
         }
-        assert_eq!(lowest(0), 0);
+        assert!(first_place(0, IN_ORDER) < 16);
+    }
+
+    #[test]
+    fn zero_is_told_from_the_rest() {
         for x in [1, 2, 1 << 63, u64::MAX] {
-            assert_eq!(is_zero(x), 0, "{x}");
-            assert_eq!(is_zero_unseen(x, |x| x), 0, "{x}");
+            assert_eq!(is_set(x, |x| x), 1, "{x}");
         }
-        assert_eq!((is_zero(0), is_zero_unseen(0, |x| x)), (1, 1));
+        assert_eq!(is_set(0, |x| x), 0);
+        for (x, below) in [(0, true), (6, true), (7, false), (u64::MAX >> 1, false)] {
+            let all = if below { u64::MAX } else { 0 };
+            assert_eq!(all_if_below(x, 7, |x| x), all, "{x}");
+        }
     }
 }

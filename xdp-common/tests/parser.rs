@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use support::{HostTables, frames, policy};
-use xdp_common::packet::{Address, Packet, parse};
+use xdp_common::packet::{Address, Packet, parse, parse_usual};
 use xdp_common::reason::{Action, Class, Reason};
 
 /// Bytes that get past the first checks: an EtherType, a version, and anything after.
@@ -64,6 +64,16 @@ proptest! {
         }
     }
 
+    /// The two ways to read a packet agree wherever the shorter one reads any.
+    #[test]
+    fn a_usual_packet_is_read_as_any_other(bytes in likely(), cut in 0usize..200) {
+        for frame in [bytes.as_slice(), &bytes[..cut.min(bytes.len())]] {
+            if let Some(packet) = parse_usual(&frame) {
+                prop_assert_eq!(parse(&frame), ControlFlow::Continue(packet));
+            }
+        }
+    }
+
     #[test]
     fn a_frame_cut_anywhere_is_truncated_and_never_passes(
         v6 in any::<bool>(),
@@ -78,5 +88,18 @@ proptest! {
             (_, true) => Reason::Ipv6Truncated,
         };
         prop_assert_eq!(reason, expected);
+    }
+}
+
+/// Else the test above would compare nothing, and the program would read every packet the long way.
+#[test]
+fn what_traffic_mostly_is_counts_as_usual() {
+    for source in [Address::v4([203, 0, 113, 7]), Address::v6([0x20; 16])] {
+        let frame = frames::udp(&source, 120);
+        let usual = parse_usual(&frame.as_slice()).map(ControlFlow::Continue);
+        assert_eq!(usual, Some(parse(&frame.as_slice())), "{source:?}");
+        let tagged = [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
+        assert_eq!(parse_usual(&tagged.as_slice()), None);
+        assert!(parse(&tagged.as_slice()).is_continue());
     }
 }

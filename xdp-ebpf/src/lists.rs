@@ -75,6 +75,11 @@ impl Table for InForce {
 
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
+        forget(value.into(), self.unknown) as u32
+    }
+
+    #[inline(always)]
+    fn forget_word(&self, value: u64) -> u64 {
         forget(value, self.unknown)
     }
 
@@ -139,35 +144,30 @@ impl Levels for ByLevel {
     }
 }
 
-/// What the lists say of an IPv4 address at first sight. In place: a call takes longer.
+/// What the lists say of an address at first sight. In place: a call takes longer.
 #[inline(always)]
-pub(crate) fn first_look_v4(address: u32) -> Found {
-    InForce::of(IPV4, address.into())
-        .map(|table| first_v4(&InMemory(table), address, 0))
-        .unwrap_or_default()
-}
-
-/// What the lists say of an address. At first sight, which is for IPv4 only, they said so if that is all,
-/// else what was kept.
-#[inline(always)]
-pub(crate) fn listed(
-    source: &Address,
-    all: Option<u8>,
-    kept: impl FnOnce() -> Found,
-    now: impl FnOnce() -> u64,
-) -> u8 {
+pub(crate) fn at_sight(source: &Address) -> Found {
     if source.is_v4() {
-        return match all {
-            Some(flags) => flags,
-            None => settle(&ByLevel(IPV4), source, kept(), now),
+        let address = source.v4_bits();
+        return match InForce::of(IPV4, address.into()) {
+            Some(table) => first_v4(&InMemory(table), address, 0),
+            None => Found::default(),
         };
     }
     let (high, low) = source.halves();
-    let first = Found::from_bits(first_of_v6(high, low));
-    if first.is_all_v6() {
-        first.flags
-    } else {
-        settle(&ByLevel(IPV6), source, first, now)
+    match InForce::of(IPV6, high) {
+        Some(table) => first_v6(&InMemory(table), (high, low), 0),
+        None => Found::default(),
+    }
+}
+
+/// What the lists say of an address, after what they said at first sight.
+#[inline(always)]
+pub(crate) fn listed(source: &Address, at_sight: Found, now: impl FnOnce() -> u64) -> u8 {
+    match at_sight.all_of(source) {
+        Some(flags) => flags,
+        None if source.is_v4() => settle(&ByLevel(IPV4), source, at_sight, now),
+        None => settle(&ByLevel(IPV6), source, at_sight, now),
     }
 }
 
@@ -180,12 +180,6 @@ macro_rules! global {
 }
 
 global! {
-    fn first_of_v6(high, low) {
-        // In place, as for IPv4.
-        let find = |table| first_v6(&InMemory(table), (high, low), 0);
-        InForce::of(IPV6, high).map(find).unwrap_or_default().to_bits()
-    }
-
     fn others_of_v4(first, address, now) {
         behind_v4(&ByLevel(IPV4), Found::from_bits(first), address as u32, now).to_bits()
     }

@@ -196,6 +196,13 @@ impl Line for Listed {
     fn word_at(&self, index: usize) -> u64 {
         self.word(within(index, LINE_WORDS))
     }
+
+    #[inline(always)]
+    fn half_at(&self, index: usize) -> u32 {
+        let index = within(index, 2 * LINE_WORDS);
+        // SAFETY: as for `word`; inside the line by the mask. Little-endian: the lower half comes first.
+        unsafe { self.pointer.cast::<u32>().add(index).read_volatile() }
+    }
 }
 
 /// `index` modulo `bound`, a power of two.
@@ -301,8 +308,8 @@ pub(crate) fn store<T>(value: *mut T, new: T) {
 /// The same value, of which the verifier no longer knows what it may be: it knows nothing of
 /// `unknown`, a word of a map, and doesn't follow that adding and subtracting it cancels out.
 #[inline(always)]
-pub(crate) fn forget(value: u32, unknown: u64) -> u32 {
-    let mut value = u64::from(value);
+pub(crate) fn forget(value: u64, unknown: u64) -> u64 {
+    let mut value = value;
     // SAFETY: adds a register to another and subtracts it again.
     unsafe {
         asm!(
@@ -313,5 +320,5 @@ pub(crate) fn forget(value: u32, unknown: u64) -> u32 {
             options(pure, nomem, nostack),
         );
     }
-    value as u32
+    value
 }

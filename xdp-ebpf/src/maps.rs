@@ -1,5 +1,7 @@
 //! The maps. Sizes given here are the smallest; the controller sets them before it loads.
 
+use core::mem::offset_of;
+
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
@@ -161,6 +163,7 @@ pub(crate) struct Scratch {
 }
 
 const _: () = assert!(size_of::<Scratch>() == SCRATCH_BYTES);
+const _: () = assert!(offset_of!(Scratch, key) % 8 == 0, "kept by words");
 
 /// Key: line. Value: bits, see [`xdp_common::known`]. Two filters of 4 bits a place of the sources and
 /// the bans, 128 KiB each at the default. Writer: program (sets bits), controller (makes a filter anew). Reader: program.

@@ -8,21 +8,20 @@ use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
-use xdp_common::lists::{ALLOW, BLOCK};
-use xdp_common::packet::{self, Packet, frame_len};
+use xdp_common::lists::Found;
+use xdp_common::packet::{self, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
-use xdp_common::verdict::{Tables as _, decide_parsed, source_key};
+use xdp_common::verdict::{Tables as _, decide_parsed, deciding_list, source_key};
 
-use crate::lists::first_look_v4;
 use crate::maps::{SCRATCH, Scratch};
-use crate::record;
 use crate::scratch::{
-    keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked,
+    keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked, used,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
 use crate::view::XdpView;
+use crate::{lists, record};
 
 /// `xdp.frags` (kernel 5.18): also attaches where frames span several pages (jumbo MTU).
 #[xdp(frags)]
@@ -31,76 +30,99 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         // Array look-ups below their size cannot fail; the verifier asks for the branch.
         return XDP_PASS;
     };
-    let tables = tables.having_read(Told::from_bits(read_packet(ctx.ctx)));
     let view = XdpView::new(&ctx);
-    let parsed = || tables.told().parsed().map_continue(|()| tables.packet());
+    let told = if tables.active_policy().is_current() {
+        read(&ctx)
+    } else {
+        Told::decided(Reason::NoPolicy, frame_len(&view))
+    };
+    let tables = tables.having_read(told);
+    let parsed = || told.parsed().map_continue(|()| tables.packet());
     let verdict = decide_parsed(parsed, &view, &tables, now);
     record::finish(&ctx, &tables, verdict)
 }
 
-/// Reads the packet into [`SCRATCH`] and looks for its source in the lists, or says why it
-/// can't: bits of [`Told`].
+/// Reads the packet, and what the lists say of its source.
+#[inline(always)]
+fn read(ctx: &XdpContext) -> Told {
+    let told = Told::from_bits(read_usual(ctx.ctx));
+    if told.is_unread() {
+        Told::from_bits(read_unusual(ctx.ctx))
+    } else {
+        told
+    }
+}
+
+/// Reads a usual packet, and asks the lists at first sight. One that they decide is read no further than
+/// that takes; of any other it and where its source is are kept in [`SCRATCH`]. Bits of [`Told`].
+///
+/// The source's own memory is asked for before the lists are looked at, if the last packet's source was
+/// looked for there: under a flood of sources that are listed, or that their class refuses, nobody's is.
 ///
 /// VERIFIER: 6.18: as part of the program, its stack is there while later stages call functions of
 /// their own, and each of its paths is walked on to the end. A global function is verified once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn read_packet(ctx: *mut xdp_md) -> u64 {
-    let ctx = XdpContext::new(ctx);
+extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
+    let ctx = XdpContext::new(used(ctx));
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return Told::broken(Reason::NoPolicy, 0).to_bits();
+        return Told::decided(Reason::NoPolicy, 0).to_bits();
+    };
+    let Some(packet) = packet::parse_usual(&XdpView::new(&ctx)) else {
+        return Told::unread().to_bits();
+    };
+    let (source, length) = (packet.source, packet.frame_len);
+    keep_packet(scratch, packet);
+    let asks = take_asked(scratch);
+    if asks {
+        reckon(&ctx, scratch, true);
+    }
+    let found = lists::at_sight(&source);
+    if let Some((list, reason)) = found.all_of(&source).and_then(deciding_list) {
+        lists::hit(list, &source, length.into());
+        return Told::decided(reason, length).to_bits();
+    }
+    keep_found(scratch, found.to_bits());
+    if !asks {
+        reckon(&ctx, scratch, false);
+    }
+    Told::packet(length).to_bits()
+}
+
+/// Reads any packet, or says why it can't. The lists are asked later: such packets are few.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {
+    let ctx = XdpContext::new(used(ctx));
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return Told::decided(Reason::NoPolicy, 0).to_bits();
     };
     let view = XdpView::new(&ctx);
     let told = match packet::parse(&view) {
-        ControlFlow::Break(reason) => Told::broken(reason, frame_len(&view)),
+        ControlFlow::Break(reason) => Told::decided(reason, frame_len(&view)),
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
+            keep_found(scratch, Found::UNASKED.to_bits());
             let scratch = reread(scratch);
-            let listed = look_up(&ctx, scratch);
-            Told::packet(listed, packet_in(reread(scratch)).frame_len)
+            reckon(&ctx, scratch, false);
+            Told::packet(packet_in(scratch).frame_len)
         }
     };
     told.to_bits()
 }
 
-/// What the lists say of the packet's source, if that is all; else it is kept.
-///
-/// Before it looks it asks for the source's own memory, if the last packet's source was looked for there:
-/// under a flood of sources that are listed, or that their class refuses, nobody's is.
+/// Keeps who the kept packet's source is, and where it is in the table; asks for the memory there, too.
 #[inline(always)]
-fn look_up(ctx: &XdpContext, scratch: *mut Scratch) -> Option<u8> {
-    let packet = packet_in(scratch);
-    let is_v4 = packet.source.is_v4();
-    let ask = take_asked(scratch);
-    if ask || !is_v4 {
-        reckon(ctx, packet, ask);
-    }
-    if !is_v4 {
-        return Some(0);
-    }
-    let found = first_look_v4(packet.source.v4_bits());
-    let is_decided = found.is_all_v4() && found.flags & (ALLOW | BLOCK) != 0;
-    if !ask && !is_decided {
-        reckon(ctx, packet, false);
-    }
-    if found.is_all_v4() {
-        return Some(found.flags);
-    }
-    keep_found(scratch, found.to_bits());
-    None
-}
-
-/// Keeps who the source is, and where it is in the table; asks for the memory there, too.
-#[inline(always)]
-fn reckon(ctx: &XdpContext, packet: &Packet, ask: bool) {
+fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
     let Some(tables) = KernelTables::again(ctx) else {
         return;
     };
-    let key = source_key(&packet.source, tables.active_policy());
+    let source = packet_in(reread(scratch)).source;
+    let key = source_key(&source, tables.active_policy());
     let place = tables.place(&key);
-    keep_key(tables.scratch(), key);
-    keep_place(tables.scratch(), place);
-    if ask {
+    keep_key(scratch, key);
+    keep_place(scratch, place);
+    if asks {
         touch(&tables.sources(), &place);
     }
 }

@@ -45,8 +45,24 @@ kept! {
     keep_slot, slot: u32, "which policy it is judged by";
     keep_found, found: u64, "what the lists say at first sight, see [`xdp_common::lists::Found::to_bits`]";
     keep_place, place: Place, "where its source is in the table";
-    keep_key, key: SourceKey, "who its source is";
     keep_cookie, cookie: u32, "a cookie";
+}
+
+/// Keeps who the source is: by words, because its bytes would be moved one by one.
+#[inline(always)]
+pub(crate) fn keep_key(scratch: *mut Scratch, key: SourceKey) {
+    // SAFETY: see the module; the field has a word's alignment, and both are 24 plain bytes.
+    unsafe {
+        let words = core::mem::transmute::<SourceKey, [u64; 3]>(key);
+        (&raw mut (*scratch).key).cast::<[u64; 3]>().write(words);
+    }
+}
+
+/// What was kept: who the source is.
+#[inline(always)]
+pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
+    // SAFETY: see the module.
+    unsafe { &(*scratch).key }
 }
 
 /// Notes that the packet's source was asked for in the table.

@@ -29,7 +29,7 @@ impl SourceMemory for Sources {
 
     #[inline(always)]
     fn forget(&self, value: u32) -> u32 {
-        forget(value, self.0)
+        forget(value.into(), self.0) as u32
     }
 
     #[inline(always)]

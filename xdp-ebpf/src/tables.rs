@@ -125,8 +125,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
-        let first = || Found::from_bits(*scratch::found(self.scratch));
-        lists::listed(source, self.told.listed(), first, now)
+        lists::listed(source, Found::from_bits(*scratch::found(self.scratch)), now)
     }
 
     #[inline(always)]

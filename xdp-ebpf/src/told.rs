@@ -6,31 +6,38 @@ use xdp_common::reason::Reason;
 
 use crate::scratch::reason;
 
-/// Bits 0 to 7: a reason. 8: there is none, the packet is kept. 9: what the lists say is kept too, and not
-/// all. 16 to 19: what they say. 32 to 63: the frame's length.
+/// Bits 0 to 7: a reason. 8: there is none yet, the packet is kept. 9: it is still to be read. 32 to
+/// 63: the frame's length.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Told(u64);
 
 const PARSED: u64 = 1 << 8;
-const MORE_LISTED: u64 = 1 << 9;
-const LISTED_SHIFT: u32 = 16;
+const UNREAD: u64 = 1 << 9;
 const LENGTH_SHIFT: u32 = 32;
 
 impl Told {
-    /// A frame that is nothing to judge.
+    /// A frame that nothing more is asked about.
     #[inline(always)]
-    pub(crate) fn broken(reason: Reason, length: u32) -> Self {
+    pub(crate) fn decided(reason: Reason, length: u32) -> Self {
         Self(u64::from(reason.code()) | u64::from(length) << LENGTH_SHIFT)
     }
 
-    /// A packet that is kept, with what the lists say, if that is all they say.
+    /// A packet that is kept, with what the lists say of it at first sight and where its source is.
     #[inline(always)]
-    pub(crate) fn packet(listed: Option<u8>, length: u32) -> Self {
-        let listed = match listed {
-            Some(flags) => u64::from(flags) << LISTED_SHIFT,
-            None => MORE_LISTED,
-        };
-        Self(PARSED | listed | u64::from(length) << LENGTH_SHIFT)
+    pub(crate) fn packet(length: u32) -> Self {
+        Self(PARSED | u64::from(length) << LENGTH_SHIFT)
+    }
+
+    /// A packet that is still to be read.
+    #[inline(always)]
+    pub(crate) fn unread() -> Self {
+        Self(UNREAD)
+    }
+
+    /// Whether it is.
+    #[inline(always)]
+    pub(crate) fn is_unread(self) -> bool {
+        self.0 & UNREAD != 0
     }
 
     #[inline(always)]
@@ -51,12 +58,6 @@ impl Told {
         } else {
             ControlFlow::Continue(())
         }
-    }
-
-    /// What the lists say, if that is all.
-    #[inline(always)]
-    pub(crate) fn listed(self) -> Option<u8> {
-        (self.0 & MORE_LISTED == 0).then_some((self.0 >> LISTED_SHIFT) as u8)
     }
 
     /// The frame's length.

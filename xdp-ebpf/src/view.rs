@@ -46,11 +46,15 @@ impl PacketView for XdpView<'_> {
 
     #[inline(always)]
     fn len_around(&self, end: usize) -> usize {
-        if end <= self.linear && self.linear <= ONE_BUFFER {
-            self.linear
-        } else {
-            self.len()
+        match self.len_at_sight(end) {
+            Some(len) => len,
+            None => self.len(),
         }
+    }
+
+    #[inline(always)]
+    fn len_at_sight(&self, end: usize) -> Option<usize> {
+        (end <= self.linear && self.linear <= ONE_BUFFER).then_some(self.linear)
     }
 
     #[inline(always)]

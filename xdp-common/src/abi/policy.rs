@@ -158,10 +158,10 @@ abi_struct! {
         sample_bytes: u16,
         /// Mask of an IPv4 source, network order.
         source_mask_v4: [u8; 4],
-        /// Mask of an IPv6 source, network order.
-        source_mask_v6: [u8; 16],
         /// One packet in so many becomes a sample, on the mean; 0 counts as 1.
         sample_every: u32,
+        /// Mask of an IPv6 source, network order. By words, as the program reads it.
+        source_mask_v6: [u8; 16],
         /// Limits of every source without an override.
         limits: Limits,
         /// Strikes and bans.

@@ -38,7 +38,7 @@ pub mod head;
 pub mod v4;
 pub mod v6;
 
-use crate::bits::is_zero_unseen;
+use crate::bits::all_if_below;
 use crate::packet::Address;
 use head::{Layout, SHORT, V4_16, V4_24, V6_FIRST, V6_HOST, V6_LOW};
 
@@ -73,6 +73,11 @@ pub trait Line: Copy {
     fn word_at(&self, index: usize) -> u64 {
         self.word(index & (LINE_WORDS - 1))
     }
+    /// Half a word by its number, taken modulo 16: see [`half`].
+    #[inline(always)]
+    fn half_at(&self, index: usize) -> u32 {
+        half(self, index)
+    }
 }
 
 impl Line for [u64; LINE_WORDS] {
@@ -105,6 +110,11 @@ pub trait Table {
     fn forget(&self, value: u32) -> u32 {
         value
     }
+    /// The same for a whole word.
+    #[inline(always)]
+    fn forget_word(&self, value: u64) -> u64 {
+        value
+    }
     /// The value, of which a compiler no longer knows what it may be.
     #[inline(always)]
     fn opaque(&self, value: u64) -> u64 {
@@ -115,9 +125,16 @@ pub trait Table {
 /// All bits if a number is 0, else none.
 #[inline(always)]
 fn bits_if_zero<T: Table>(table: &T, x: u64) -> u32 {
-    #[allow(clippy::cast_possible_truncation, reason = "one bit")]
-    let one = is_zero_unseen(x, |x| table.opaque(x)) as u32;
-    one.wrapping_neg()
+    // Its parts are below 2^63 then.
+    bits_if_below(table, x >> 1 | x & 1, 1)
+}
+
+/// All bits if a number is below a bound, both below 2^63, else none.
+#[inline(always)]
+fn bits_if_below<T: Table>(table: &T, x: u64, bound: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "all bits are the same")]
+    let bits = all_if_below(x, bound, |x| table.opaque(x)) as u32;
+    bits
 }
 
 /// The parts of a look-up: one for each level that the table uses. [`InMemory`] does them here; the
@@ -170,6 +187,15 @@ pub struct Found {
 }
 
 impl Found {
+    /// In place of what a level says where it wasn't asked: [`settle`] asks.
+    pub const UNASKED: Self = Self {
+        flags: 0,
+        has_group: false,
+        levels: 0,
+        version: 0,
+        torn: 1,
+    };
+
     /// As one number, for a function of the program's.
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
@@ -232,17 +258,26 @@ impl Found {
         self.levels != 0 || self.torn != 0
     }
 
-    /// Whether there is nothing to ask of IPv4's other levels, nor to look at again.
     #[inline(always)]
-    pub const fn is_all_v4(&self) -> bool {
+    const fn is_all_v4(&self) -> bool {
         self.levels & !V4_24 == 0 && self.torn == 0 && self.flags & TIMED == 0
     }
 
-    /// The same for IPv6.
     #[inline(always)]
-    pub const fn is_all_v6(&self) -> bool {
+    const fn is_all_v6(&self) -> bool {
         const FIRST: u32 = V6_FIRST << 4 | V6_HOST;
         self.levels & !FIRST == 0 && self.torn == 0 && self.flags & TIMED == 0
+    }
+
+    /// The flags, where there is nothing to ask of other levels, nor to look at again.
+    #[inline(always)]
+    pub const fn all_of(&self, address: &Address) -> Option<u8> {
+        let is_all = if address.is_v4() {
+            self.is_all_v4()
+        } else {
+            self.is_all_v6()
+        };
+        if is_all { Some(self.flags) } else { None }
     }
 
     /// With what another level says.

@@ -12,8 +12,8 @@
 //! An empty slot is 0, and so has no flags.
 
 use super::head::{Layout, V4_24};
-use super::{Found, Line, MAX_CHAIN, Table, bits_if_zero, ends_by, group, half, in_force};
-use crate::bits::{is_zero, lowest};
+use super::{Found, Line, MAX_CHAIN, Table, bits_if_below, ends_by, group, half, in_force};
+use crate::bits::first_place;
 
 /// Slots of a line.
 pub const SLOTS: usize = 16;
@@ -128,7 +128,7 @@ pub const fn decode(slot: u32) -> Slot {
     } else if code >= FIRST_GROUP_CODE {
         Slot::Group {
             rest: slot >> 16,
-            group: group_of(slot, code),
+            group: group_of(slot),
         }
     } else {
         #[allow(clippy::cast_possible_truncation, reason = "four bits")]
@@ -147,8 +147,8 @@ const fn linked(slot: u32) -> u32 {
 }
 
 #[inline(always)]
-const fn group_of(slot: u32, code: u32) -> u32 {
-    (code.wrapping_sub(FIRST_GROUP_CODE)) << 12 | (slot >> 8 & 0xff) << 4 | (slot & 15)
+const fn group_of(slot: u32) -> u32 {
+    ((slot >> 4 & 15).wrapping_sub(FIRST_GROUP_CODE)) << 12 | (slot >> 8 & 0xff) << 4 | (slot & 15)
 }
 
 /// What one level says of an address, by its bit in the head; with `EXACT` without what has ended by
@@ -196,24 +196,21 @@ fn in_lines<T: Table, const EXACT: bool>(
             // Slower, and easier on the verifier, which follows the ends too.
             for index in 0..SLOTS {
                 let slot = half(&slots, index);
-                let flags = flags_of::<T, EXACT>(table, head, line, index, slot, now);
-                found = table.forget(found | flags & covering(table, slot, rest, byte));
-                group = table.forget(group | grouped(table, slot, rest));
+                let (flags, its) = told_by(table, slot, rest, byte);
+                let flags = in_force_at(table, head, line, index, flags, now);
+                found = table.forget(found | flags);
+                group = table.forget(group | its);
             }
         } else {
-            let mut words = table.forget(words_with(&slots, rest));
-            // The first time also where there are none: they match nothing.
-            for _ in 0..SLOTS / 2 {
-                let both = slots.word_at(lowest(words));
-                #[allow(clippy::cast_possible_truncation, reason = "the halves")]
-                let [low, high] = [both as u32, (both >> 32) as u32];
-                let flags = low & covering(table, low, rest, byte)
-                    | high & covering(table, high, rest, byte);
+            let mut left = table.forget_word(slots_with(&slots, rest));
+            // The first time also where there are none: the first slot is another key's then.
+            for _ in 0..SLOTS {
+                let slot = slots.half_at(first_place(left, BY_HALVES));
+                let (flags, its) = told_by(table, slot, rest, byte);
                 found = table.forget(found | flags);
-                group =
-                    table.forget(group | grouped(table, low, rest) | grouped(table, high, rest));
-                words = table.forget(words & words.wrapping_sub(1));
-                if words == 0 {
+                group = table.forget(group | its);
+                left = table.forget_word(left & left.wrapping_sub(1));
+                if left == 0 {
                     break;
                 }
             }
@@ -228,76 +225,68 @@ fn in_lines<T: Table, const EXACT: bool>(
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let mut found = found as u8 & 15;
     if group != 0 {
-        found |= group::find(table, head, group.wrapping_sub(1), byte, now);
+        found |= group::find(table, head, group_of(group), byte, now);
     }
     found
 }
 
-/// All bits where a slot holds a prefix of this key around the byte, else none.
+/// What a slot says of an address, if it is of its key: the flags of a prefix around the byte, and the slot
+/// itself where it stands for a group. Without branches.
 #[inline(always)]
-fn covering<T: Table>(table: &T, slot: u32, rest: u32, byte: u32) -> u32 {
+fn told_by<T: Table>(table: &T, slot: u32, rest: u32, byte: u32) -> (u32, u32) {
     let code = slot >> 4 & 15;
     let other_key = slot >> 16 ^ rest;
     let other_byte = (slot >> 8 & 0xff ^ byte) >> code;
-    bits_if_zero(table, (other_key | other_byte | no_prefix(code)).into())
+    let below = |x: u32, bound: u32| bits_if_below(table, x.into(), bound.into());
+    let is_prefix = below(code, FIRST_GROUP_CODE);
+    let is_group = !is_prefix & below(code, LINK_CODE);
+    let flags = slot & 15 & is_prefix & below(other_key | other_byte, 1);
+    let group = slot & is_group & below(other_key, 1);
+    (flags, group)
 }
 
-/// The group that a slot stands for, and one, if it is of this key; else 0.
-#[inline(always)]
-fn grouped<T: Table>(table: &T, slot: u32, rest: u32) -> u32 {
-    let code = slot >> 4 & 15;
-    let other_key = slot >> 16 ^ rest;
-    let is_link = is_zero((code ^ LINK_CODE) as u64);
-    let is_other = other_key | (no_prefix(code) ^ 1) | is_link;
-    group_of(slot, code).wrapping_add(1) & bits_if_zero(table, is_other.into())
-}
+/// Slots in the order of the bits in [`slots_with`]: the lower halves of all words, then the upper ones.
+const BY_HALVES: u64 = 0x0246_8ace_1357_9bdf;
 
-/// 1 for the codes of groups and links.
+/// The slots of a line with this rest, a bit for each. No branches: nearly all lines of a packet that isn't
+/// listed have none.
 #[inline(always)]
-const fn no_prefix(code: u32) -> u32 {
-    code.wrapping_add(16 - FIRST_GROUP_CODE) >> 4
-}
-
-/// Which words of a line may have a slot with this rest. No branches: nearly all lines of a packet
-/// that isn't listed have none.
-#[inline(always)]
-fn words_with<L: Line>(slots: &L, rest: u32) -> u32 {
+fn slots_with<L: Line>(slots: &L, rest: u32) -> u64 {
     const TOP: u64 = 0x8000_0000_8000_0000;
-    const ONE: u64 = 0x0001_0000_0001_0000;
-    const REST: u64 = 0xffff_0000_ffff_0000;
+    const REST: u64 = 0x7fff_0000_7fff_0000;
+    const ALL: u64 = 0x1111_1111_1111_1111;
     let wanted = u64::from(rest) << 16 | u64::from(rest) << 48;
-    let mut words = 0;
+    let mut others = 0;
     macro_rules! look {
         ($($index:literal)+) => {$(
-            let word = slots.word($index);
-            let x = (word ^ wanted) & REST;
-            // A half of zero turns its top bit on; so may the upper one behind a lower one of zero.
-            let zero = x.wrapping_sub(ONE) & !x & TOP;
-            #[allow(clippy::cast_possible_truncation, reason = "one bit")]
-            let bit = (zero >> 63 | zero >> 31 & 1) as u32;
-            words |= bit << $index;
+            let x = slots.word($index) ^ wanted;
+            // The top bit of each half that isn't zero above its lower sixteen: the sum reaches it where
+            // one of the fifteen below is set.
+            let other = (x & REST).wrapping_add(REST) | x;
+            others |= (other & TOP) >> (31 - 4 * $index);
         )+};
     }
     look!(0 1 2 3 4 5 6 7);
-    words
+    others ^ ALL
 }
 
+/// A slot's flags, or none where it has ended by `now`, unless that is 0.
 #[inline(always)]
-fn flags_of<T: Table, const EXACT: bool>(
+fn in_force_at<T: Table>(
     table: &T,
     head: &Layout<impl Line>,
     line: u32,
     index: usize,
-    slot: u32,
+    flags: u32,
     now: u32,
 ) -> u32 {
-    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
-    let flags = slot as u8 & 15;
-    if !EXACT || now == 0 {
-        return flags.into();
+    if now == 0 {
+        return flags;
     }
     let ends = table.line(end_line(head, line));
     let end = ends.map_or(0, |ends| half(&ends, index));
+    #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+    let flags = flags as u8;
     in_force(flags, end, now).into()
 }
 

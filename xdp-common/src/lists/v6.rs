@@ -19,8 +19,11 @@
 //! so never takes one prefix's length for another's bits.
 
 use super::head::{Layout, V6_FIRST, V6_HOST, V6_LOW};
-use super::{Found, Line, MAX_CHAIN, TIMED, Table, bits_if_zero, ends_by, group, half, in_force};
-use crate::bits::lowest;
+use super::{
+    Found, Line, MAX_CHAIN, TIMED, Table, bits_if_below, bits_if_zero, ends_by, group, half,
+    in_force,
+};
+use crate::bits::{IN_ORDER, first_place};
 
 /// Slots of a line.
 pub const SLOTS: usize = 4;
@@ -317,8 +320,8 @@ fn changed<L: Line>(slots: &L, index: usize, meta: u64) -> u64 {
     (slots.word_at(index << 1) ^ meta) & !u64::from(TIMED)
 }
 
-/// Which slots of a line have no difference. No branches: nearly all lines of a packet that isn't
-/// listed have none.
+/// Which slots of a line have no difference, a number below 2^63: slot i at bit 4i. No branches: nearly all
+/// lines of a packet that isn't listed have none.
 #[inline(always)]
 fn slots_with<T: Table>(table: &T, slots: &T::Line, difference: impl Fn(u64, u64) -> u64) -> u32 {
     let mut same = 0;
@@ -326,7 +329,7 @@ fn slots_with<T: Table>(table: &T, slots: &T::Line, difference: impl Fn(u64, u64
         ($($index:literal)+) => {$(
             let meta = slots.word($index << 1);
             let bits = slots.word($index << 1 | 1);
-            same |= (bits_if_zero(table, difference(meta, bits)) & 1) << $index;
+            same |= bits_if_below(table, difference(meta, bits), 1) & 1 << (4 * $index);
         )+};
     }
     look!(0 1 2 3);
@@ -346,7 +349,7 @@ fn each_of<T: Table, const EXACT: bool>(table: &T, slots: u32, mut look: impl Fn
     }
     let mut left = table.forget(slots);
     for _ in 0..SLOTS {
-        look(lowest(left) & (SLOTS - 1));
+        look(first_place(left.into(), IN_ORDER) & (SLOTS - 1));
         left = table.forget(left & left.wrapping_sub(1));
         if left == 0 {
             break;

@@ -146,7 +146,7 @@ fn walk<V: PacketView + ?Sized>(
 }
 
 #[inline(always)]
-fn is_extension(protocol: u8) -> bool {
+pub(super) fn is_extension(protocol: u8) -> bool {
     matches!(
         protocol,
         HOP_BY_HOP

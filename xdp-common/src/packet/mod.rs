@@ -7,6 +7,7 @@ mod ethernet;
 mod ipv4;
 mod ipv6;
 mod transport;
+mod usual;
 mod view;
 
 use core::net::IpAddr;
@@ -14,6 +15,7 @@ use core::ops::ControlFlow;
 
 use crate::reason::Reason;
 pub use ipv6::{MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS};
+pub use usual::parse_usual;
 pub use view::{Header, PacketView};
 
 /// Transport protocols by number (IANA, Assigned Internet Protocol Numbers).

@@ -20,7 +20,7 @@ macro_rules! headers {
 headers!(EthHdr VlanHdr [u8; 4]);
 // By the words that a header's standard draws, in network order: what a BPF program takes apart with
 // shifts it would otherwise load byte by byte.
-headers!([u32; 2] [u32; 3] [u32; 5] [u32; 10]);
+headers!([u32; 1] [u32; 2] [u32; 3] [u32; 5] [u32; 10]);
 
 /// A frame from its Ethernet header on.
 pub trait PacketView {
@@ -40,6 +40,12 @@ pub trait PacketView {
     fn len_around(&self, end: usize) -> usize {
         let _ = end;
         self.len()
+    }
+
+    /// The same where a look tells it, and that the frame reaches `end`. Nothing else: it may all the same.
+    #[inline(always)]
+    fn len_at_sight(&self, end: usize) -> Option<usize> {
+        self.reaches(end).then(|| self.len_around(end))
     }
 
     /// Whether there is no byte at all.
@@ -88,6 +94,10 @@ impl<V: PacketView + ?Sized> PacketView for &V {
 
     fn len_around(&self, end: usize) -> usize {
         (**self).len_around(end)
+    }
+
+    fn len_at_sight(&self, end: usize) -> Option<usize> {
+        (**self).len_at_sight(end)
     }
 
     fn forget(&self, value: usize) -> usize {

@@ -3,7 +3,7 @@
 use super::{
     MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold, head, hot, may_earn,
 };
-use crate::bits::{is_zero_unseen, lowest};
+use crate::bits::{IN_ORDER, first_place, is_set};
 use crate::verdict::Word;
 
 /// A source that is in the table.
@@ -36,22 +36,23 @@ pub const fn ban_bit(tag: u64) -> u64 {
 /// The way that holds this tag. Which one it is is found without a branch: see [`crate::bits`].
 #[inline(always)]
 fn way_of<M: SourceMemory>(memory: &M, head: M::Line, tag: u64) -> Option<u32> {
-    let ways = ways_with(memory, head, tag);
+    let ways = ways_with::<M, 4>(memory, head, tag);
     #[allow(clippy::cast_possible_truncation, reason = "one of seven")]
-    let way = lowest(ways) as u32;
+    let way = first_place(ways.into(), IN_ORDER) as u32;
     (ways != 0).then_some(way)
 }
 
-/// The ways whose tag this is, a bit each.
+/// The ways whose tag this is: a bit each, so many apart.
 #[inline(always)]
-fn ways_with<M: SourceMemory>(memory: &M, head: M::Line, tag: u64) -> u32 {
-    let mut ways = 0;
+fn ways_with<M: SourceMemory, const APART: u32>(memory: &M, head: M::Line, tag: u64) -> u32 {
+    let (mut all, mut others) = (0, 0);
     for way in 0..WAYS {
         let x = head.word((way as usize).wrapping_add(1)).load() ^ tag;
-        ways |= is_zero_unseen(x, |x| memory.opaque(x)) << way;
+        all |= 1 << (APART * way);
+        others |= is_set(x, |x| memory.opaque(x)) << (APART * way);
     }
-    #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
-    let ways = ways as u32;
+    #[allow(clippy::cast_possible_truncation, reason = "at most four bits a way")]
+    let ways = (others ^ all) as u32;
     memory.forget(ways)
 }
 
@@ -131,7 +132,7 @@ pub fn find_or_add<M: SourceMemory>(
         if before & head::VERSION != 0 {
             continue;
         }
-        let empty = ways_with(memory, head, 0).into();
+        let empty = ways_with::<M, 1>(memory, head, 0).into();
         let (way, kept) = victim(before, empty, place.tag);
         let claimed = kept.wrapping_add(head::VERSION);
         if head.word(0).compare_exchange(before, claimed).is_err() {

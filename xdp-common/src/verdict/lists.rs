@@ -7,37 +7,30 @@ use crate::lists::{ALLOW, BLOCK};
 use crate::packet::Packet;
 use crate::reason::Reason;
 
-/// The allowlist wins over everything after it.
+/// Which list decides a packet whose source the lists say this of, whatever its protocol, and what its
+/// reason is. The allowlist wins over everything after it.
 #[inline(always)]
-pub(super) fn check_allow<T: Tables>(
-    packet: &Packet,
-    listed: u8,
-    tables: &T,
-) -> ControlFlow<Reason> {
-    check(ALLOW, Reason::Allowlisted, packet, listed, tables)
-}
-
-/// Hosts and prefixes, whatever the protocol.
-#[inline(always)]
-pub(super) fn check_block<T: Tables>(
-    packet: &Packet,
-    listed: u8,
-    tables: &T,
-) -> ControlFlow<Reason> {
-    check(BLOCK, Reason::Blocklisted, packet, listed, tables)
-}
-
-#[inline(always)]
-fn check<T: Tables>(
-    list: u8,
-    reason: Reason,
-    packet: &Packet,
-    listed: u8,
-    tables: &T,
-) -> ControlFlow<Reason> {
-    if listed & list == 0 {
-        return ControlFlow::Continue(());
+pub const fn deciding_list(listed: u8) -> Option<(u8, Reason)> {
+    if listed & ALLOW != 0 {
+        Some((ALLOW, Reason::Allowlisted))
+    } else if listed & BLOCK != 0 {
+        Some((BLOCK, Reason::Blocklisted))
+    } else {
+        None
     }
-    tables.hit(list, &packet.source, bytes_of(packet));
-    ControlFlow::Break(reason)
+}
+
+#[inline(always)]
+pub(super) fn check_lists<T: Tables>(
+    packet: &Packet,
+    listed: u8,
+    tables: &T,
+) -> ControlFlow<Reason> {
+    match deciding_list(listed) {
+        Some((list, reason)) => {
+            tables.hit(list, &packet.source, bytes_of(packet));
+            ControlFlow::Break(reason)
+        }
+        None => ControlFlow::Continue(()),
+    }
 }

@@ -15,7 +15,7 @@ use core::borrow::Borrow;
 use core::cell::Cell;
 use core::ops::ControlFlow;
 
-use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_CLASSES, Plain, Policy, SourceKey};
+use crate::abi::{FAMILY_IPV4, FAMILY_IPV6, FLAG_CLASSES, Policy, SourceKey};
 use crate::lists::halves;
 use crate::packet::{self, Address, Fragment, Packet, PacketView};
 use crate::reason::{Action, Class, Reason};
@@ -26,6 +26,7 @@ pub use class::{
     check as check_class, places,
 };
 pub use limit::{CAS_TRIES, Offence, STALE_NS, offended};
+pub use lists::deciding_list;
 pub use tables::{BanState, Offences, SourceState, Tables, Word};
 
 /// Why, and what happens.
@@ -109,8 +110,7 @@ fn stages<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
     let listed = tables.listed(&packet.source, || clock.now());
-    lists::check_allow(packet, listed, tables)?;
-    lists::check_block(packet, listed, tables)?;
+    lists::check_lists(packet, listed, tables)?;
     tables.with_source(packet, policy, |key, place| {
         let source = Source { key, place };
         stages_of_source(packet, view, source, listed, tables, policy, clock)
@@ -189,7 +189,7 @@ pub fn source_key(address: &Address, policy: &Policy) -> SourceKey {
         addr,
         family,
         prefix_len,
-        ..SourceKey::ZERO
+        reserved: [0; 6],
     }
 }
 
