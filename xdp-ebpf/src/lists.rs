@@ -4,7 +4,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, chunks, hits};
 use xdp_common::lists::{
     Found, InMemory, Levels, Line as _, Table, behind_v4, behind_v6, first_v4, first_v6, group,
-    settle, v4, v6,
+    head, settle, v4, v6,
 };
 use xdp_common::packet::Address;
 
@@ -17,7 +17,8 @@ const IPV4: u32 = 0;
 const IPV6: u32 = 1;
 
 /// A family's table.
-struct InForce {
+#[derive(Clone, Copy)]
+pub(crate) struct InForce {
     family: u32,
     /// What said so, see [`chunks::in_force`].
     told: u64,
@@ -26,9 +27,27 @@ struct InForce {
     unknown: u64,
 }
 
+/// Which table is in force, and what the lists are: as long as neither changes, nor does what they say.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct State {
+    told: u64,
+    changes: u64,
+}
+
 impl InForce {
+    /// The one for a source.
     #[inline(always)]
-    fn of(family: u32, unknown: u64) -> Option<Self> {
+    pub(crate) fn of(source: &Address) -> Option<Self> {
+        if source.is_v4() {
+            Self::of_family(IPV4, source.v4_bits().into())
+        } else {
+            Self::of_family(IPV6, source.halves().0)
+        }
+    }
+
+    #[inline(always)]
+    fn of_family(family: u32, unknown: u64) -> Option<Self> {
         let told = told(family)?;
         let head = LIST_HEADS
             .get_ptr(chunks::head_of(told))
@@ -39,6 +58,25 @@ impl InForce {
             head,
             unknown,
         })
+    }
+
+    /// See [`xdp_common::lists::head::VERSION`].
+    #[inline(always)]
+    pub(crate) fn state(&self) -> State {
+        State {
+            told: self.told,
+            changes: self.head.word(head::VERSION),
+        }
+    }
+
+    /// What it says of an address of its family at first sight. In place: a call takes longer.
+    #[inline(always)]
+    pub(crate) fn at_sight(self, source: &Address) -> Found {
+        if source.is_v4() {
+            first_v4(&InMemory(self), source.v4_bits(), 0)
+        } else {
+            first_v6(&InMemory(self), source.halves(), 0)
+        }
     }
 }
 
@@ -144,23 +182,6 @@ impl Levels for ByLevel {
     }
 }
 
-/// What the lists say of an address at first sight. In place: a call takes longer.
-#[inline(always)]
-pub(crate) fn at_sight(source: &Address) -> Found {
-    if source.is_v4() {
-        let address = source.v4_bits();
-        return match InForce::of(IPV4, address.into()) {
-            Some(table) => first_v4(&InMemory(table), address, 0),
-            None => Found::default(),
-        };
-    }
-    let (high, low) = source.halves();
-    match InForce::of(IPV6, high) {
-        Some(table) => first_v6(&InMemory(table), (high, low), 0),
-        None => Found::default(),
-    }
-}
-
 /// What the lists say of an address, after what they said at first sight.
 #[inline(always)]
 pub(crate) fn listed(source: &Address, at_sight: Found, now: impl FnOnce() -> u64) -> u8 {
@@ -190,43 +211,43 @@ global! {
     }
 
     fn list_v4(level, address) {
-        let table = InForce::of(IPV4, address);
+        let table = InForce::of_family(IPV4, address);
         let find = |table| v4::find::<_, false>(&table, level as u32, address as u32, 0);
         table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_v4_by(level, address, now) {
-        let table = InForce::of(IPV4, now);
+        let table = InForce::of_family(IPV4, now);
         let find = |table| v4::find::<_, true>(&table, level as u32, address as u32, now);
         table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_v6_upper(number, high) {
-        let table = InForce::of(IPV6, high);
+        let table = InForce::of_family(IPV6, high);
         let find = |table| v6::find_upper::<_, false>(&table, number as u32, high, 0);
         table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_v6_upper_by(number, high, now) {
-        let table = InForce::of(IPV6, now);
+        let table = InForce::of_family(IPV6, now);
         let find = |table| v6::find_upper::<_, true>(&table, number as u32, high, now);
         table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_v6_lower(level, high, low) {
-        let table = InForce::of(IPV6, low);
+        let table = InForce::of_family(IPV6, low);
         let find = |table| v6::find_lower::<_, false>(&table, level as u32, high, low, 0);
         table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_v6_lower_by(level, high, low, now) {
-        let table = InForce::of(IPV6, now);
+        let table = InForce::of_family(IPV6, now);
         let find = |table| v6::find_lower::<_, true>(&table, level as u32, high, low, now);
         table.map(find).unwrap_or_default().to_bits()
     }
 
     fn list_short(family, top, now) {
-        let table = InForce::of(family as u32, now);
+        let table = InForce::of_family(family as u32, now);
         let find = |table| group::find_short(&table, top as u32, now);
         table.map(find).unwrap_or_default().to_bits()
     }

@@ -16,6 +16,8 @@ use xdp_common::packet::Packet;
 use xdp_common::sampler::Sampler;
 use xdp_common::sources::{BUCKET_LINES, Place, Shape};
 
+use crate::lists::State;
+
 /// Key: 0. Value: the active slot of [`POLICY`].
 /// Writer: controller. Reader: program, once per packet. Lifetime: the program's.
 /// Concurrency: one aligned 4-byte write; a packet sees the old slot or the new one.
@@ -150,6 +152,10 @@ pub(crate) struct Scratch {
     pub(crate) slot: u32,
     /// 1 if its source was asked for in the table.
     pub(crate) asked: u32,
+    /// Which list decided the packet's source at first sight.
+    pub(crate) decided_by: u64,
+    /// In which state of the lists.
+    pub(crate) decided_in: State,
     pub(crate) found: u64,
     pub(crate) place: Place,
     pub(crate) key: SourceKey,

@@ -14,9 +14,11 @@ use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
 use xdp_common::verdict::{Tables as _, decide_parsed, deciding_list, source_key};
 
+use crate::lists::{InForce, State};
 use crate::maps::{SCRATCH, Scratch};
 use crate::scratch::{
-    keep_found, keep_key, keep_packet, keep_place, packet as packet_in, reread, take_asked, used,
+    decided_before, keep_decided, keep_found, keep_key, keep_packet, keep_place,
+    packet as packet_in, reread, take_asked, used,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
@@ -56,6 +58,8 @@ fn read(ctx: &XdpContext) -> Told {
 /// Reads a usual packet, and asks the lists at first sight. One that they decide is read no further than
 /// that takes; of any other it and where its source is are kept in [`SCRATCH`]. Bits of [`Told`].
 ///
+/// The same source again, as in a flood from one, is decided as it was while the list stays as it is.
+///
 /// The source's own memory is asked for before the lists are looked at, if the last packet's source was
 /// looked for there: under a flood of sources that are listed, or that their class refuses, nobody's is.
 ///
@@ -72,16 +76,27 @@ extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
         return Told::unread().to_bits();
     };
     let (source, length) = (packet.source, packet.frame_len);
+    let Some(table) = InForce::of(&source) else {
+        return Told::unread().to_bits();
+    };
+    let state = table.state();
+    let again = decided_before(scratch, &source, state);
+    if let Some((list, reason)) = again.and_then(deciding_list) {
+        lists::hit(list, &source, length.into());
+        return Told::decided(reason, length).to_bits();
+    }
     keep_packet(scratch, packet);
     let asks = take_asked(scratch);
     if asks {
         reckon(&ctx, scratch, true);
     }
-    let found = lists::at_sight(&source);
+    let found = table.at_sight(&source);
     if let Some((list, reason)) = found.all_of(&source).and_then(deciding_list) {
+        keep_decided(scratch, state, list);
         lists::hit(list, &source, length.into());
         return Told::decided(reason, length).to_bits();
     }
+    keep_decided(scratch, state, 0);
     keep_found(scratch, found.to_bits());
     if !asks {
         reckon(&ctx, scratch, false);
@@ -102,6 +117,7 @@ extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {
         ControlFlow::Break(reason) => Told::decided(reason, frame_len(&view)),
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
+            keep_decided(scratch, State::default(), 0);
             keep_found(scratch, Found::UNASKED.to_bits());
             let scratch = reread(scratch);
             reckon(&ctx, scratch, false);

@@ -9,11 +9,12 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
 use xdp_common::abi::SourceKey;
-use xdp_common::packet::Packet;
+use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
 use xdp_common::sources::Place;
 
+use crate::lists::State;
 use crate::maps::Scratch;
 
 /// Which packet this CPU samples next.
@@ -63,6 +64,28 @@ pub(crate) fn keep_key(scratch: *mut Scratch, key: SourceKey) {
 pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
     // SAFETY: see the module.
     unsafe { &(*scratch).key }
+}
+
+/// Keeps which list decided the kept packet's source at first sight, 0 for none, and what the lists were.
+#[inline(always)]
+pub(crate) fn keep_decided(scratch: *mut Scratch, state: State, list: u8) {
+    // SAFETY: see the module.
+    unsafe {
+        (&raw mut (*scratch).decided_by).write(list.into());
+        (&raw mut (*scratch).decided_in).write(state);
+    }
+}
+
+/// Which list decided this source's last packet, if that was the last packet of all and the lists are what
+/// they were.
+#[inline(always)]
+pub(crate) fn decided_before(scratch: *mut Scratch, source: &Address, state: State) -> Option<u8> {
+    // SAFETY: see the module; what was kept is of an earlier packet, and all of one.
+    let (last, by, within) = unsafe {
+        let last = &*scratch;
+        (&last.packet.source, last.decided_by, &last.decided_in)
+    };
+    (by != 0 && last == source && *within == state).then_some(by as u8)
 }
 
 /// Notes that the packet's source was asked for in the table.

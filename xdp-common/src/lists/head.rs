@@ -29,8 +29,9 @@ pub const SEEDS: usize = 4;
 /// Number of the first line of the filter (lower half), and how many there are (upper half).
 pub const FILTER: usize = 6;
 
-/// Number of changes that took something away (lower 16 bits), counted on from table to table: a
-/// look-up of several slots compares it.
+/// Number of changes that took something away (lower 16 bits), raised before they do: a look-up of several
+/// slots compares it. Number of changes of any kind (the others), raised when they are made: while the word
+/// stays, so does what the table says. Both go on from table to table.
 pub const VERSION: usize = 7;
 
 /// Where what lies in a table, by its first line. Each word is read when it is asked for: a program has few
@@ -123,7 +124,7 @@ pub struct Head {
     /// How many lines the filter has.
     pub filter_lines: u32,
     /// See [`VERSION`].
-    pub version: u16,
+    pub version: u64,
 }
 
 impl Head {
@@ -143,7 +144,7 @@ impl Head {
             first,
             second,
             self.first_filter as u64 | (self.filter_lines as u64) << 32,
-            self.version as u64,
+            self.version,
         ]
     }
 }

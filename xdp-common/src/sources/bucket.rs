@@ -48,8 +48,9 @@ fn ways_with<M: SourceMemory, const APART: u32>(memory: &M, head: M::Line, tag: 
     let (mut all, mut others) = (0, 0);
     for way in 0..WAYS {
         let x = head.word((way as usize).wrapping_add(1)).load() ^ tag;
-        all |= 1 << (APART * way);
-        others |= is_set(x, |x| memory.opaque(x)) << (APART * way);
+        let shift = APART.wrapping_mul(way);
+        all |= 1 << shift;
+        others |= is_set(x, |x| memory.opaque(x)) << shift;
     }
     #[allow(clippy::cast_possible_truncation, reason = "at most four bits a way")]
     let ways = (others ^ all) as u32;

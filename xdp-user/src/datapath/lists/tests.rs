@@ -1,12 +1,12 @@
 //! The tables against a search from end to end, over the look-up that the program runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use xdp_common::lists::v6::Level;
-use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
+use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS, head};
 
 use xdp_common::abi::Plain;
 
@@ -229,6 +229,58 @@ fn a_full_list_refuses_and_stays_as_it_was() {
     ));
     assert_eq!(lists.entry(ListKind::Block, &c.prefix), None);
     assert!(lists.entry(ListKind::Block, &a.prefix).is_some());
+}
+
+/// Whoever remembers what a table said looks at this one word, see [`xdp_common::lists::head::VERSION`].
+#[test]
+fn every_change_gives_the_head_a_version_that_it_never_had() {
+    let mut lists = lists();
+    let mut seen = BTreeSet::new();
+    let mut check = |lists: &Lists<InProcess>, what: &str| {
+        let head = lists.v4.as_ref().unwrap().head;
+        assert!(seen.insert(head.version), "{what}");
+        let told = lists.v4.as_ref().unwrap().words().get(0, head::VERSION);
+        assert_eq!(told, head.version, "{what}");
+    };
+    let entry = |text: &str, expires_ns| NewEntry {
+        prefix: text.parse().unwrap(),
+        expires_ns,
+        list: 0,
+    };
+    for (text, expires_ns) in [
+        ("192.0.2.7", 0),
+        ("192.0.2.7", 9 * UNIT),
+        ("192.0.2.0/24", 0),
+        ("198.51.0.0/16", 0),
+        ("198.0.0.0/8", 0),
+        ("198.0.0.0/9", 0),
+    ] {
+        lists.put(ListKind::Block, entry(text, expires_ns)).unwrap();
+        check(&lists, text);
+        lists.put(ListKind::Allow, entry(text, expires_ns)).unwrap();
+        check(&lists, text);
+    }
+    let own = "203.0.113.0/24".parse().unwrap();
+    lists.put_limits(&own, &Limits::ZERO).unwrap();
+    check(&lists, "limits");
+    lists.remove_limits(&own);
+    check(&lists, "no limits");
+    for text in ["192.0.2.7", "198.0.0.0/9"] {
+        lists
+            .remove(ListKind::Allow, &text.parse().unwrap())
+            .unwrap();
+        check(&lists, text);
+    }
+    lists.rebuild(true).unwrap();
+    check(&lists, "another table");
+    // Removals are counted in sixteen bits of it.
+    for _ in 0..70_000 {
+        lists.put(ListKind::Block, entry("192.0.2.9", 0)).unwrap();
+        check(&lists, "again");
+        let prefix = "192.0.2.9".parse().unwrap();
+        lists.remove(ListKind::Block, &prefix).unwrap();
+        check(&lists, "removed again");
+    }
 }
 
 #[test]
