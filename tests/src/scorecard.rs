@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Stands in place of a measurement that is missing.
 pub const NOT_MEASURED: &str = "not_measured";
 
-/// One promise: `ok|short NAME MEASURED TARGET`.
+/// One promise: `ok|short NAME MEASURED TARGET`, with ` floor FLOOR` behind where that is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// Was it kept? Not when it was not measured.
@@ -18,6 +18,9 @@ pub struct Line {
     pub measured: String,
     /// What was asked for, with its unit.
     pub target: String,
+    /// What the same run shows no program to get below, with its unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<String>,
 }
 
 impl Line {
@@ -42,6 +45,16 @@ impl Line {
             name,
             measured,
             target,
+            floor: None,
+        }
+    }
+
+    /// With a ratio that the same run shows no program to get below.
+    #[must_use]
+    pub fn with_floor(self, floor: Option<f64>) -> Self {
+        Self {
+            floor: floor.map(|ratio| format!("{ratio:.2}x")),
+            ..self
         }
     }
 }
@@ -53,9 +66,13 @@ impl fmt::Display for Line {
             name,
             measured,
             target,
+            floor,
             ..
         } = self;
-        write!(f, "{result} {name} {measured} {target}")
+        write!(f, "{result} {name} {measured} {target}")?;
+        floor
+            .iter()
+            .try_for_each(|floor| write!(f, " floor {floor}"))
     }
 }
 
@@ -78,6 +95,7 @@ impl Scorecard {
             name: name.into(),
             measured: measured.into(),
             target: target.into(),
+            floor: None,
         });
     }
 

@@ -35,12 +35,14 @@ fn lists(table: &Table, family: Family) -> Vec<Line> {
         (Case::BlockedPrefix, "blocked_prefix"),
     ] {
         let cost = |program, listed| table.cost(program, case, family, listed, None);
-        let long = cost(Program::Throttle, M1);
-        lines.push(Line::ratio_at_most(
+        let (short, long) = (cost(Program::Throttle, K1), cost(Program::Throttle, M1));
+        let line = Line::ratio_at_most(
             format!("{name}_{}_1m_against_1k", family.name()),
-            divided(long, cost(Program::Throttle, K1)),
+            divided(long, short),
             1.5,
-        ));
+        );
+        let lines_of = |listed| cost(Program::Line, listed);
+        lines.push(line.with_floor(with_a_line(short, lines_of(K1), lines_of(M1))));
         let tries = table.cost(Program::Lpm, Case::BlockedPrefix, family, M1, None);
         lines.push(Line::ratio_at_most(
             format!("{name}_{}_1m_against_lpm", family.name()),
@@ -108,6 +110,17 @@ fn threads(table: &Table, family: Family) -> Vec<Line> {
     .into_iter()
     .map(line)
     .collect()
+}
+
+/// How many times as much a packet costs with a million entries, if all that they add is what a program pays
+/// that reads one line of as large a table and does nothing else.
+fn with_a_line(
+    short: Option<f64>,
+    line_of_1k: Option<f64>,
+    line_of_1m: Option<f64>,
+) -> Option<f64> {
+    let short = short?;
+    ratio(short + (line_of_1m? - line_of_1k?).max(0.0), short)
 }
 
 fn divided(a: Option<f64>, b: Option<f64>) -> Option<f64> {
@@ -195,6 +208,18 @@ mod tests {
             shown(&rows, name),
             format!("short {name} not_measured <=1.5x")
         );
+    }
+
+    #[test]
+    fn the_floor_is_one_line_more() {
+        let with_line = |listed, ns: f64, line: f64| Row {
+            line: Figure::of(&[line]),
+            ..row(Case::BlockedHost, listed, listed / 2, 1, [ns, 0.0, 0.0])
+        };
+        let rows = [with_line(K1, 50.0, 5.0), with_line(M1, 200.0, 105.0)];
+        let name = "blocked_host_ipv4_1m_against_1k";
+        let expected = format!("short {name} 4.00x <=1.5x floor 3.00x");
+        assert_eq!(shown(&rows, name), expected);
     }
 
     #[test]

@@ -197,6 +197,7 @@ fn scorecard(count: u32, slow_ms: f64, (before, after): (usize, usize)) -> Score
         name: "scrape_1m".into(),
         measured: measured.map_or(NOT_MEASURED.into(), |ms| format!("{ms:.1}ms")),
         target: format!("<{MOST_MS}ms"),
+        floor: None,
     });
     card.add(
         before == after && after < MOST_SERIES,

@@ -82,6 +82,7 @@ fn scorecard(rows: &[ChangeRow], entries: usize, misjudged: u64) -> Scorecard {
                 } else {
                     format!("<={}s", most_ms / 1e3)
                 },
+                floor: None,
             });
         }
     }
@@ -90,6 +91,7 @@ fn scorecard(rows: &[ChangeRow], entries: usize, misjudged: u64) -> Scorecard {
         name: "misjudged_during_changes".into(),
         measured: format!("{misjudged}_packets"),
         target: "<=0_packets".into(),
+        floor: None,
     });
     card
 }
