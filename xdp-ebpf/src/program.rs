@@ -12,17 +12,17 @@ use xdp_common::lists::Found;
 use xdp_common::packet::{self, frame_len};
 use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
-use xdp_common::verdict::{Tables as _, decide_parsed, deciding_list, source_key};
+use xdp_common::verdict::{decide_parsed, deciding_list, source_words};
 
 use crate::lists::{InForce, State};
-use crate::maps::{SCRATCH, Scratch};
+use crate::maps::{SCRATCH, Scratch, constant};
 use crate::scratch::{
     decided_before, keep_decided, keep_found, keep_key, keep_packet, keep_place,
     packet as packet_in, reread, take_asked, used,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
-use crate::view::XdpView;
+use crate::view::{FirstBuffer, XdpView};
 use crate::{lists, record};
 
 /// `xdp.frags` (kernel 5.18): also attaches where frames span several pages (jumbo MTU).
@@ -72,7 +72,7 @@ extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return Told::decided(Reason::NoPolicy, 0).to_bits();
     };
-    let Some(packet) = packet::parse_usual(&XdpView::new(&ctx)) else {
+    let Some(packet) = packet::parse_usual(&FirstBuffer(XdpView::new(&ctx))) else {
         return Told::unread().to_bits();
     };
     let (source, length) = (packet.source, packet.frame_len);
@@ -134,8 +134,8 @@ fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
         return;
     };
     let source = packet_in(reread(scratch)).source;
-    let key = source_key(&source, tables.active_policy());
-    let place = tables.place(&key);
+    let key = source_words(&source, tables.active_policy());
+    let place = constant::source_shape().place_of(key);
     keep_key(scratch, key);
     keep_place(scratch, place);
     if asks {

@@ -49,14 +49,11 @@ kept! {
     keep_cookie, cookie: u32, "a cookie";
 }
 
-/// Keeps who the source is: by words, because its bytes would be moved one by one.
+/// Keeps who the source is, by the words of its key.
 #[inline(always)]
-pub(crate) fn keep_key(scratch: *mut Scratch, key: SourceKey) {
-    // SAFETY: see the module; the field has a word's alignment, and both are 24 plain bytes.
-    unsafe {
-        let words = core::mem::transmute::<SourceKey, [u64; 3]>(key);
-        (&raw mut (*scratch).key).cast::<[u64; 3]>().write(words);
-    }
+pub(crate) fn keep_key(scratch: *mut Scratch, words: [u64; 3]) {
+    // SAFETY: see the module; the field has a word's alignment, and a key is these words.
+    unsafe { (&raw mut (*scratch).key).cast::<[u64; 3]>().write(words) };
 }
 
 /// What was kept: who the source is.

@@ -59,17 +59,11 @@ impl PacketView for XdpView<'_> {
 
     #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<T> {
-        let offset = keep(offset);
-        if offset > MAX_OFFSET {
-            return None;
+        match self.read_first(offset) {
+            Some(header) => Some(header),
+            None if offset > MAX_OFFSET => None,
+            None => self.read_fragment(offset),
         }
-        let start = self.ctx.data() + offset;
-        if start + size_of::<T>() > self.ctx.data_end() {
-            return self.read_fragment(offset);
-        }
-        // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
-        // `Header` promises that any bytes make a `T`.
-        Some(unsafe { load(start) })
     }
 
     /// VERIFIER: 6.18: without it the paths through VLAN tags, options and extension headers
@@ -92,7 +86,44 @@ impl PacketView for XdpView<'_> {
     }
 }
 
+/// The first buffer of a frame, and no more of it: what goes on behind isn't there.
+pub(crate) struct FirstBuffer<'a>(pub(crate) XdpView<'a>);
+
+impl PacketView for FirstBuffer<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.linear
+    }
+
+    /// Not of a buffer that may be full, and the rest of the frame behind it.
+    #[inline(always)]
+    fn len_at_sight(&self, end: usize) -> Option<usize> {
+        self.0.len_at_sight(end)
+    }
+
+    #[inline(always)]
+    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        self.0.read_first(offset)
+    }
+}
+
 impl XdpView<'_> {
+    /// A header in the first buffer.
+    #[inline(always)]
+    fn read_first<T: Header>(&self, offset: usize) -> Option<T> {
+        let offset = keep(offset);
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.ctx.data() + offset;
+        if start + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
+        // `Header` promises that any bytes make a `T`.
+        Some(unsafe { load(start) })
+    }
+
     /// A header that reaches behind the linear part of a multi-buffer frame. Rare: drivers put the
     /// headers into the first buffer.
     #[inline(always)]

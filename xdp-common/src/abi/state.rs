@@ -80,6 +80,34 @@ abi_struct! {
     }
 }
 
+impl SourceKey {
+    /// Its words as they lie in memory (little-endian, as the only supported architecture is): a program
+    /// would move its bytes one by one.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 3] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.addr;
+        let [q, r, s, t, u, v] = self.reserved;
+        [
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+            u64::from_le_bytes([self.family, self.prefix_len, q, r, s, t, u, v]),
+        ]
+    }
+
+    /// From these words.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 3]) -> Self {
+        let [first, second, third] = words;
+        let [family, prefix_len, reserved @ ..] = third.to_le_bytes();
+        Self {
+            addr: ((second as u128) << 64 | first as u128).to_le_bytes(),
+            family,
+            prefix_len,
+            reserved,
+        }
+    }
+}
+
 abi_struct! {
     /// What is known of a source, put together from its two lines ([`crate::sources`]). Every word is
     /// written atomically; a reader may see words of two neighbouring packets, never of two sources.

@@ -38,7 +38,6 @@
 mod bucket;
 
 use crate::abi::{FAMILY_IPV4, SourceKey};
-use crate::lists::halves;
 use crate::verdict::Word;
 pub use bucket::{
     Found, at, ban_bit, find, find_or_add, is_protected, may_be_banned, own_cold, touch,
@@ -203,11 +202,18 @@ impl Shape {
     /// Where a source belongs.
     #[inline(always)]
     pub fn place(&self, key: &SourceKey) -> Place {
-        let (high, low) = if key.family == FAMILY_IPV4 {
-            let [a, b, c, d, ..] = key.addr;
-            (u32::from_be_bytes([a, b, c, d]).into(), IPV4_LOW)
+        self.place_of(key.words())
+    }
+
+    /// The same by the words of its key: see [`SourceKey::words`].
+    #[inline(always)]
+    pub fn place_of(&self, [first, second, third]: [u64; 3]) -> Place {
+        #[allow(clippy::cast_possible_truncation, reason = "the first bytes")]
+        let (address, family) = (first as u32, third as u8);
+        let (high, low) = if family == FAMILY_IPV4 {
+            (u32::from_be(address).into(), IPV4_LOW)
         } else {
-            halves(&key.addr)
+            (u64::from_be(first), u64::from_be(second))
         };
         let x = self.permuted(high ^ self.mixed(low));
         #[allow(

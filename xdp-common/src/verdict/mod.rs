@@ -173,24 +173,31 @@ impl<P> Copy for Source<'_, P> {}
 /// The source that an address counts as under `policy`: the address cut to the policy's length.
 #[inline(always)]
 pub fn source_key(address: &Address, policy: &Policy) -> SourceKey {
+    SourceKey::from_words(source_words(address, policy))
+}
+
+/// The same by words: see [`SourceKey::words`].
+#[inline(always)]
+pub fn source_words(address: &Address, policy: &Policy) -> [u64; 3] {
     let (addr, family, prefix_len) = if address.is_v4() {
         let masked = address.v4_bits() & u32::from_be_bytes(policy.source_mask_v4);
-        // The first byte is the lowest.
-        let addr = u128::from(masked.swap_bytes()).to_le_bytes();
-        (addr, FAMILY_IPV4, policy.source_len_v4)
+        (
+            [masked.to_be().into(), 0],
+            FAMILY_IPV4,
+            policy.source_len_v4,
+        )
     } else {
         let (high, low) = address.halves();
         let (mask_high, mask_low) = halves(&policy.source_mask_v6);
-        let [high, low] = [high & mask_high, low & mask_low].map(u64::swap_bytes);
-        let addr = (u128::from(low) << 64 | u128::from(high)).to_le_bytes();
+        let addr = [high & mask_high, low & mask_low].map(u64::to_be);
         (addr, FAMILY_IPV6, policy.source_len_v6)
     };
-    SourceKey {
-        addr,
-        family,
-        prefix_len,
-        reserved: [0; 6],
-    }
+    let [first, second] = addr;
+    [
+        first,
+        second,
+        u64::from(family) | u64::from(prefix_len) << 8,
+    ]
 }
 
 /// A clock that is read at most once per packet.
