@@ -104,7 +104,8 @@ extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
     Told::packet(length).to_bits()
 }
 
-/// Reads any packet, or says why it can't. The lists are asked later: such packets are few.
+/// Reads any packet, or says why it can't. The lists are asked later: such packets are few. As
+/// [`read_usual`].
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {

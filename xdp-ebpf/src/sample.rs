@@ -111,10 +111,10 @@ fn load(ctx: &XdpContext, place: &SamplePlace, length: u64, wanted: u64) -> u64 
     }
 }
 
-/// The packet's source, where it was parsed: what is kept is of an earlier packet else.
+/// The packet's source, where it was read: what is kept is of an earlier packet else.
 #[inline(always)]
 fn source(tables: &KernelTables, reason: Reason) -> ([u8; 16], u8) {
-    if reason.is_of_parser() {
+    if reason.is_of_parser() || !tables.active_policy().is_current() {
         return ([0; 16], 0);
     }
     match tables.packet().source.octets() {
