@@ -5,8 +5,10 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::XdpContext;
 
-use crate::frame::{self, Address};
-use crate::maps::{AIM, FLOOR, PLAIN_PROGRAMS, PROGRAMS};
+use crate::abi::Verdict;
+use crate::frame::{self, Address, Packet};
+use crate::maps::{AIM, COUNTS, FLOOR, PLAIN_PROGRAMS, PROGRAMS};
+use crate::word;
 
 /// Writes the next source into the frame and calls the program under test, which never returns
 /// here.
@@ -59,9 +61,27 @@ pub(crate) fn bench_parse(ctx: XdpContext) -> u32 {
 /// address alone chooses.
 #[xdp(frags)]
 pub(crate) fn bench_line(ctx: XdpContext) -> u32 {
-    let Some(packet) = frame::parse(&ctx) else {
-        return XDP_PASS;
-    };
+    match frame::parse(&ctx) {
+        Some(packet) if is_in_line(&packet) => XDP_DROP,
+        Some(_) | None => XDP_PASS,
+    }
+}
+
+/// The least that drops what is listed and says how much: the same with a counter of this CPU's own.
+#[xdp(frags)]
+pub(crate) fn bench_least(ctx: XdpContext) -> u32 {
+    match frame::parse(&ctx) {
+        Some(packet) if is_in_line(&packet) => {
+            word::count_here(&COUNTS, Verdict::Blocklisted as u32, packet.bytes);
+            XDP_DROP
+        }
+        Some(_) | None => XDP_PASS,
+    }
+}
+
+/// Always, after a look.
+#[inline(always)]
+fn is_in_line(packet: &Packet) -> bool {
     let key = match packet.address {
         Address::V4(a) => u64::from(u32::from_be_bytes(a)),
         Address::V6([a, b, c, d, e, f, g, h, ..]) => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
@@ -72,8 +92,8 @@ pub(crate) fn bench_line(ctx: XdpContext) -> u32 {
     let line = (hash * u64::from(lines)) >> 32;
     match FLOOR.get_ptr(line as u32) {
         // SAFETY: a word of the value that the look-up gave. Nothing in the table is 1.
-        Some(value) if unsafe { value.cast::<u64>().read_volatile() } == 1 => XDP_PASS,
-        Some(_) | None => XDP_DROP,
+        Some(value) => unsafe { value.cast::<u64>().read_volatile() != 1 },
+        None => true,
     }
 }
 

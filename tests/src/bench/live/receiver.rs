@@ -18,6 +18,9 @@ pub enum Receiver {
     Bare,
     /// Reads Ethernet and IP, and drops: the least that looks at a packet.
     Parse,
+    /// Reads Ethernet, IP and one line of a table that the source chooses, counts, and drops: the least
+    /// that drops what is listed.
+    Least,
     /// The real program as the daemon loads it.
     Throttle,
     /// Debian's xdp-filter, denying what is listed.
@@ -32,9 +35,10 @@ pub enum Receiver {
 
 impl Receiver {
     /// All, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Bare,
         Self::Parse,
+        Self::Least,
         Self::Throttle,
         Self::XdpFilter,
         Self::NftSet,
@@ -48,6 +52,7 @@ impl Receiver {
         match self {
             Self::Bare => "bare `XDP_DROP`",
             Self::Parse => "parse and drop",
+            Self::Least => "parse, one line, count, drop",
             Self::Throttle => "xdp-throttle",
             Self::XdpFilter => "xdp-filter",
             Self::NftSet => "nftables, set at ingress",
@@ -61,6 +66,7 @@ impl Receiver {
         Ok(match self {
             Self::Bare => Box::new(native::Plain::install(lane, "bench_bare")?),
             Self::Parse => Box::new(native::Plain::install(lane, "bench_parse")?),
+            Self::Least => Box::new(native::Plain::install(lane, "bench_least")?),
             Self::Throttle => Box::new(native::Throttle::install(lane, listed)?),
             Self::XdpFilter => Box::new(native::XdpFilter::install(lane, listed)?),
             Self::NftSet => Box::new(netfilter::Nft::with_set(lane, listed)?),

@@ -144,9 +144,8 @@ fn scorecard(trials: &[Trial]) -> Scorecard {
     .into_iter()
     .map(|(name, sources, against, least)| {
         let line = Line::ratio_at_least(format!("live_{name}"), rate(sources, against), least);
-        // Nobody drops by source without a look at the packet.
         let is_of_bare = against == Receiver::Bare;
-        let floor = is_of_bare.then(|| rate_of(Receiver::Parse, sources, against));
+        let floor = is_of_bare.then(|| rate_of(Receiver::Least, sources, against));
         line.with_floor(floor.flatten())
     })
     .collect()

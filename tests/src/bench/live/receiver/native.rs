@@ -18,9 +18,14 @@ use super::Installed;
 use crate::kernel::policy;
 use crate::oracle::{Bans, Limits, Rate, Rules};
 
+/// Lines of a table that a program chooses one of: 1 MiB, about what a list of 100,000 takes.
+const FLOOR_LINES: u32 = 1 << 14;
+
 /// Attaches one program of the bench's own object.
 pub(super) fn attach_own(lane: &Lane, name: &str) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new()
+        .map_max_entries("FLOOR", FLOOR_LINES)
+        .override_global("FLOOR_LINES", &FLOOR_LINES, true)
         .load(OBJECT)
         .context("loading the bench's maps")?;
     let program: &mut Xdp = ebpf
