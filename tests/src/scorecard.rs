@@ -18,7 +18,7 @@ pub struct Line {
     pub measured: String,
     /// What was asked for, with its unit.
     pub target: String,
-    /// What the same run shows no program to get below, with its unit.
+    /// What the same run shows for the least that could be done, with its unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<String>,
 }
@@ -49,7 +49,7 @@ impl Line {
         }
     }
 
-    /// With a ratio that the same run shows no program to get below.
+    /// With the ratio that the same run shows for the least that could be done.
     #[must_use]
     pub fn with_floor(self, floor: Option<f64>) -> Self {
         Self {

@@ -138,7 +138,7 @@ pub(crate) static CLASS_STATES: Array<ClassState> =
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
     PerCpuArray::with_max_entries(entries::CLASS_COUNTERS, 0);
 
-/// Key: 0. Value: the packet that this CPU judges, and its sampler. Per CPU. Writer and reader: program.
+/// Key: 0. Value: the packet that this CPU judges, how the lists decided the last one, and its sampler. Per CPU. Writer and reader: program.
 /// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

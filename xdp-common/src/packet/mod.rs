@@ -266,6 +266,24 @@ struct Network {
     end: usize,
 }
 
+impl Network {
+    /// The packet, with its transport header; IP begins at `start`.
+    #[inline(always)]
+    fn packet(&self, transport: Transport, start: usize, frame_len: usize) -> Packet {
+        Packet {
+            source: self.source,
+            destination: self.destination,
+            protocol: self.protocol,
+            fragment: self.fragment,
+            transport,
+            fragment_id: self.fragment_id,
+            network_offset: short(start),
+            transport_offset: short(self.offset),
+            frame_len: counted(frame_len),
+        }
+    }
+}
+
 /// Reads a frame.
 ///
 /// Breaks with [`Reason::NotIp`] for what is not ours to judge and with a drop reason for what is
@@ -284,17 +302,8 @@ pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
         ..network
     };
     let transport = transport::parse(view, &network)?;
-    ControlFlow::Continue(Packet {
-        source: network.source,
-        destination: network.destination,
-        protocol: network.protocol,
-        fragment: network.fragment,
-        transport,
-        fragment_id: network.fragment_id,
-        network_offset: short(start),
-        transport_offset: short(network.offset),
-        frame_len: counted(view.len_around(network.end)),
-    })
+    let frame_len = view.len_around(network.end);
+    ControlFlow::Continue(network.packet(transport, start, frame_len))
 }
 
 /// Offsets of headers are far below 64 KiB.

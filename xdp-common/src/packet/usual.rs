@@ -6,9 +6,7 @@ use core::ops::ControlFlow;
 use network_types::eth::EthHdr;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use super::{
-    Address, Fragment, Network, Packet, PacketView, counted, ethernet, ipv6, short, transport,
-};
+use super::{Address, Fragment, Network, Packet, PacketView, ethernet, ipv6, transport};
 
 /// The word of an Ethernet header that ends with the EtherType.
 const KIND: usize = EthHdr::LEN - 4;
@@ -35,17 +33,7 @@ pub fn parse_usual<V: PacketView + ?Sized>(view: &V) -> Option<Packet> {
     let ControlFlow::Continue(transport) = transport::parse(view, &network) else {
         return None;
     };
-    Some(Packet {
-        source: network.source,
-        destination: network.destination,
-        protocol: network.protocol,
-        fragment: network.fragment,
-        transport,
-        fragment_id: network.fragment_id,
-        network_offset: short(START),
-        transport_offset: short(network.offset),
-        frame_len: counted(frame_len),
-    })
+    Some(network.packet(transport, START, frame_len))
 }
 
 /// See `ipv4::parse`.

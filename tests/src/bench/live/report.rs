@@ -235,6 +235,19 @@ mod tests {
     }
 
     #[test]
+    fn the_floor_is_the_least_that_drops_what_is_listed() {
+        let trials = [
+            trial(Receiver::Bare, Sources::One, &[100.0, 90.0, 100.0]),
+            trial(Receiver::Parse, Sources::One, &[110.0, 99.0, 110.0]),
+            trial(Receiver::Least, Sources::One, &[125.0, 180.0, 125.0]),
+            trial(Receiver::Throttle, Sources::One, &[200.0, 180.0, 200.0]),
+        ];
+        let name = "live_one_source_against_bare";
+        let expected = format!("short {name} 0.50x >=0.8x floor 0.80x");
+        assert_eq!(shown(&trials, name), expected);
+    }
+
+    #[test]
     fn a_receiver_that_is_missing_is_short_and_named() {
         let name = "live_100k_against_ipset";
         assert_eq!(shown(&[], name), format!("short {name} not_measured >=2x"));
