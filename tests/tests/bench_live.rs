@@ -7,7 +7,12 @@ use xdp_tests::netns::privilege::REQUIRE_VARIABLE;
 use xdp_tests::require_kernel;
 
 /// What every machine has; the others are peers that somebody has to install.
-const OWN: [Receiver; 3] = [Receiver::Bare, Receiver::Parse, Receiver::Throttle];
+const OWN: [Receiver; 4] = [
+    Receiver::Bare,
+    Receiver::Parse,
+    Receiver::Least,
+    Receiver::Throttle,
+];
 
 #[test]
 fn every_receiver_drops_the_flood() {

@@ -57,8 +57,8 @@ impl Lane {
 
     /// Has a kernel thread on `cpu` process the packets; a native program must be attached.
     ///
-    /// Before all ordinary processes, as a card's softirq would be: what else the machine does
-    /// then takes little of the receiver's time.
+    /// Before all ordinary processes, as a card's softirq would be, the sender among them: it has its turn
+    /// when the ring is empty.
     pub(super) fn process_on(&mut self, cpu: usize) -> Result<()> {
         self.host
             .process_on_cpu(&self.interface, cpu, Priority::BeforeUserSpace)?;

@@ -6,7 +6,7 @@ use anyhow::Error;
 use serde::Serialize;
 
 use super::super::figures::{Figure, ratio};
-use super::rounds::{Sample, Trial};
+use super::rounds::Trial;
 use super::{Effort, Receiver, Sources};
 use crate::scorecard::{Line, Scorecard};
 
@@ -36,10 +36,6 @@ pub struct LiveRow {
     pub ns: Figure,
     /// Those by what bare `XDP_DROP` cost in the same round.
     pub against_bare: Option<Figure>,
-    /// Millions of packets per second that it dropped, on the clock.
-    pub mpps: Figure,
-    /// Share of the time that it was busy; less than all means that the sender was too slow.
-    pub busy: Figure,
 }
 
 /// A receiver that could not be had, or everything.
@@ -91,17 +87,12 @@ impl LiveReport {
 }
 
 fn row(trial: &Trial, trials: &[Trial]) -> Option<LiveRow> {
-    let of = |value: fn(&Sample) -> f64| {
-        let values: Vec<f64> = trial.samples.iter().map(value).collect();
-        Figure::of(&values)
-    };
+    let ns: Vec<f64> = trial.samples.iter().map(|sample| sample.ns).collect();
     Some(LiveRow {
         receiver: trial.receiver,
         sources: trial.sources,
-        ns: of(|sample| sample.ns)?,
+        ns: Figure::of(&ns)?,
         against_bare: costs(trials, trial.sources, trial.receiver, Receiver::Bare),
-        mpps: of(|sample| sample.mpps)?,
-        busy: of(|sample| sample.busy)?,
     })
 }
 
@@ -162,9 +153,9 @@ impl fmt::Display for LiveReport {
         )?;
         writeln!(
             f,
-            "| receiver | sources | ns per packet | × bare | Mpps of a core | Mpps measured | busy |"
+            "| receiver | sources | ns per packet | × bare | Mpps of a core |"
         )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|---|---|--:|--:|--:|")?;
         for row in &self.rows {
             let sources = match row.sources {
                 Sources::One => "one".to_owned(),
@@ -185,33 +176,24 @@ struct Cells<'a>(&'a LiveRow);
 impl fmt::Display for Cells<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LiveRow {
-            ns,
-            against_bare,
-            mpps,
-            busy,
-            ..
+            ns, against_bare, ..
         } = self.0;
         write!(f, " {:.0} ± {:.0} |", ns.median, ns.spread())?;
         match against_bare {
             Some(times) => write!(f, " {:.2} ± {:.2} |", times.median, times.spread())?,
             None => f.write_str(" – |")?,
         }
-        write!(f, " {:.2} |", 1e3 / ns.median)?;
-        write!(f, " {:.2} ± {:.2} |", mpps.median, mpps.spread())?;
-        write!(f, " {:.0} % |", busy.median * 100.0)
+        write!(f, " {:.2} |", 1e3 / ns.median)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::rounds::Sample;
     use super::*;
 
     fn trial(receiver: Receiver, sources: Sources, ns: &[f64]) -> Trial {
-        let sample = |ns: &f64| Sample {
-            ns: *ns,
-            mpps: 1.0,
-            busy: 0.5,
-        };
+        let sample = |ns: &f64| Sample { ns: *ns };
         Trial::with(receiver, sources, ns.iter().map(sample).collect())
     }
 
@@ -251,24 +233,21 @@ mod tests {
     fn a_receiver_that_is_missing_is_short_and_named() {
         let name = "live_100k_against_ipset";
         assert_eq!(shown(&[], name), format!("short {name} not_measured >=2x"));
-        let report = LiveReport::impossible(&anyhow::anyhow!("no second CPU"), 1_000);
+        let report = LiveReport::impossible(&anyhow::anyhow!("no live frames"), 1_000);
         let text = report.to_string();
         assert!(
-            text.contains("Not measured: the live half: no second CPU"),
+            text.contains("Not measured: the live half: no live frames"),
             "{text}"
         );
     }
 
     #[test]
-    fn a_row_shows_what_a_core_could_and_what_it_did() {
+    fn a_row_shows_what_a_core_could_drop() {
         let trials = [
             trial(Receiver::Bare, Sources::One, &[100.0]),
             trial(Receiver::Throttle, Sources::One, &[125.0]),
         ];
         let row = row(&trials[1], &trials).unwrap();
-        assert_eq!(
-            Cells(&row).to_string(),
-            " 125 ± 0 | 1.25 ± 0.00 | 8.00 | 1.00 ± 0.00 | 50 % |"
-        );
+        assert_eq!(Cells(&row).to_string(), " 125 ± 0 | 1.25 ± 0.00 | 8.00 |");
     }
 }
