@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use xdp_common::abi::{MAX_INTERFACES, Policy};
 use xdp_common::reason::{Action, Reason};
 use xdp_user::api::types::ListKind;
 use xdp_user::datapath::kernel::KernelDatapath;
@@ -77,7 +78,13 @@ impl Throttle {
             bans: 1 << 16,
         };
         let mut datapath = lane.host.run(|| KernelDatapath::load(capacity, 0))??;
-        datapath.set_policy(&policy(&rules()))?;
+        let mut interfaces = [0; MAX_INTERFACES];
+        // As a controller names it.
+        interfaces[0] = lane.host.interface_index(&lane.interface)?;
+        datapath.set_policy(&Policy {
+            interfaces,
+            ..policy(&rules())
+        })?;
         let entries: Vec<NewEntry> = listed
             .iter()
             .map(|address| NewEntry {
