@@ -25,6 +25,7 @@ pub mod abi;
 pub mod answer;
 mod bits;
 pub mod fragments;
+pub mod hit_sampler;
 pub mod known;
 pub mod lists;
 pub mod meters;

@@ -139,14 +139,14 @@ fn table_constants() -> Vec<(&'static str, u64)> {
             vec![$((stringify!($path), u64::try_from($path).unwrap()),)+]
         };
     }
-    let mut all = named!(hits::RING hits::EXACT hits::MAX_MASK lists::ALLOW lists::BLOCK
+    let mut all = named!(hits::RING hits::EXACT hits::MAX_GAP lists::ALLOW lists::BLOCK
         lists::LIMITS lists::TIMED lists::END_SHIFT lists::MAX_CHAIN lists::group::LINES
         lists::group::ALLOW_ENDS lists::group::BLOCK_ENDS lists::v4::SLOTS lists::v4::MIN_LINES
         lists::v6::SLOTS lists::v6::MIN_LINES lists::v6::META_BITS lists::v6::UPPER_LEVELS);
     all.extend(
         named!(head::V4_24 head::V4_16 head::V6_FIRST head::V6_LOW head::V6_HOST
         head::SHORT head::LEVELS head::LINES head::ENDS head::EARLIEST_END head::SEEDS
-        head::FILTER chunks::SHIFT chunks::PER_TABLE chunks::IN_FORCE),
+        head::FILTER chunks::SHIFT chunks::PER_TABLE chunks::IN_FORCE chunks::CHANGES),
     );
     all.push(("chunks::in_force(3, 2, 1)", chunks::in_force(3, 2, 1)));
     all.extend(

@@ -1,16 +1,16 @@
 //! The list tables: look-ups, and the hits of their entries.
 
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_jiffies64};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, chunks, hits};
 use xdp_common::lists::{
     Found, InMemory, Levels, Line as _, Table, behind_v4, behind_v6, first_v4, first_v6, group,
-    head, settle, v4, v6,
+    settle, v4, v6,
 };
 use xdp_common::packet::Address;
 
 use crate::map_pointer::{Listed, forget, modify, store};
-use crate::maps::{HIT_WRITERS, HITS, LIST_HEADS, LISTS, constant};
-use crate::scratch::opaque;
+use crate::maps::{HIT_WRITERS, HITS, LIST_HEADS, LISTS, Scratch, constant};
+use crate::scratch::{hit_sampler, opaque};
 
 /// Numbers of the families, see [`chunks::IN_FORCE`].
 const IPV4: u32 = 0;
@@ -27,28 +27,55 @@ pub(crate) struct InForce {
     unknown: u64,
 }
 
-/// Which table is in force, and what the lists are: as long as neither changes, nor does what they say.
+/// Which table is in force, and what it is: as long as neither changes, nor does what it says.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct State {
     told: u64,
+    /// See [`chunks::CHANGES`].
     changes: u64,
 }
 
-impl InForce {
-    /// The one for a source.
+impl State {
+    /// That of a source's family.
     #[inline(always)]
     pub(crate) fn of(source: &Address) -> Option<Self> {
-        if source.is_v4() {
-            Self::of_family(IPV4, source.v4_bits().into())
+        let first = LIST_HEADS.get_ptr(0).map(Listed::head)?;
+        let word = |word| first.word(word);
+        Some(if source.is_v4() {
+            Self {
+                told: word(chunks::IN_FORCE),
+                changes: word(chunks::CHANGES),
+            }
         } else {
-            Self::of_family(IPV6, source.halves().0)
-        }
+            Self {
+                told: word(chunks::IN_FORCE + 1),
+                changes: word(chunks::CHANGES + 1),
+            }
+        })
+    }
+}
+
+impl InForce {
+    /// What the lists say of a source at first sight, by the table in force. In place: a call takes longer.
+    #[inline(always)]
+    pub(crate) fn at_sight(state: State, source: &Address) -> Option<Found> {
+        Some(if source.is_v4() {
+            let table = Self::told(IPV4, state.told, source.v4_bits().into())?;
+            first_v4(&InMemory(table), source.v4_bits(), 0)
+        } else {
+            let table = Self::told(IPV6, state.told, source.halves().0)?;
+            first_v6(&InMemory(table), source.halves(), 0)
+        })
     }
 
     #[inline(always)]
     fn of_family(family: u32, unknown: u64) -> Option<Self> {
-        let told = told(family)?;
+        Self::told(family, told(family)?, unknown)
+    }
+
+    #[inline(always)]
+    fn told(family: u32, told: u64, unknown: u64) -> Option<Self> {
         let head = LIST_HEADS
             .get_ptr(chunks::head_of(told))
             .map(Listed::head)?;
@@ -58,25 +85,6 @@ impl InForce {
             head,
             unknown,
         })
-    }
-
-    /// See [`xdp_common::lists::head::VERSION`].
-    #[inline(always)]
-    pub(crate) fn state(&self) -> State {
-        State {
-            told: self.told,
-            changes: self.head.word(head::VERSION),
-        }
-    }
-
-    /// What it says of an address of its family at first sight. In place: a call takes longer.
-    #[inline(always)]
-    pub(crate) fn at_sight(self, source: &Address) -> Found {
-        if source.is_v4() {
-            first_v4(&InMemory(self), source.v4_bits(), 0)
-        } else {
-            first_v6(&InMemory(self), source.halves(), 0)
-        }
     }
 }
 
@@ -255,7 +263,20 @@ global! {
 
 /// Counts a packet that an entry decided: see [`hits`].
 #[inline(always)]
-pub(crate) fn hit(list: u8, source: &Address, bytes: u64) {
+pub(crate) fn hit(scratch: *mut Scratch, list: u8, source: &Address, bytes: u64) {
+    // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
+    let ticks = unsafe { bpf_jiffies64() };
+    // SAFETY: the helper has no arguments and no preconditions (kernel 4.1).
+    let random = || unsafe { bpf_get_prandom_u32() };
+    let sampler = hit_sampler(scratch);
+    if let Some(packets) = sampler.take(ticks, constant::period_shift(), random) {
+        write_hit(list, source, packets, bytes);
+    }
+}
+
+/// Writes a hit that stands for so many.
+#[inline(always)]
+fn write_hit(list: u8, source: &Address, packets: u32, bytes: u64) {
     let (high, low, family) = if source.is_v4() {
         (u64::from(source.v4_bits()) << 32, 0, FAMILY_IPV4)
     } else {
@@ -265,35 +286,9 @@ pub(crate) fn hit(list: u8, source: &Address, bytes: u64) {
     let Some(writer) = HIT_WRITERS.get_ptr_mut(0) else {
         return;
     };
-    let Some((place, packets)) = modify(writer, |writer| {
-        // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
-        let period = unsafe { bpf_jiffies64() } >> constant::period_shift();
-        if writer.period != period {
-            writer.period = period;
-            writer.mask = 0;
-            writer.left = hits::EXACT;
-        }
-        let mut random = writer.random | 1;
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        writer.random = random;
-        let mask = writer.mask;
-        if (random >> 32) as u32 & mask != 0 {
-            return None;
-        }
-        writer.left -= 1;
-        if writer.left == 0 {
-            writer.mask = (mask << 1 | 1) & hits::MAX_MASK;
-            writer.left = hits::EXACT;
-        }
-        let place = writer.written as u32 % hits::RING;
-        Some((place, mask + 1))
-    }) else {
-        return;
-    };
     // SAFETY: the helper has no arguments and no preconditions (kernel 4.1).
     let cpu = unsafe { bpf_get_smp_processor_id() };
+    let place = modify(writer, |writer| writer.written as u32 % hits::RING);
     let Some(hit) = HITS.get_ptr_mut(cpu * hits::RING + place) else {
         return;
     };

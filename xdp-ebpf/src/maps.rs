@@ -11,6 +11,7 @@ use xdp_common::abi::{
     POLICY_SLOTS, Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, chunks, class_table,
     entries, hits,
 };
+use xdp_common::hit_sampler::HitSampler;
 use xdp_common::lists::LINE_WORDS;
 use xdp_common::packet::Packet;
 use xdp_common::sampler::Sampler;
@@ -78,7 +79,7 @@ pub(crate) static LIST_HEADS: Array<ListLine> =
 #[map]
 pub(crate) static HITS: Array<Hit> = Array::with_max_entries(hits::RING, BPF_F_MMAPABLE);
 
-/// Key: 0. Value: how this CPU writes its hits. Per CPU. Writer: program. Reader: controller.
+/// Key: 0. Value: how far this CPU has written its hits. Per CPU. Writer: program. Reader: controller.
 #[map]
 pub(crate) static HIT_WRITERS: PerCpuArray<HitWriter> = PerCpuArray::with_max_entries(1, 0);
 
@@ -138,15 +139,17 @@ pub(crate) static CLASS_STATES: Array<ClassState> =
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
     PerCpuArray::with_max_entries(entries::CLASS_COUNTERS, 0);
 
-/// Key: 0. Value: the packet that this CPU judges, how the lists decided the last one, and its sampler. Per CPU. Writer and reader: program.
+/// Key: 0. Value: the packet that this CPU judges, how the lists decided the last one, and its samplers. Per CPU. Writer and reader: program.
 /// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// What a program keeps of its packet outside of its stack, and which packet it samples next.
+/// What a program keeps of its packet outside of its stack, and which packet it samples and which hit it
+/// writes next.
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) sampler: Sampler,
+    pub(crate) hit_sampler: HitSampler,
     pub(crate) packet: Packet,
     /// Which policy it is judged by.
     pub(crate) slot: u32,

@@ -9,10 +9,10 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
 use xdp_common::lists::Found;
-use xdp_common::packet::{self, frame_len};
+use xdp_common::packet::{self, Packet, frame_len, usual};
 use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
-use xdp_common::verdict::{decide_parsed, deciding_list, source_words};
+use xdp_common::verdict::{decide_under, deciding_list, not_current, source_words};
 
 use crate::lists::{InForce, State};
 use crate::maps::{SCRATCH, Scratch, constant};
@@ -33,15 +33,14 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
         return XDP_PASS;
     };
     let view = XdpView::new(&ctx);
-    let told = if tables.active_policy().is_current() {
-        read(&ctx)
-    } else {
-        Told::decided(Reason::NoPolicy, frame_len(&view))
-    };
-    let tables = tables.having_read(told);
+    let policy = tables.active_policy();
+    if !policy.is_current() {
+        return record::finish(&ctx, &tables, not_current(policy), frame_len(&view));
+    }
+    let told = read(&ctx);
     let parsed = || told.parsed().map_continue(|()| tables.packet());
-    let verdict = decide_parsed(parsed, &view, &tables, now);
-    record::finish(&ctx, &tables, verdict)
+    let verdict = decide_under(policy, parsed, &view, &tables, now);
+    record::finish(&ctx, &tables, verdict, told.length())
 }
 
 /// Reads the packet, and what the lists say of its source.
@@ -72,36 +71,43 @@ extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return Told::decided(Reason::NoPolicy, 0).to_bits();
     };
-    let Some(packet) = packet::parse_usual(&FirstBuffer(XdpView::new(&ctx))) else {
-        return Told::unread().to_bits();
+    let view = FirstBuffer(XdpView::new(&ctx));
+    // Two ways, so that neither asks again which family it is.
+    let told = match usual::is_v6(&view) {
+        Some(false) => usual::parse_v4(&view).and_then(|packet| ask_lists(&ctx, scratch, packet)),
+        Some(true) => usual::parse_v6(&view).and_then(|packet| ask_lists(&ctx, scratch, packet)),
+        None => None,
     };
+    told.unwrap_or(Told::unread()).to_bits()
+}
+
+/// See [`read_usual`].
+#[inline(always)]
+fn ask_lists(ctx: &XdpContext, scratch: *mut Scratch, packet: Packet) -> Option<Told> {
     let (source, length) = (packet.source, packet.frame_len);
-    let Some(table) = InForce::of(&source) else {
-        return Told::unread().to_bits();
-    };
-    let state = table.state();
+    let state = State::of(&source)?;
     let again = decided_before(scratch, &source, state);
     if let Some((list, reason)) = again.and_then(deciding_list) {
-        lists::hit(list, &source, length.into());
-        return Told::decided(reason, length).to_bits();
+        lists::hit(scratch, list, &source, length.into());
+        return Some(Told::decided(reason, length));
     }
     keep_packet(scratch, packet);
     let asks = take_asked(scratch);
     if asks {
-        reckon(&ctx, scratch, true);
+        reckon(ctx, scratch, true);
     }
-    let found = table.at_sight(&source);
+    let found = InForce::at_sight(state, &source)?;
     if let Some((list, reason)) = found.all_of(&source).and_then(deciding_list) {
         keep_decided(scratch, state, list);
-        lists::hit(list, &source, length.into());
-        return Told::decided(reason, length).to_bits();
+        lists::hit(scratch, list, &source, length.into());
+        return Some(Told::decided(reason, length));
     }
     keep_decided(scratch, state, 0);
     keep_found(scratch, found.to_bits());
     if !asks {
-        reckon(&ctx, scratch, false);
+        reckon(ctx, scratch, false);
     }
-    Told::packet(length).to_bits()
+    Some(Told::packet(length))
 }
 
 /// Reads any packet, or says why it can't. The lists are asked later: such packets are few. As

@@ -14,9 +14,13 @@ use crate::sample;
 use crate::tables::KernelTables;
 
 #[inline(always)]
-pub(crate) fn finish(ctx: &XdpContext, tables: &KernelTables, verdict: Verdict) -> u32 {
+pub(crate) fn finish(
+    ctx: &XdpContext,
+    tables: &KernelTables,
+    verdict: Verdict,
+    length: u32,
+) -> u32 {
     let slot = tables.interface_slot();
-    let length = tables.told().length();
     let dropped = match verdict.action {
         Action::Pass => 0,
         Action::Drop | Action::Answer => 1,

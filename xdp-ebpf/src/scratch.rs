@@ -9,6 +9,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
 use xdp_common::abi::SourceKey;
+use xdp_common::hit_sampler::HitSampler;
 use xdp_common::packet::{Address, Packet};
 use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
@@ -22,6 +23,13 @@ use crate::maps::Scratch;
 pub(crate) fn sampler<'a>(scratch: *mut Scratch) -> &'a mut Sampler {
     // SAFETY: see the module.
     unsafe { &mut (*scratch).sampler }
+}
+
+/// Which hit of a list entry this CPU writes next.
+#[inline(always)]
+pub(crate) fn hit_sampler<'a>(scratch: *mut Scratch) -> &'a mut HitSampler {
+    // SAFETY: see the module.
+    unsafe { &mut (*scratch).hit_sampler }
 }
 
 macro_rules! kept {

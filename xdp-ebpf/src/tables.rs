@@ -25,7 +25,6 @@ use crate::maps::{
     POLICY, SCRATCH, Scratch, constant,
 };
 use crate::sources::{self, Known, Sources};
-use crate::told::Told;
 use crate::{class, known, lists, meters, offence, scratch, sockets};
 
 /// The maps, with the policy looked up once.
@@ -33,43 +32,36 @@ pub(crate) struct KernelTables<'a> {
     ctx: &'a XdpContext,
     policy: &'a Policy,
     scratch: *mut Scratch,
-    /// What [`crate::program`] read.
-    told: Told,
 }
 
 impl<'a> KernelTables<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext) -> Option<Self> {
         let scratch = SCRATCH.get_ptr_mut(0)?;
-        scratch::keep_slot(scratch, *ACTIVE.get(0)?);
-        Self::again(ctx)
+        let slot = *ACTIVE.get(0)?;
+        scratch::keep_slot(scratch, slot);
+        Self::by(ctx, scratch, slot)
     }
 
     /// The same in a function of the program's own: with the policy that the packet began with.
     #[inline(always)]
     pub(crate) fn again(ctx: &'a XdpContext) -> Option<Self> {
         let scratch = SCRATCH.get_ptr_mut(0)?;
+        Self::by(ctx, scratch, *scratch::slot(scratch))
+    }
+
+    /// With the policy in a slot.
+    #[inline(always)]
+    fn by(ctx: &'a XdpContext, scratch: *mut Scratch, slot: u32) -> Option<Self> {
         Some(Self {
             ctx,
-            policy: POLICY.get(*scratch::slot(scratch) % POLICY_SLOTS)?,
+            policy: POLICY.get(slot % POLICY_SLOTS)?,
             scratch,
-            told: Told::default(),
         })
     }
 
-    /// With what was read of the packet.
     #[inline(always)]
-    pub(crate) fn having_read(self, told: Told) -> Self {
-        Self { told, ..self }
-    }
-
-    #[inline(always)]
-    pub(crate) fn told(&self) -> Told {
-        self.told
-    }
-
-    #[inline(always)]
-    pub(crate) fn active_policy(&self) -> &Policy {
+    pub(crate) fn active_policy(&self) -> &'a Policy {
         self.policy
     }
 
@@ -130,7 +122,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn hit(&self, list: u8, source: &Address, bytes: u64) {
-        lists::hit(list, source, bytes);
+        lists::hit(self.scratch, list, source, bytes);
     }
 
     #[inline(always)]

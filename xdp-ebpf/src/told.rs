@@ -8,7 +8,7 @@ use crate::scratch::reason;
 
 /// Bits 0 to 7: a reason. 8: there is none yet, the packet is kept. 9: it is still to be read. 32 to
 /// 63: the frame's length.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Told(u64);
 
 const PARSED: u64 = 1 << 8;

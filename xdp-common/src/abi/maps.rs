@@ -91,7 +91,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 328;
+pub const SCRATCH_BYTES: usize = 352;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {
@@ -120,9 +120,12 @@ pub mod chunks {
     pub const LINES: u32 = 1 << SHIFT;
 
     /// First of the words in line 0 of [`super::map::LIST_HEADS`] that say for each family which table is
-    /// in force ([`in_force`]). The others are 0, so that the line reads as a head of a table without
+    /// in force ([`in_force`]). Those before are 0, so that the line reads as a head of a table without
     /// levels.
     pub const IN_FORCE: usize = 4;
+    /// First of the words there that are for each family the [`VERSION`](crate::lists::head::VERSION) of the
+    /// table in force, for who asks for no more than whether anything has changed.
+    pub const CHANGES: usize = 6;
 
     /// Number of a head's line.
     pub const fn head(family: u32, place: u32) -> u32 {
@@ -165,16 +168,17 @@ pub mod chunks {
 }
 
 /// Hits of list entries: exact as long as a CPU has fewer than [`hits::EXACT`] in a period of about
-/// a second, then a random one of two, four, eight, each for as many again. What an entry has is then
-/// an estimate without bias, and the counters by reason stay exact.
+/// a second, then one of two, four, eight on the mean, each for as many again
+/// ([`crate::hit_sampler`]). What an entry has is then an estimate, and the counters by reason stay
+/// exact.
 pub mod hits {
     /// Hits of a CPU's ring: the controller reads it once a second, and a period writes fewer even
     /// at 20 million packets a second.
     pub const RING: u32 = 8192;
-    /// Hits until each takes half as many of the packets that follow.
+    /// Hits that are written until those that follow are thinned out further.
     pub const EXACT: u32 = 512;
-    /// The sparsest sample: one of this and one more.
-    pub const MAX_MASK: u32 = 0xffff;
+    /// The most that are passed over for one that is written, on the mean.
+    pub const MAX_GAP: u32 = 0xffff;
 }
 
 /// A fault of our own, counted per CPU under its number.

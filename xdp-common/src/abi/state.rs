@@ -50,19 +50,10 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// How one CPU writes hits, see [`crate::abi::hits`].
-    pub struct HitWriter: 32 {
+    /// How far one CPU has written its hits, see [`crate::abi::hits`].
+    pub struct HitWriter: 8 {
         /// Hits written since the start; the next goes to this number modulo the ring's size.
         written: u64,
-        /// A generator (xorshift), never 0.
-        random: u64,
-        /// The period that the two below are about.
-        period: u64,
-        /// A hit is written when these bits of the generator are 0; it stands for one more packet
-        /// than this number.
-        mask: u32,
-        /// Hits until the mask grows by a bit.
-        left: u32,
     }
 }
 

@@ -7,7 +7,7 @@ mod ethernet;
 mod ipv4;
 mod ipv6;
 mod transport;
-mod usual;
+pub mod usual;
 mod view;
 
 use core::net::IpAddr;

@@ -19,21 +19,48 @@ const IN_FRAGMENTS: u32 = 0x3fff;
 
 /// Reads a usual packet as [`super::parse`] does, whose every offset is then a constant. Nothing for any
 /// other, which may be sound as well.
+pub fn parse_usual<V: PacketView + ?Sized>(view: &V) -> Option<Packet> {
+    if is_v6(view)? {
+        parse_v6(view)
+    } else {
+        parse_v4(view)
+    }
+}
+
+/// Whether a frame is of IPv6, or of IPv4; nothing for any other.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "half of a word")]
-pub fn parse_usual<V: PacketView + ?Sized>(view: &V) -> Option<Packet> {
+pub fn is_v6<V: PacketView + ?Sized>(view: &V) -> Option<bool> {
     let [kind]: [u32; 1] = view.read(KIND)?;
     // In network order, as the constants.
-    let kind = (u32::from_be(kind) as u16).to_be();
-    let (network, frame_len) = match kind {
-        ethernet::IPV4 => ipv4(view)?,
-        ethernet::IPV6 => ipv6(view)?,
-        _ => return None,
-    };
-    let ControlFlow::Continue(transport) = transport::parse(view, &network) else {
-        return None;
-    };
-    Some(network.packet(transport, START, frame_len))
+    match (u32::from_be(kind) as u16).to_be() {
+        ethernet::IPV4 => Some(false),
+        ethernet::IPV6 => Some(true),
+        _ => None,
+    }
+}
+
+/// [`parse_usual`] of a frame of IPv4.
+#[inline(always)]
+pub fn parse_v4<V: PacketView + ?Sized>(view: &V) -> Option<Packet> {
+    with_transport(view, ipv4(view)?)
+}
+
+/// [`parse_usual`] of a frame of IPv6.
+#[inline(always)]
+pub fn parse_v6<V: PacketView + ?Sized>(view: &V) -> Option<Packet> {
+    with_transport(view, ipv6(view)?)
+}
+
+#[inline(always)]
+fn with_transport<V: PacketView + ?Sized>(
+    view: &V,
+    (network, frame_len): (Network, usize),
+) -> Option<Packet> {
+    match transport::parse(view, &network) {
+        ControlFlow::Continue(transport) => Some(network.packet(transport, START, frame_len)),
+        ControlFlow::Break(_) => None,
+    }
 }
 
 /// See `ipv4::parse`.

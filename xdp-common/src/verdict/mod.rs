@@ -66,17 +66,35 @@ pub fn decide_parsed<P: Borrow<Packet>, V: PacketView + ?Sized, T: Tables>(
             action: Action::Pass,
         };
     };
-    if !policy.is_current() {
-        let reason = if policy.version == 0 {
+    if policy.is_current() {
+        decide_under(policy, parse, view, tables, clock)
+    } else {
+        not_current(policy)
+    }
+}
+
+/// The verdict of a policy that isn't current.
+#[inline(always)]
+pub const fn not_current(policy: &Policy) -> Verdict {
+    Verdict {
+        reason: if policy.version == 0 {
             Reason::NoPolicy
         } else {
             Reason::PolicyMismatch
-        };
-        return Verdict {
-            reason,
-            action: Action::Pass,
-        };
+        },
+        action: Action::Pass,
     }
+}
+
+/// [`decide_parsed`] under a policy that is current, that of `tables`.
+#[inline(always)]
+pub fn decide_under<P: Borrow<Packet>, V: PacketView + ?Sized, T: Tables>(
+    policy: &Policy,
+    parse: impl FnOnce() -> ControlFlow<Reason, P>,
+    view: &V,
+    tables: &T,
+    clock: impl Fn(&Policy) -> u64,
+) -> Verdict {
     let clock = Clock::new(|| clock(policy));
     let reason = match parse() {
         ControlFlow::Break(reason) => reason,

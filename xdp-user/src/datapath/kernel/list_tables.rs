@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::MapData;
 use xdp_common::abi::{ListLine, chunks, entries, map};
 use xdp_common::lists::LINE_WORDS;
+use xdp_common::lists::head::VERSION;
 
 use super::super::batch;
 use super::super::lists::{Memory, Publisher};
@@ -26,8 +27,8 @@ pub(crate) struct KernelTable {
     chunks: Vec<MapData>,
     memory: Mapped,
     heads: Arc<Mapped>,
-    /// The line of its head, once packets look at it.
-    head: Option<u32>,
+    /// Its family and the line of its head, once packets look at it.
+    in_force: Option<(u32, u32)>,
 }
 
 impl Memory for KernelTable {
@@ -36,8 +37,12 @@ impl Memory for KernelTable {
     }
 
     fn note_head(&self, word: usize, value: u64) {
-        if let Some(head) = self.head {
-            store(&self.heads, head, word, value);
+        let Some((family, head)) = self.in_force else {
+            return;
+        };
+        store(&self.heads, head, word, value);
+        if word == VERSION {
+            store(&self.heads, 0, chunks::CHANGES + family as usize, value);
         }
     }
 }
@@ -107,7 +112,7 @@ impl Publisher for KernelLists {
             memory: Mapped::joined(&all, each)?,
             chunks: all,
             heads: self.heads.clone(),
-            head: None,
+            in_force: None,
         })
     }
 
@@ -122,9 +127,11 @@ impl Publisher for KernelLists {
             store(&self.heads, head, word, value.load(Ordering::Relaxed));
         }
         let count = u32::try_from(table.chunks.len()).unwrap_or(u32::MAX);
+        table.in_force = Some((family, head));
+        // The version goes on from table to table: no pair of it and the other word comes again.
+        table.note_head(VERSION, table.words()[VERSION].load(Ordering::Relaxed));
         let word = chunks::IN_FORCE + family as usize;
         store(&self.heads, 0, word, chunks::in_force(head, first, count));
-        table.head = Some(head);
         table.chunks.clear();
         // What is in force is, whatever becomes of the memory of before.
         if let Err(error) = self.let_go(old) {
