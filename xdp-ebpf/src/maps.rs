@@ -169,6 +169,9 @@ pub(crate) struct Scratch {
     pub(crate) tuple: [u32; 9],
     /// The cookie that was made.
     pub(crate) cookie: u32,
+    /// Whether the packet's source may be known, 1 or 0.
+    pub(crate) known: u32,
+    pub(crate) reserved: u32,
 }
 
 const _: () = assert!(size_of::<Scratch>() == SCRATCH_BYTES);

@@ -17,13 +17,13 @@ use xdp_common::verdict::{decide_under, deciding_list, not_current, source_words
 use crate::lists::{InForce, State};
 use crate::maps::{SCRATCH, Scratch, constant};
 use crate::scratch::{
-    decided_before, keep_decided, keep_found, keep_key, keep_packet, keep_place,
+    decided_before, keep_decided, keep_found, keep_key, keep_known, keep_packet, keep_place,
     packet as packet_in, reread, take_asked, used,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
 use crate::view::{FirstBuffer, XdpView};
-use crate::{lists, record};
+use crate::{known, lists, record};
 
 /// `xdp.frags` (kernel 5.18): also attaches where frames span several pages (jumbo MTU).
 #[xdp(frags)]
@@ -134,10 +134,11 @@ extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {
     told.to_bits()
 }
 
-/// Keeps who the kept packet's source is, and where it is in the table; asks for the memory there, too.
+/// Keeps who the kept packet's source is, where it is in the table, and whether it may be known; asks for the
+/// memory in the table, too. In that order: a look that waits for memory holds up what comes behind.
 #[inline(always)]
 fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
-    let Some(tables) = KernelTables::again(ctx) else {
+    let Some(tables) = KernelTables::in_scratch(ctx, scratch) else {
         return;
     };
     let source = packet_in(reread(scratch)).source;
@@ -145,6 +146,7 @@ fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
     let place = constant::source_shape().place_of(key);
     keep_key(scratch, key);
     keep_place(scratch, place);
+    keep_known(scratch, known::may_be(place.tag).into());
     if asks {
         touch(&tables.sources(), &place);
     }

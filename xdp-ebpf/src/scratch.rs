@@ -54,6 +54,7 @@ kept! {
     keep_slot, slot: u32, "which policy it is judged by";
     keep_found, found: u64, "what the lists say at first sight, see [`xdp_common::lists::Found::to_bits`]";
     keep_place, place: Place, "where its source is in the table";
+    keep_known, known: u32, "whether its source may be known, 1 or 0";
     keep_cookie, cookie: u32, "a cookie";
 }
 

@@ -46,7 +46,12 @@ impl<'a> KernelTables<'a> {
     /// The same in a function of the program's own: with the policy that the packet began with.
     #[inline(always)]
     pub(crate) fn again(ctx: &'a XdpContext) -> Option<Self> {
-        let scratch = SCRATCH.get_ptr_mut(0)?;
+        Self::in_scratch(ctx, SCRATCH.get_ptr_mut(0)?)
+    }
+
+    /// The same with the memory that was looked up.
+    #[inline(always)]
+    pub(crate) fn in_scratch(ctx: &'a XdpContext, scratch: *mut Scratch) -> Option<Self> {
         Self::by(ctx, scratch, *scratch::slot(scratch))
     }
 
@@ -141,9 +146,10 @@ impl Tables for KernelTables<'_> {
         then(scratch::key(self.scratch), scratch::place(self.scratch))
     }
 
+    /// It was asked when the packet was read.
     #[inline(always)]
-    fn may_be_known(&self, place: &Place) -> bool {
-        known::may_be(place.tag)
+    fn may_be_known(&self, _place: &Place) -> bool {
+        *scratch::known(self.scratch) != 0
     }
 
     #[inline(always)]

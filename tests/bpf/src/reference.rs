@@ -105,11 +105,12 @@ fn known(source: &[u8; 16]) -> Option<*mut Known> {
         return Some(known);
     }
     // Refused when another CPU was first, which the second look-up finds.
-    let _added_or_there = REF_SOURCES.insert(source, NEW, u64::from(BPF_NOEXIST));
+    let _added_or_there = REF_SOURCES.insert(source, &NEW, u64::from(BPF_NOEXIST));
     REF_SOURCES.get_ptr_mut(source)
 }
 
-const NEW: Known = Known {
+/// Not a constant, which would be put together on the stack byte by byte for each source.
+static NEW: Known = Known {
     packets_tat: 0,
     bytes_tat: 0,
     seen: NONE,
