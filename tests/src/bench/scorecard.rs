@@ -44,11 +44,12 @@ fn lists(table: &Table, family: Family) -> Vec<Line> {
         let lines_of = |listed| cost(Program::Line, listed);
         lines.push(line.with_floor(with_a_line(short, lines_of(K1), lines_of(M1))));
         let tries = table.cost(Program::Lpm, Case::BlockedPrefix, family, M1, None);
-        lines.push(Line::ratio_at_most(
+        let line = Line::ratio_at_most(
             format!("{name}_{}_1m_against_lpm", family.name()),
             divided(long, tries),
             0.1,
-        ));
+        );
+        lines.push(line.with_floor(divided(lines_of(M1), tries)));
     }
     lines
 }
@@ -220,6 +221,13 @@ mod tests {
         let name = "blocked_host_ipv4_1m_against_1k";
         let expected = format!("short {name} 4.00x <=1.5x floor 3.00x");
         assert_eq!(shown(&rows, name), expected);
+        let prefixes = Row {
+            line: Figure::of(&[90.0]),
+            ..row(Case::BlockedPrefix, M1, M1 / 2, 1, [200.0, 1000.0, 0.0])
+        };
+        let name = "blocked_prefix_ipv4_1m_against_lpm";
+        let expected = format!("short {name} 0.20x <=0.1x floor 0.09x");
+        assert_eq!(shown(&[prefixes], name), expected);
     }
 
     #[test]
