@@ -163,6 +163,9 @@ pub(super) fn prefix_len(family: Family, number: u64) -> u8 {
     u8::try_from(number % lengths).map_or(shortest, |more| shortest + more)
 }
 
+/// What a thousand and a million are compared by.
+const FEW: u32 = 1_000;
+
 /// One line of the table; in the table's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Scenario {
@@ -180,6 +183,22 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The same with few entries or sources, where the scorecard compares both.
+    pub(super) fn with_few(&self) -> Option<Self> {
+        let is_long = self.listed >= 1_000_000;
+        if matches!(self.case, Case::BlockedHost | Case::BlockedPrefix) && is_long {
+            return Some(Self {
+                listed: FEW,
+                sources: FEW / 2,
+                ..*self
+            });
+        }
+        (self.case == Case::Refused && self.sources == 0).then_some(Self {
+            sources: FEW,
+            ..*self
+        })
+    }
+
     /// What each thread's driver is told. `position` is how many packets each has had before.
     pub(super) fn aims(&self, position: u64, random: bool) -> Vec<Aim> {
         let never_twice = self.sources == 0;

@@ -11,8 +11,8 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use super::cases::{Case, Family, Scenario};
-use super::figures::{Figure, ratio, without};
 use super::stand::{Program, Stand};
+use super::trials::{Measured, Trial, measured};
 use crate::kernel::pin_to_cpu;
 use crate::packet::Packet;
 
@@ -25,15 +25,6 @@ pub(super) struct Effort {
     pub(super) call_ns: Option<f64>,
 }
 
-/// What one program cost in a scenario.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cost {
-    pub(super) program: Program,
-    /// Nanoseconds of CPU time per packet, those of the driver before `XDP_DROP` subtracted round
-    /// by round; `Bare`: nothing subtracted.
-    pub(super) ns: Figure,
-}
-
 /// Fewest packets of one call, and most.
 const FEWEST: u32 = 5_000;
 const MOST: u32 = 4_000_000;
@@ -43,78 +34,110 @@ const PROBE: u32 = 20_000;
 /// kernel's LRU evicted at the wrong moment.
 const STRAY: f64 = 0.001;
 
-/// What a scenario showed.
-#[derive(Clone, Debug)]
-pub(super) struct Measured {
-    /// Of every program that can do it.
-    pub(super) costs: Vec<Cost>,
-    /// Packets per second of the program on all threads, by those of one thread in the same round;
-    /// only where there are several threads.
-    pub(super) speed_up: Option<Figure>,
+/// A scenario with the tables that it is measured on.
+pub(super) struct On<'a> {
+    pub(super) stand: &'a mut Stand,
+    pub(super) scenario: Scenario,
 }
 
-/// Measures every program that can do it, in interleaved rounds.
+/// Measures every program that can do it, in interleaved rounds; and in the same rounds the real one in the
+/// scenario that it is compared with.
 pub(super) fn scenario(
-    stand: &mut Stand,
-    scenario: &Scenario,
+    many: On<'_>,
+    few: Option<On<'_>>,
     slots: u32,
     effort: Effort,
 ) -> Result<Measured> {
-    // Somebody is there for the packets, as on a host that is worth a flood.
-    let service = UdpSocket::bind("[::]:0").context("opening a port")?;
-    let mut bench = Bench {
-        cpus: cpus(scenario.threads)?,
-        frame: frame(scenario.family, service.local_addr()?.port()),
-        _service: service,
-        position: 0,
-        stand,
-        scenario,
-    };
-    bench.stand.limit(scenario.case)?;
-    let mut trials = bench.warm_up(slots, effort)?;
-    let before = bench.judged()?;
-    let mut run = [0; 3];
+    let threads = many.scenario.threads;
+    let mut benches = vec![Bench::new(many)?];
+    let mut trials = benches[0].warm_up(0, &Program::ALL, slots, effort)?;
+    if let Some(few) = few {
+        let mut bench = Bench::new(few)?;
+        let programs = [Program::Bare, Program::Line, Program::Throttle];
+        trials.extend(bench.warm_up(1, &programs, slots, effort)?);
+        benches.push(bench);
+    }
+    for bench in &mut benches {
+        bench.begin()?;
+    }
     for round in 0..effort.rounds {
         // Another one comes first each time.
         for place in 0..trials.len() {
             let which = (place + round) % trials.len();
             let trial = &mut trials[which];
-            let ns = bench.run(trial.program, trial.threads, trial.packets, true)?;
+            let ns = benches[trial.bench].measure(trial)?;
             trial.times.push(ns);
-            if trial.program.judges() {
-                run[judge(trial.program)] += u64::from(trial.packets) * trial.threads as u64;
-            }
         }
     }
-    for ((before, after), run) in before.into_iter().zip(bench.judged()?).zip(run) {
-        check(scenario.case, after.0 - before.0, after.1 - before.1, run)?;
+    for bench in &benches {
+        bench.end()?;
     }
-    measured(&trials, scenario.threads)
-}
-
-/// A program on so many threads, with the CPU time of each round.
-struct Trial {
-    program: Program,
-    threads: usize,
-    /// Of each thread in each round.
-    packets: u32,
-    /// Nanoseconds per packet.
-    times: Vec<f64>,
+    measured(&trials, threads)
 }
 
 struct Bench<'a> {
     stand: &'a mut Stand,
-    scenario: &'a Scenario,
+    scenario: Scenario,
     cpus: Vec<usize>,
     frame: Vec<u8>,
     _service: UdpSocket,
     /// Packets that each thread has had.
     position: u64,
+    /// By whom as [`judge`] numbers them: what was judged before the rounds, and the packets of the rounds.
+    before: [(u64, u64); 3],
+    sent: [u64; 3],
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn new(on: On<'a>) -> Result<Self> {
+        // Somebody is there for the packets, as on a host that is worth a flood.
+        let service = UdpSocket::bind("[::]:0").context("opening a port")?;
+        let On { stand, scenario } = on;
+        stand.limit(scenario.case)?;
+        Ok(Self {
+            stand,
+            scenario,
+            cpus: cpus(scenario.threads)?,
+            frame: frame(scenario.family, service.local_addr()?.port()),
+            _service: service,
+            position: 0,
+            before: [(0, 0); 3],
+            sent: [0; 3],
+        })
+    }
+
+    /// The rounds begin.
+    fn begin(&mut self) -> Result<()> {
+        self.before = self.judged()?;
+        Ok(())
+    }
+
+    /// One round of a trial: nanoseconds per packet.
+    fn measure(&mut self, trial: &Trial) -> Result<f64> {
+        if trial.program.judges() {
+            self.sent[judge(trial.program)] += u64::from(trial.packets) * trial.threads as u64;
+        }
+        self.run(trial.program, trial.threads, trial.packets, true)
+    }
+
+    /// Fails when the packets of the rounds did not meet the case.
+    fn end(&self) -> Result<()> {
+        let after = self.judged()?.into_iter().zip(self.before);
+        for ((after, before), sent) in after.zip(self.sent) {
+            let case = self.scenario.case;
+            check(case, after.0 - before.0, after.1 - before.1, sent)?;
+        }
+        Ok(())
+    }
+
     /// Makes every source known to every program, and says what is to be measured.
-    fn warm_up(&mut self, slots: u32, effort: Effort) -> Result<Vec<Trial>> {
+    fn warm_up(
+        &mut self,
+        bench: usize,
+        programs: &[Program],
+        slots: u32,
+        effort: Effort,
+    ) -> Result<Vec<Trial>> {
         let all = self.scenario.threads;
         // A source table that new ones fill is measured full.
         let sources = match self.scenario.case {
@@ -129,7 +152,7 @@ impl Bench<'_> {
             | Case::Refused => self.scenario.sources,
         };
         let mut trials = Vec::new();
-        for program in Program::ALL {
+        for program in programs.iter().copied() {
             if !self.stand.can(program, self.scenario.case) {
                 continue;
             }
@@ -146,6 +169,7 @@ impl Bench<'_> {
             let alone = matches!(program, Program::Bare | Program::Throttle).then_some(1);
             let threads = alone.filter(|alone| *alone != all).into_iter().chain([all]);
             trials.extend(threads.map(|threads| Trial {
+                bench,
                 program,
                 threads,
                 packets,
@@ -234,48 +258,6 @@ fn cpu_ns() -> Result<f64> {
     Ok(time.tv_sec() as f64 * 1e9 + time.tv_nsec() as f64)
 }
 
-fn measured(trials: &[Trial], threads: usize) -> Result<Measured> {
-    let gross = |program, threads| {
-        let mut trials = trials.iter();
-        let found = trials.find(|trial| (trial.program, trial.threads) == (program, threads));
-        found.map(|trial| trial.times.as_slice())
-    };
-    let net = |program, threads| {
-        let bare = gross(Program::Bare, threads)?;
-        gross(program, threads).map(|times| without(times, bare))
-    };
-    let cost = |program| {
-        let figure = match program {
-            Program::Bare => Figure::of(gross(program, threads)?),
-            Program::Parse
-            | Program::Line
-            | Program::Throttle
-            | Program::Lpm
-            | Program::Hash
-            | Program::XdpFilter => Figure::of(&net(program, threads)?),
-        };
-        figure.map(|ns| Cost { program, ns })
-    };
-    let speed_up = || {
-        let alone = net(Program::Throttle, 1)?;
-        let together = net(Program::Throttle, threads)?;
-        speed_ups(&alone, &together, threads)
-    };
-    Ok(Measured {
-        costs: Program::ALL.into_iter().filter_map(cost).collect(),
-        speed_up: if threads > 1 { speed_up() } else { None },
-    })
-}
-
-/// How many times as many packets per second so many threads get through as one, round by round.
-fn speed_ups(alone: &[f64], together: &[f64], threads: usize) -> Option<Figure> {
-    let rounds = alone.iter().zip(together);
-    let ratios: Option<Vec<f64>> = rounds
-        .map(|(alone, together)| Some(threads as f64 * ratio(*alone, *together)?))
-        .collect();
-    Figure::of(&ratios?)
-}
-
 /// Fails when the packets did not meet the case that the table will claim.
 fn check(case: Case, wanted: u64, all: u64, run: u64) -> Result<()> {
     let lost = run.abs_diff(all) + (all - wanted);
@@ -332,13 +314,6 @@ mod tests {
         assert!(check(Case::Banned, 9_990, 10_000, 10_000).is_ok());
         assert!(check(Case::Banned, 9_989, 10_000, 10_000).is_err());
         assert!(check(Case::Banned, 9_989, 9_989, 10_000).is_err());
-    }
-
-    #[test]
-    fn threads_that_cost_each_other_a_quarter_more_speed_up_by_as_much_less() {
-        let figure = speed_ups(&[100.0, 200.0], &[125.0, 250.0], 2).unwrap();
-        assert!((figure.median - 1.6).abs() < 1e-9 && figure.spread() < 1e-9);
-        assert_eq!(speed_ups(&[100.0], &[0.0], 2), None);
     }
 
     #[test]

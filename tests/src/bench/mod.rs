@@ -19,6 +19,7 @@ mod scorecard;
 pub mod scrape;
 pub(crate) mod stand;
 mod strangers;
+mod trials;
 
 use anyhow::{Context, Result};
 
@@ -28,7 +29,8 @@ pub use figures::Figure;
 pub use report::{Machine, Report, Row};
 pub use strangers::{Strangers, strangers};
 
-use measure::Effort;
+use measure::{Effort, On};
+use plan::Size;
 use stand::Stand;
 
 /// How thorough a run is.
@@ -67,11 +69,17 @@ pub fn run(length: Length, progress: &mut dyn FnMut(&str)) -> Result<Report> {
             size.listed, size.slots
         ));
         let mut stand = Stand::new(size)?;
+        let few = scenarios.iter().find_map(Scenario::with_few);
+        let few = few.map(|Scenario { listed, .. }| Stand::new(Size { listed, ..size }));
+        let mut stand_of_few = few.transpose()?;
         if measure::cpus(2).is_err() {
             scenarios.retain(|scenario| scenario.threads == 1);
         }
         for scenario in scenarios {
-            let measured = measure::scenario(&mut stand, &scenario, size.slots, effort)
+            let few = scenario.with_few().zip(stand_of_few.as_mut());
+            let few = few.map(|(scenario, stand)| On { stand, scenario });
+            let stand = &mut stand;
+            let measured = measure::scenario(On { stand, scenario }, few, size.slots, effort)
                 .with_context(|| format!("measuring {scenario:?}"))?;
             let row = Row::new(scenario, &measured);
             progress(&row.to_string());

@@ -47,7 +47,7 @@ pub(super) fn plan(length: Length) -> Vec<(Size, Vec<Scenario>)> {
         let all = [
             one(K1, &of_sources(K1)),
             one(K1, &[NEW]),
-            one(K1, &REFUSED[..1]),
+            one(K1, &REFUSED),
             of_lists(K1),
             two_threads(K1, K1),
         ];

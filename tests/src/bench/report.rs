@@ -9,10 +9,10 @@ use super::cases::Scenario;
 use super::changes::ChangesReport;
 use super::figures::Figure;
 use super::live::LiveReport;
-use super::measure::Measured;
 use super::scorecard::scorecard;
 use super::scrape::ScrapeReport;
 use super::stand::Program;
+use super::trials::Measured;
 use crate::scorecard::Scorecard;
 
 /// Everything that a run found out.
@@ -71,6 +71,11 @@ pub struct Row {
     /// Packets per second of the program on all threads by those of one thread, from the same
     /// rounds; only where there are several threads.
     pub speed_up: Option<Figure>,
+    /// What the program costs by what it costs with few entries or sources, from the same rounds; only
+    /// where the scorecard compares both.
+    pub against_few: Option<Figure>,
+    /// The same if all that many entries add were what it costs to read one line.
+    pub floor: Option<Figure>,
 }
 
 impl Row {
@@ -89,6 +94,8 @@ impl Row {
             hash: of(Program::Hash),
             xdp_filter: of(Program::XdpFilter),
             speed_up: measured.speed_up,
+            against_few: measured.against_few,
+            floor: measured.floor,
         }
     }
 
@@ -310,6 +317,8 @@ mod tests {
             hash: None,
             xdp_filter: None,
             speed_up: None,
+            against_few: None,
+            floor: None,
         };
         assert_eq!(
             row.to_string(),
