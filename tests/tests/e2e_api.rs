@@ -377,8 +377,8 @@ fn metrics_are_kept_behind_tls_and_a_password_by_prometheus_own_file() -> Result
 fn a_change_is_noted_though_its_caller_went_away() -> Result<()> {
     require_kernel!("a_change_is_noted_though_its_caller_went_away");
     /// Changes that must be made, and callers that come and go at a time.
-    const CHANGES: usize = 50;
-    const CALLERS: usize = 10;
+    const CHANGES: usize = 10;
+    const CALLERS: usize = 5;
     let (daemon, _remote) = Remote::start("", "")?;
     let mut addresses = (0..=u8::MAX).flat_map(|a| (0..=u8::MAX).map(move |b| (a, b)));
     let mut come_and_go = || -> Result<()> {
