@@ -28,15 +28,19 @@ fn passes(scene: &Scene, source: &str) -> Result<bool> {
 /// Three configurations that say the same of these four sources in other words, and something
 /// else of everybody else. One source is blocked in each, by another entry. Of those that pass,
 /// one is allowed out of a blocked network by another entry in each, one is allowed out of a
-/// network that is only blocked while it is, and one is in no list.
+/// network that is only blocked while it is, and one is in no list. Without classes: the last one's port is
+/// closed, so it stays a newcomer, whose packets would be dropped once they are over the budget.
 const SAME_IN_OTHER_WORDS: [&str; 3] = [
-    "[limits]\npackets = \"100kpps\"\n\
+    "[mitigation]\nenabled = false\n\
+     [limits]\npackets = \"100kpps\"\n\
      [allow]\nprefixes = [\"198.51.100.0/25\", \"100.64.0.7\"]\n\
      [block]\nprefixes = [\"203.0.113.0/24\", \"198.51.100.0/24\", \"100.64.0.0/16\"]\n",
-    "[limits]\npackets = \"90kpps\"\ntcp_new = \"off\"\n\
+    "[mitigation]\nenabled = false\n\
+     [limits]\npackets = \"90kpps\"\ntcp_new = \"off\"\n\
      [allow]\nprefixes = [\"198.51.100.7\"]\n\
      [block]\nprefixes = [\"203.0.113.7\", \"198.51.0.0/16\"]\n",
-    "[limits]\nbytes = \"off\"\n[ban]\nenabled = false\n\
+    "[mitigation]\nenabled = false\n\
+     [limits]\nbytes = \"off\"\n[ban]\nenabled = false\n\
      [allow]\nprefixes = [\"198.51.100.4/30\"]\n\
      [block]\nprefixes = [\"203.0.112.0/22\", \"198.51.100.7\"]\n",
 ];
