@@ -163,7 +163,7 @@ pub(super) fn prefix_len(family: Family, number: u64) -> u8 {
     u8::try_from(number % lengths).map_or(shortest, |more| shortest + more)
 }
 
-/// What a thousand and a million are compared by.
+/// Entries or sources of the smaller side where the scorecard compares two.
 const FEW: u32 = 1_000;
 
 /// One line of the table; in the table's order.

@@ -216,7 +216,7 @@ impl Stand {
         let policy = as_controller(policy(&rules));
         self.kernel.set_policy(&Policy {
             flags: policy.flags | FLAG_CLASSES,
-            interfaces: interfaces(),
+            interfaces: interfaces(LOOPBACK),
             ..policy
         })?;
         let rules = Rules {
@@ -255,10 +255,10 @@ impl Stand {
     }
 }
 
-/// Frames of a test run come in on the loopback interface; a controller names its interfaces.
-const fn interfaces() -> [u32; MAX_INTERFACES] {
+/// A controller names the interface that frames come in on. Those of a test run come in on loopback.
+pub(super) const fn interfaces(index: u32) -> [u32; MAX_INTERFACES] {
     let mut interfaces = [0; MAX_INTERFACES];
-    interfaces[0] = LOOPBACK;
+    interfaces[0] = index;
     interfaces
 }
 

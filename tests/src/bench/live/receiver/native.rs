@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use xdp_common::abi::{MAX_INTERFACES, Policy};
+use xdp_common::abi::Policy;
 use xdp_common::reason::{Action, Reason};
 use xdp_user::api::types::ListKind;
 use xdp_user::datapath::kernel::KernelDatapath;
@@ -13,7 +13,7 @@ use xdp_user::datapath::{Capacity, Datapath, NewEntry};
 use xdp_user::domain::{AttachMode, Prefix};
 
 use super::super::super::filter::Filter;
-use super::super::super::stand::OBJECT;
+use super::super::super::stand::{OBJECT, interfaces};
 use super::super::lane::Lane;
 use super::Installed;
 use crate::kernel::policy;
@@ -78,11 +78,8 @@ impl Throttle {
             bans: 1 << 16,
         };
         let mut datapath = lane.host.run(|| KernelDatapath::load(capacity, 0))??;
-        let mut interfaces = [0; MAX_INTERFACES];
-        // As a controller names it.
-        interfaces[0] = lane.host.interface_index(&lane.interface)?;
         datapath.set_policy(&Policy {
-            interfaces,
+            interfaces: interfaces(lane.host.interface_index(&lane.interface)?),
             ..policy(&rules())
         })?;
         let entries: Vec<NewEntry> = listed
