@@ -62,8 +62,8 @@ pub const MAX_CHAIN: usize = 6;
 /// How often a look-up begins anew because entries went meanwhile.
 const TRIES: usize = 4;
 
-/// Ends are kept in units of 2^26 ns (67 ms): 32 bits then reach nine years. An entry ends up to one
-/// unit early.
+/// Ends are kept in units of 2^26 ns (67 ms), rounded up: 32 bits then reach nine years. An entry acts
+/// until its end, and up to one unit longer.
 pub const END_SHIFT: u32 = 26;
 
 /// One line of a table.

@@ -7,8 +7,6 @@ use super::policy::CoarseClock;
 use super::ticks;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, Policy};
 
-const NS_PER_MS: i64 = 1_000_000;
-
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -46,11 +44,9 @@ impl Moment {
 
     /// The kernel's time of a calendar time; at least 1, because 0 means never.
     pub fn to_boot_ns(self, at: Timestamp) -> u64 {
-        let ahead_ms = at
-            .as_millisecond()
-            .saturating_sub(self.wall.as_millisecond());
-        let ahead_ns = ahead_ms.saturating_mul(NS_PER_MS);
-        self.boot_ns.saturating_add_signed(ahead_ns).max(1)
+        let ahead_ns = at.as_nanosecond() - self.wall.as_nanosecond();
+        let at_ns = i128::from(self.boot_ns) + ahead_ns;
+        u64::try_from(at_ns.max(1)).unwrap_or(u64::MAX)
     }
 
     /// The calendar time of a kernel's time.
@@ -71,8 +67,8 @@ mod tests {
         let now = Moment::now();
         assert!(now.boot_ns > 0);
         let later = now.wall + jiff::SignedDuration::from_secs(90);
-        let back = now.to_wall(now.to_boot_ns(later));
-        assert_eq!(back.as_second(), later.as_second());
+        assert_eq!(now.to_boot_ns(later), now.boot_ns + 90_000_000_000);
+        assert_eq!(now.to_wall(now.to_boot_ns(later)), later);
         assert_eq!(
             now.to_boot_ns(Timestamp::UNIX_EPOCH),
             1,

@@ -58,8 +58,8 @@ pub struct Capacity {
 /// ([`xdp_common::abi::hits`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// When it ends, nanoseconds of `CLOCK_BOOTTIME`; 0 never. The kernel takes it for ended up to
-    /// 67 ms earlier.
+    /// When it ends, nanoseconds of `CLOCK_BOOTTIME`; 0 never. The kernel has it act for up to 67 ms
+    /// longer, never shorter.
     pub expires_ns: u64,
     /// Packets that it decided.
     pub packets: u64,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use crate::api::types::{ChangeReport, Happening, ListCause, ListChanged, ListKind, Refusal};
 use crate::control::Control;
@@ -74,7 +74,7 @@ impl Control {
             Some(ttl) if ttl.is_zero() => {
                 bail!("a time of zero ends at once: give a longer one, or none")
             }
-            Some(ttl) => Some(truncate(Self::now().wall.checked_add(ttl.as_duration())?)?),
+            Some(ttl) => Some(round_up(Self::now().wall.checked_add(ttl.as_duration())?)?),
             None => None,
         };
         Ok(Target {
@@ -281,7 +281,10 @@ impl Control {
     }
 }
 
-/// To the millisecond, as it is on disk.
-fn truncate(at: Timestamp) -> Result<Timestamp> {
-    Ok(Timestamp::from_millisecond(at.as_millisecond())?)
+/// To the millisecond, as it is on disk, and never earlier: what was asked for lasts as long.
+fn round_up(at: Timestamp) -> Result<Timestamp> {
+    let round = TimestampRound::new()
+        .smallest(Unit::Millisecond)
+        .mode(RoundMode::Ceil);
+    Ok(at.round(round)?)
 }

@@ -196,12 +196,9 @@ impl Shadow {
     }
 }
 
-/// An end in the table's units: never for 0 and for what is further off than they reach.
+/// An end in the table's units, rounded up: never for 0 and for what is further off than they reach.
 pub(super) fn end_units(expires_ns: u64) -> u32 {
-    if expires_ns == 0 {
-        return 0;
-    }
-    u32::try_from((expires_ns >> END_SHIFT).max(1)).unwrap_or(0)
+    u32::try_from(expires_ns.div_ceil(1 << END_SHIFT)).unwrap_or(0)
 }
 
 /// An IPv4 address of 32 bits.

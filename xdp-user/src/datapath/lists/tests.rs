@@ -36,7 +36,7 @@ impl Model {
         for prefix in (0..=len).filter_map(|len| Prefix::new(address, len)) {
             for kind in [ALLOW, BLOCK, LIMITS] {
                 let end = self.0.get(&(kind, prefix));
-                if end.is_some_and(|end| *end == 0 || now >> END_SHIFT < *end >> END_SHIFT) {
+                if end.is_some_and(|end| *end == 0 || now < end.next_multiple_of(UNIT)) {
                     found |= kind;
                 }
             }
@@ -116,7 +116,7 @@ fn any_sequence_of_changes_leaves_what_a_plain_search_finds() {
             let prefix = prefix(&mut rng, step % 2 == 0);
             let kind = [ALLOW, BLOCK, BLOCK, LIMITS][rng.random_range(0..4)];
             let end = match rng.random_range(0..3) {
-                0 if kind != LIMITS => now + rng.random_range(0..40) * UNIT - 20 * UNIT,
+                0 if kind != LIMITS => now + rng.random_range(0..40 * UNIT) - 20 * UNIT,
                 _ => 0,
             };
             let is_gone = rng.random_range(0..3) == 0;
@@ -232,6 +232,23 @@ fn a_full_list_refuses_and_stays_as_it_was() {
 }
 
 /// Whoever remembers what a table said looks at this one word, see [`xdp_common::lists::head::VERSION`].
+#[test]
+fn an_entry_acts_until_its_end_and_up_to_a_unit_longer() {
+    for ends_ns in [1, UNIT - 1, UNIT, UNIT + 1, 10 * UNIT - 7_500_000] {
+        let mut lists = lists();
+        let entry = NewEntry {
+            prefix: "192.0.2.7".parse().unwrap(),
+            expires_ns: ends_ns,
+            list: 0,
+        };
+        lists.put(ListKind::Block, entry).unwrap();
+        let address = "192.0.2.7".parse::<IpAddr>().unwrap().into();
+        let acts_at = |now| lists.lookup(&address, || now) & BLOCK != 0;
+        assert!(acts_at(ends_ns - 1), "{ends_ns}");
+        assert!(!acts_at(ends_ns + UNIT), "{ends_ns}");
+    }
+}
+
 #[test]
 fn every_change_gives_the_head_a_version_that_it_never_had() {
     let mut lists = lists();
