@@ -20,6 +20,7 @@ mod binary;
 pub mod bpffs;
 mod directory;
 pub mod figures;
+pub mod flood;
 pub mod outcomes;
 pub mod remote;
 pub mod scene;

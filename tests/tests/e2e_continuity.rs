@@ -10,63 +10,18 @@ use anyhow::{Context, Result, ensure};
 use xdp_common::abi::ABI_VERSION;
 use xdp_common::reason::Reason;
 use xdp_tests::daemon::bpffs::Bpffs;
-use xdp_tests::daemon::scene::{HOST, HOST_V4, PEER, Scene, from_v4, from_v6, protecting};
+use xdp_tests::daemon::flood::{Flood, LISTED, LISTS};
+use xdp_tests::daemon::scene::{HOST, HOST_V4, Scene, from_v4, protecting};
 use xdp_tests::daemon::{Daemon, binary};
 use xdp_tests::netns::link::Attachment;
 use xdp_tests::netns::stranger::{self, Stranger};
 use xdp_tests::require_kernel;
-use xdp_tests::traffic::counter::Counter;
-use xdp_tests::traffic::sender::{Load, Sender};
 use xdp_tests::wait::wait_until;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Path of a daemon that was built from other sources.
 const OTHER_BUILD: &str = "XDP_THROTTLE_OTHER_BUILD";
-const LISTED: &str = "203.0.113.7";
-const LISTED_V6: &str = "2001:db8:bad::7";
 const HONEST: &str = "192.0.2.7";
-
-/// Packets of listed sources without end, and how many got through.
-struct Flood {
-    sender: Sender,
-    through: Counter,
-}
-
-impl Flood {
-    fn start(scene: &Scene) -> Result<Self> {
-        let listed: [u8; 4] = LISTED.parse::<std::net::Ipv4Addr>()?.octets();
-        let listed_v6 = LISTED_V6.parse::<std::net::Ipv6Addr>()?.octets();
-        let through = scene.count(move |frame| {
-            frame.get(26..30) == Some(&listed) || frame.get(22..38) == Some(&listed_v6)
-        })?;
-        let load = Load {
-            rate: 5_000,
-            count: u64::MAX,
-            ..Load::once(vec![
-                from_v4(LISTED).udp(1, 2).build(),
-                from_v6(LISTED_V6).udp(1, 2).build(),
-            ])
-        };
-        let sender = Sender::start(&scene.peer, PEER, load)?;
-        Ok(Self { sender, through })
-    }
-
-    /// Waits until more was sent, so that whatever has happened meets packets.
-    fn goes_on(&self) -> Result<()> {
-        let before = self.sender.sent_so_far();
-        wait_until("more of the flood", TIMEOUT, || {
-            self.sender.sent_so_far() > before + 200
-        })
-    }
-
-    /// How many were sent and how many of them got through.
-    fn stop(self) -> Result<(u64, u64)> {
-        let sent = self.sender.stop()?;
-        let through = self.through.stop()?;
-        ensure!(through.lost == 0, "the counter lost {}", through.lost);
-        Ok((sent.frames, through.matched))
-    }
-}
 
 fn protect(scene: &Scene, bpffs: &Bpffs, rest: &str) -> Result<Daemon> {
     scene.protect(&format!("{rest}{}", bpffs.section()))
@@ -76,8 +31,6 @@ fn start_of(daemon: &Daemon) -> Result<(String, Option<String>)> {
     let pins = daemon.status()?.pins;
     Ok((pins.start, pins.why))
 }
-
-const LISTS: &str = "[block]\nprefixes = [\"203.0.113.0/24\", \"2001:db8:bad::/48\"]\n";
 
 #[test]
 fn a_policy_outlives_its_daemon_and_the_next_one_takes_over_with_all_that_was_counted() -> Result<()>

@@ -198,6 +198,7 @@ fn names(text: &mut String) {
         constant::PERIOD_SHIFT,
         constant::KNOWN_MASK,
         constant::METER_MASK,
+        constant::STAGES,
     ] {
         writeln!(text, "  constant {name}").unwrap();
     }

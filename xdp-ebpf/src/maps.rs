@@ -215,7 +215,7 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 #[map]
 pub(crate) static SAMPLES: RingBuf = RingBuf::with_byte_size(512 * 1024, 0);
 
-/// The source table's shape, set by the controller before it loads the program.
+/// The source table's shape and what else the controller sets before it loads the program.
 pub(crate) mod constant {
     /// Buckets.
     #[unsafe(no_mangle)]
@@ -232,6 +232,9 @@ pub(crate) mod constant {
     /// Timer ticks are shifted by this to periods of about a second.
     #[unsafe(no_mangle)]
     static PERIOD_SHIFT: u32 = 8;
+    /// Flags of a policy that are looked at.
+    #[unsafe(no_mangle)]
+    static STAGES: u32 = u32::MAX;
 
     macro_rules! read {
         ($name:ident) => {
@@ -266,5 +269,11 @@ pub(crate) mod constant {
     #[inline(always)]
     pub(crate) fn period_shift() -> u32 {
         read!(PERIOD_SHIFT)
+    }
+
+    /// A stage whose flag isn't among these isn't in the program that runs: the verifier knows the value.
+    #[inline(always)]
+    pub(crate) fn stages() -> u32 {
+        read!(STAGES)
     }
 }

@@ -121,6 +121,11 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn flags(&self, policy: &Policy) -> u32 {
+        policy.flags & constant::stages()
+    }
+
+    #[inline(always)]
     fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8 {
         lists::listed(source, Found::from_bits(*scratch::found(self.scratch)), now)
     }

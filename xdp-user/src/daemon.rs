@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api::types::Apply;
 use crate::config::{Config, DatapathLog, LoadError, OnExit, UserName};
+use crate::control::policy::stages;
 use crate::control::{Control, Handle, Overrides, look_at_host};
 use crate::datapath::events::{self, Ring};
 use crate::datapath::kernel::KernelDatapath;
@@ -125,7 +126,7 @@ pub fn run(options: Options) -> Result<()> {
 fn load(config: &Config) -> Result<KernelDatapath> {
     let (capacity, log_level) = (capacity(config), log_level(config.log.datapath));
     if let Some(directory) = &config.pins.directory {
-        match KernelDatapath::load_pinned(directory, capacity, log_level) {
+        match KernelDatapath::load_pinned(directory, capacity, log_level, stages(config)) {
             Err(error @ DatapathError::Pins { .. }) => {
                 let why = format!("{:#}", anyhow::Error::new(error));
                 tracing::warn!("{why}: when the daemon ends, traffic passes unfiltered");

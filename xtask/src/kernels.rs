@@ -141,13 +141,15 @@ const LOAD: &str = "load";
 
 /// In the order in which they run. The concurrency tests run alone: they need
 /// both CPUs.
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 17] = [
     Check::asked(LOAD, "load"),
     Check::suite("verdicts", "verdict_headers"),
     Check::suite("verdicts", "verdict_transport"),
     Check::suite("verdicts", "verdict_lists"),
+    Check::suite("verdicts", "verdict_lists_again"),
     Check::suite("verdicts", "verdict_policy"),
     Check::suite("verdicts", "verdict_reasons"),
+    Check::suite("verdicts", "verdict_stages"),
     Check::suite("classes", "class_sockets"),
     Check {
         arguments: "--show-output --skip the_limit_is_exact_when_several_cpus_see_the_same_source",

@@ -12,6 +12,7 @@ mod policy;
 mod runner;
 mod tables;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -113,7 +114,23 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses it.
     pub fn load_with(sizes: &Sizes) -> Result<Self> {
-        let mut datapath = KernelDatapath::load_with_events(sizes.capacity, 0, sizes.events)?;
+        Self::of(KernelDatapath::load_with_events(
+            sizes.capacity,
+            0,
+            sizes.events,
+        )?)
+    }
+
+    /// Loads the program over pinned maps, with these stages only: see [`KernelDatapath::load_pinned`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_pinned(directory: &Path, stages: u32) -> Result<Self> {
+        let capacity = Sizes::default().capacity;
+        Self::of(KernelDatapath::load_pinned(directory, capacity, 0, stages)?)
+    }
+
+    fn of(mut datapath: KernelDatapath) -> Result<Self> {
         let events = datapath
             .take_events()
             .context("the events were taken already")?;

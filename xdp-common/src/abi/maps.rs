@@ -105,6 +105,9 @@ pub mod constant {
     pub const METER_MASK: &str = "METER_MASK";
     /// Timer ticks are shifted by this to periods of about a second, `u32`.
     pub const PERIOD_SHIFT: &str = "PERIOD_SHIFT";
+    /// Flags of a policy that the program looks at, `u32`: the verifier takes out what is behind the
+    /// others ("dead code", kernel 5.2).
+    pub const STAGES: &str = "STAGES";
 }
 
 /// List tables in [`map::LISTS`] and [`map::LIST_HEADS`]: each family has two places for one, so that a

@@ -36,6 +36,15 @@ pub const FLAG_AGGREGATES: u32 = 1 << 7;
 /// controller sets it: it is for those who compare verdicts at times that they choose.
 pub const FLAG_FIXED_CLOCK: u32 = 1 << 9;
 
+/// Stages that a program may be without: flags that are off in its policy may be off in the program from
+/// the start ([`super::constant::STAGES`]).
+pub const STAGES: u32 = FLAG_BANS
+    | FLAG_SANITY_TCP_FLAGS
+    | FLAG_SANITY_LAND
+    | FLAG_SANITY_MARTIAN
+    | FLAG_CLASSES
+    | FLAG_AGGREGATES;
+
 /// How many interfaces one program can serve with counters of their own. Slot
 /// `MAX_INTERFACES - 1` collects every interface that the policy doesn't name.
 pub const MAX_INTERFACES: usize = 16;

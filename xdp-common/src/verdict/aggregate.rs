@@ -17,7 +17,7 @@ pub(super) fn check_aggregate<T: Tables>(
     policy: &Policy,
     now: u64,
 ) -> ControlFlow<Reason> {
-    if policy.flags & FLAG_AGGREGATES == 0 {
+    if tables.flags(policy) & FLAG_AGGREGATES == 0 {
         return ControlFlow::Continue(());
     }
     let hash = tables.hash(&network(&packet.source, policy));

@@ -49,7 +49,7 @@ pub(super) fn check_limits<T: Tables>(
     let earns = exceeded.is_none() && standing == Standing::Earning;
     // Who sends to closed ports only is no acquaintance.
     let proven = || {
-        policy.flags & FLAG_CLASSES == 0
+        tables.flags(policy) & FLAG_CLASSES == 0
             || tables.stands_aside(packet)
             || tables.proof(packet) != Proof::Nobody
     };
@@ -95,7 +95,7 @@ pub fn offended<T: Tables>(
     };
     offences.dropped_packets.add(offence.packets);
     offences.dropped_bytes.add(offence.bytes);
-    if policy.flags & FLAG_BANS != 0 {
+    if tables.flags(policy) & FLAG_BANS != 0 {
         let source = Source { key, place };
         ban::strike(
             offences.strikes,
@@ -115,7 +115,7 @@ fn effective_limits<'a, T: Tables>(
     tables: &'a T,
     policy: &'a Policy,
 ) -> &'a Limits {
-    if policy.flags & FLAG_OVERRIDES == 0 || listed & LIMITS == 0 {
+    if tables.flags(policy) & FLAG_OVERRIDES == 0 || listed & LIMITS == 0 {
         return &policy.limits;
     }
     tables.limits(&packet.source).unwrap_or(&policy.limits)

@@ -151,9 +151,9 @@ fn stages_of_source<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     if may_be_known {
         ban::check_ban(packet, source, tables, clock)?;
     }
-    sanity::check_sanity(view, packet, policy)?;
+    sanity::check_sanity(view, packet, tables.flags(policy))?;
     let now = clock.now();
-    let admission = if policy.flags & FLAG_CLASSES == 0 {
+    let admission = if tables.flags(policy) & FLAG_CLASSES == 0 {
         Admission::free(Standing::Earning)
     } else {
         tables.check_class(packet, place, may_be_known, now)?

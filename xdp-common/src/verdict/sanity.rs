@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use crate::abi::{FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Policy};
+use crate::abi::{FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS};
 use crate::packet::tcp_flags::{ACK, FIN, RST, SYN};
 use crate::packet::{Address, Octets, Packet, PacketView, Transport, protocol};
 use crate::reason::Reason;
@@ -11,24 +11,21 @@ use crate::reason::Reason;
 pub(super) fn check_sanity<V: PacketView + ?Sized>(
     view: &V,
     packet: &Packet,
-    policy: &Policy,
+    flags: u32,
 ) -> ControlFlow<Reason> {
-    if policy.flags & FLAG_SANITY_TCP_FLAGS != 0
-        && let Transport::Tcp { flags, .. } = packet.transport
-        && is_impossible(flags)
+    if flags & FLAG_SANITY_TCP_FLAGS != 0
+        && let Transport::Tcp { flags: set, .. } = packet.transport
+        && is_impossible(set)
     {
         return ControlFlow::Break(Reason::TcpFlags);
     }
-    if policy.flags & FLAG_SANITY_LAND != 0
+    if flags & FLAG_SANITY_LAND != 0
         && packet.source == packet.destination
         && !is_from_loopback_device(view)
     {
         return ControlFlow::Break(Reason::Land);
     }
-    if policy.flags & FLAG_SANITY_MARTIAN != 0
-        && is_martian(packet)
-        && !is_from_loopback_device(view)
-    {
+    if flags & FLAG_SANITY_MARTIAN != 0 && is_martian(packet) && !is_from_loopback_device(view) {
         return ControlFlow::Break(Reason::MartianSource);
     }
     ControlFlow::Continue(())

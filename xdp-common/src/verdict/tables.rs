@@ -82,6 +82,11 @@ pub trait Tables {
 
     /// The active policy.
     fn policy(&self) -> Option<&Policy>;
+    /// Of the policy's flags those that these tables' program looks at.
+    #[inline(always)]
+    fn flags(&self, policy: &Policy) -> u32 {
+        policy.flags
+    }
     /// What the lists say of an address: [`crate::lists::ALLOW`], [`crate::lists::BLOCK`] and
     /// [`crate::lists::LIMITS`]. `now` is asked only when something about it ends some time.
     fn listed(&self, source: &Address, now: impl FnOnce() -> u64) -> u8;

@@ -87,6 +87,7 @@ pub(crate) fn status() -> Status {
         },
         kernel: "6.18.5".into(),
         verified_instructions: Some(1512),
+        stages: vec!["bans".into(), "tcp_flags".into(), "classes".into()],
         interfaces: vec![
             interface("eth0", 2, Some("native")),
             interface("eth1", 3, Some("generic")),

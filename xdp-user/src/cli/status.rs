@@ -70,7 +70,12 @@ fn render_head(status: &Status, now: Timestamp) -> String {
     };
     let verified = status.verified_instructions.map(|instructions| {
         let instructions = format::count(instructions.into());
-        format!(", program verified in {instructions} instructions")
+        let stages = if status.stages.is_empty() {
+            String::new()
+        } else {
+            format!(" with {}", status.stages.join(", "))
+        };
+        format!(", program verified in {instructions} instructions{stages}")
     });
     let mut text = format!(
         "xdp-throttle {}, pid {}, up {up}\n\
@@ -338,7 +343,10 @@ mod tests {
         );
         assert!(line(&text, "config").contains("2 reloads, 1 refused"));
         assert!(text.contains("the last reload was refused: c.toml:3:1: mode: nonsense"));
-        assert!(line(&text, "kernel").ends_with("program verified in 1,512 instructions"));
+        assert!(
+            line(&text, "kernel")
+                .ends_with("program verified in 1,512 instructions with bans, tcp_flags, classes")
+        );
         assert_eq!(line(&text, "memory"), "memory   38.2 MB in kernel maps");
         assert_eq!(line(&text, "bans"), "bans     12 in force");
         assert_eq!(

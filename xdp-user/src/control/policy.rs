@@ -99,12 +99,44 @@ fn shared_limits(config: &Config) -> Vec<Limit> {
     all
 }
 
+/// The stages that a configuration asks for, as flags of [`xdp_common::abi::STAGES`].
+pub fn stages(config: &Config) -> u32 {
+    let aggregate = &config.aggregate;
+    let wanted = [
+        (config.ban.enabled, FLAG_BANS),
+        (config.sanity.tcp_flags, FLAG_SANITY_TCP_FLAGS),
+        (config.sanity.land, FLAG_SANITY_LAND),
+        (config.sanity.martian_source, FLAG_SANITY_MARTIAN),
+        (config.mitigation.enabled, FLAG_CLASSES),
+        (
+            aggregate.packets.is_some() || aggregate.bytes.is_some(),
+            FLAG_AGGREGATES,
+        ),
+    ];
+    let wanted = wanted.into_iter().filter(|(is_on, _)| *is_on);
+    wanted.fold(0, |stages, (_, flag)| stages | flag)
+}
+
+/// Stages by the names that `status` has for them.
+pub fn stage_names(stages: u32) -> Vec<String> {
+    let named = [
+        (FLAG_BANS, "bans"),
+        (FLAG_SANITY_TCP_FLAGS, "tcp_flags"),
+        (FLAG_SANITY_LAND, "land"),
+        (FLAG_SANITY_MARTIAN, "martian_source"),
+        (FLAG_CLASSES, "classes"),
+        (FLAG_AGGREGATES, "aggregates"),
+    ];
+    let there = named.into_iter().filter(|(flag, _)| stages & flag != 0);
+    there.map(|(_, name)| name.to_owned()).collect()
+}
+
 /// The policy of a configuration.
 pub fn build(config: &Config, live: Live<'_>) -> Policy {
     let limits = limits(live.limits.unwrap_or(&config.limits));
     let aggregate = &config.aggregate;
     let samples = samples::told(&config.events.sampling, live.captures);
-    let mut flags = 0;
+    let mut flags = stages(config);
     for (on, flag) in [
         (!live.overrides.is_empty(), FLAG_OVERRIDES),
         (
@@ -112,16 +144,7 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
                 && live.clock.is_fine_for_all(shared_limits(config)),
             FLAG_COARSE_CLOCK,
         ),
-        (config.ban.enabled, FLAG_BANS),
-        (config.sanity.tcp_flags, FLAG_SANITY_TCP_FLAGS),
-        (config.sanity.land, FLAG_SANITY_LAND),
-        (config.sanity.martian_source, FLAG_SANITY_MARTIAN),
-        (config.mitigation.enabled, FLAG_CLASSES),
         (live.surroundings.syn_cookies, FLAG_SYN_COOKIES),
-        (
-            aggregate.packets.is_some() || aggregate.bytes.is_some(),
-            FLAG_AGGREGATES,
-        ),
     ] {
         if on {
             flags |= flag;

@@ -6,6 +6,7 @@ use xdp_common::reason::{Action, Class, Reason};
 
 use super::Control;
 use super::entries::Entries;
+use super::policy;
 use crate::api::types::{
     ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus, LinkState, ListKind, ListStatus,
     MapStatus, NamedCount, PinStatus, ReasonCount, Status, TableStatus,
@@ -49,6 +50,7 @@ impl Control {
                 .to_string_lossy()
                 .into_owned(),
             verified_instructions: self.datapath.verified_instructions(),
+            stages: policy::stage_names(self.datapath.stages()),
             interfaces: self.interface_status(&counters),
             reasons: reason_counts(|reason, action| counters.total(reason, action), true),
             tables: self.table_status(sources, bans.len(), &memory),

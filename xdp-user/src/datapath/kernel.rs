@@ -10,6 +10,7 @@ mod list_tables;
 mod load;
 mod mapped;
 pub(crate) mod pins;
+mod stages;
 mod tries;
 
 use std::collections::HashMap as StdHashMap;
@@ -44,6 +45,7 @@ use list_tables::KernelLists;
 use load::take;
 use mapped::Mapped;
 use pins::Pins;
+use stages::Build;
 use tries::Tries;
 
 type Map = MapData;
@@ -57,6 +59,7 @@ struct Table<V: Pod> {
 /// The loaded program with its maps and links. Dropping it detaches every interface that isn't pinned.
 pub struct KernelDatapath {
     ebpf: Ebpf,
+    build: Build,
     capacity: Capacity,
     policy: Array<Map, Policy>,
     active: Array<Map, u32>,
@@ -157,6 +160,7 @@ fn boot_ns() -> u64 {
 
 impl Datapath for KernelDatapath {
     fn set_policy(&mut self, policy: &Policy) -> Result<()> {
+        self.add_stages(policy.flags)?;
         let active = self
             .active
             .get(&0, 0)
@@ -179,6 +183,7 @@ impl Datapath for KernelDatapath {
             self.sources.clear();
             self.protected = 0;
         }
+        self.drop_stages(policy.flags);
         Ok(())
     }
 
@@ -415,6 +420,10 @@ impl Datapath for KernelDatapath {
 
     fn protected_sources(&self) -> u64 {
         self.protected
+    }
+
+    fn stages(&self) -> u32 {
+        self.compiled()
     }
 
     fn verified_instructions(&self) -> Option<u32> {

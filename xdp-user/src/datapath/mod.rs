@@ -335,6 +335,11 @@ pub trait Datapath: Send {
         0
     }
 
+    /// The stages that the program has, of [`xdp_common::abi::STAGES`].
+    fn stages(&self) -> u32 {
+        xdp_common::abi::STAGES
+    }
+
     /// Instructions that the verifier went through, where the kernel tells.
     fn verified_instructions(&self) -> Option<u32>;
 }

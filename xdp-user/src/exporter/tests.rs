@@ -37,6 +37,7 @@ fn fresh() -> Status {
         },
         kernel: "6.18.0".to_owned(),
         verified_instructions: Some(1500),
+        stages: Vec::new(),
         interfaces: ["eth0", "eth1"].map(interface).to_vec(),
         reasons: Vec::new(),
         tables: TABLES.map(table).to_vec(),

@@ -26,6 +26,10 @@ pub struct Status {
     pub kernel: String,
     /// Instructions that the kernel's verifier went through to accept the program.
     pub verified_instructions: Option<u32>,
+    /// Stages that the program has, of those that it may be without: what isn't configured isn't in it,
+    /// unless nothing is pinned or its diagnostics are on.
+    #[serde(default)]
+    pub stages: Vec<String>,
     /// The interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// Packets by reason, the sum of all interfaces; every reason is there.

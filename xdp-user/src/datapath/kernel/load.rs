@@ -3,12 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
+use aya::Ebpf;
 use aya::maps::{Array, MapError};
-use aya::programs::ProgramError;
-use aya::{Ebpf, EbpfLoader};
-use nix::libc;
-use nix::time::{ClockId, clock_getres};
-use xdp_common::abi::{MAX_INTERFACES, SourceLine, WordLine, constant, entries, hits, map};
+use xdp_common::abi::{MAX_INTERFACES, STAGES, SourceLine, WordLine, entries, hits, map};
 use xdp_common::known;
 use xdp_common::sources::Shape;
 
@@ -16,14 +13,15 @@ use super::super::cost::{EVENT_BYTES, SAMPLE_RING_BYTES};
 use super::super::known_filter::KnownFilter;
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
-use super::super::{Capacity, Continuity, DatapathError, OBJECT, Result};
+use super::super::{Capacity, Continuity, DatapathError, Result};
 use super::classes::Classes;
 use super::hits::Hits;
 use super::list_tables::KernelLists;
 use super::mapped::Mapped;
 use super::pins::{Pins, Unfit};
+use super::stages::Build;
 use super::tries::Tries;
-use super::{KernelDatapath, Table, attach, data, failed, features, missing};
+use super::{KernelDatapath, Table, data, failed, features, missing};
 
 impl KernelDatapath {
     /// Loads the program. `log_level` is that of its own diagnostics, 0 for none.
@@ -34,21 +32,30 @@ impl KernelDatapath {
     /// The same with a ring buffer of events of another size, for tests of a full one.
     #[doc(hidden)]
     pub fn load_with_events(capacity: Capacity, log_level: u8, event_bytes: u32) -> Result<Self> {
-        Self::load_over(None, capacity, log_level, event_bytes)
+        Self::load_over(None, capacity, log_level, event_bytes, STAGES)
     }
 
     /// Loads the program over the maps that an earlier one left pinned, where they fit; else over new
     /// ones, which are pinned in their place. What is attached goes on as it was until
     /// [`super::super::Datapath::go_live`] and [`super::super::Datapath::attach`].
     ///
+    /// Only these `stages` of [`xdp_common::abi::STAGES`] are in the program at first; each policy
+    /// then brings those that it needs. With diagnostics all of them stay: who reads those has to go on.
+    ///
     /// # Errors
     /// When `directory` is on no bpffs, or the kernel refuses.
-    pub fn load_pinned(directory: &Path, capacity: Capacity, log_level: u8) -> Result<Self> {
+    pub fn load_pinned(
+        directory: &Path,
+        capacity: Capacity,
+        log_level: u8,
+        stages: u32,
+    ) -> Result<Self> {
         let pins = Pins::open(directory).map_err(|error| DatapathError::Pins {
             directory: directory.to_owned(),
             source: error,
         })?;
-        Self::load_over(Some(pins), capacity, log_level, EVENT_BYTES)
+        let stages = if log_level == 0 { stages } else { STAGES };
+        Self::load_over(Some(pins), capacity, log_level, EVENT_BYTES, stages)
     }
 
     /// The same, of which is known why nothing is pinned.
@@ -63,6 +70,7 @@ impl KernelDatapath {
         capacity: Capacity,
         log_level: u8,
         event_bytes: u32,
+        stages: u32,
     ) -> Result<Self> {
         features::require()?;
         let mut shape = Shape {
@@ -75,10 +83,8 @@ impl KernelDatapath {
             .unwrap_or(u32::MAX)
             .saturating_mul(hits::RING);
         let lines = shape.lines();
-        let period_shift = period_shift();
         let known_mask = known::mask_for(capacity.sources, capacity.bans);
         let known_lines = known::all_lines(known_mask);
-        let meter_mask = entries::METERS - 1;
         let sizes = [
             (map::LIMITS_V4, capacity.overrides),
             (map::LIMITS_V6, capacity.overrides),
@@ -94,24 +100,14 @@ impl KernelDatapath {
             Some(pins) => take_over(pins, &sizes, &mut shape.seeds)?,
             None => Continuity::None,
         };
-        let mut loader = EbpfLoader::new();
-        if let Some(pins) = &pins {
-            pins.tell(&mut loader);
-        }
-        for (name, entries) in sizes {
-            loader.map_max_entries(name, entries);
-        }
-        let mut ebpf = loader
-            .override_global(constant::KNOWN_MASK, &known_mask, true)
-            .override_global(constant::METER_MASK, &meter_mask, true)
-            .override_global(constant::SOURCE_BUCKETS, &shape.buckets, true)
-            .override_global(constant::SOURCE_SEEDS, &shape.seeds[..], true)
-            .override_global(constant::PERIOD_SHIFT, &period_shift, true)
-            .override_global("AYA_LOG_LEVEL", &log_level, true)
-            .load(OBJECT)
-            .map_err(|error| load_error("create the program's maps", error.into()))?;
-        let program = attach::program(&mut ebpf)?;
-        program.load().map_err(load_refused)?;
+        let build = Build {
+            sizes,
+            shape,
+            known_mask,
+            log_level,
+            stages,
+        };
+        let mut ebpf = build.load(pins.as_ref())?;
         let sources = Mapped::new::<SourceLine>(map_data(&ebpf, map::SOURCES)?, lines)?;
         let known = Mapped::new::<WordLine>(map_data(&ebpf, map::KNOWN)?, known_lines)?;
         let hits = Mapped::new::<xdp_common::abi::Hit>(map_data(&ebpf, map::HITS)?, rings)?;
@@ -145,6 +141,7 @@ impl KernelDatapath {
             was: [0; MAX_INTERFACES],
             tended: 0,
             protected: 0,
+            build,
             ebpf,
         };
         datapath.go_on()?;
@@ -194,14 +191,6 @@ fn take_over(pins: &Pins, sizes: &[(&str, u32)], seeds: &mut [u64; 2]) -> Result
     Ok(continuity)
 }
 
-/// Timer ticks are shifted by this to periods of about a second: the kernel's coarse clocks have
-/// the length of a tick as their resolution.
-fn period_shift() -> u32 {
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(std::time::Duration::from);
-    let tick_ns = tick.map_or(4_000_000, |tick| tick.as_nanos().max(1));
-    (1_000_000_000 / tick_ns).max(1).ilog2()
-}
-
 pub(super) fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {
     ebpf.map(name).and_then(data).ok_or_else(|| missing(name))
 }
@@ -217,38 +206,4 @@ where
         )
     })?;
     M::try_from(map).map_err(|error| failed(&format!("open the map {name}"), error))
-}
-
-/// Brings the verifier's own words to where they are seen.
-fn load_refused(error: ProgramError) -> DatapathError {
-    let what = "load the program";
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return load_error(what, error.into());
-    };
-    let log = verifier_log.to_string();
-    let error = anyhow::Error::new(io_error);
-    if log.is_empty() {
-        return load_error(what, error);
-    }
-    // What the verifier refuses is no question of rights, though it may answer EACCES.
-    failed(what, error.context(format!("verifier: {log}")))
-}
-
-/// Tells a missing right from the rest.
-fn load_error(what: &'static str, error: anyhow::Error) -> DatapathError {
-    let code = error
-        .chain()
-        .find_map(|e| e.downcast_ref::<std::io::Error>())
-        .and_then(std::io::Error::raw_os_error);
-    match code {
-        Some(code @ (libc::EPERM | libc::EACCES)) => DatapathError::Privilege {
-            what,
-            source: std::io::Error::from_raw_os_error(code),
-        },
-        _ => failed(what, error),
-    }
 }
