@@ -18,6 +18,21 @@ pub(crate) const fn first_place(bits: u64, numbers: u64) -> usize {
     place
 }
 
+/// The number of the lowest bit that is set, of bits 0 to 6; any below 8 where none is. As [`first_place`],
+/// with bits side by side.
+#[inline(always)]
+pub(crate) const fn first_of_seven(bits: u64) -> u32 {
+    // Each three bits of it are others.
+    const SEQUENCE: u64 = 0b0001_0111;
+    // The bit's number by those three, four bits for each.
+    const NUMBERS: u64 = 0x5637_4210;
+    let lowest = bits & bits.wrapping_neg();
+    let three = lowest.wrapping_mul(SEQUENCE) >> 5 & 7;
+    #[allow(clippy::cast_possible_truncation, reason = "three bits")]
+    let number = (NUMBERS >> (three << 2)) as u32 & 7;
+    number
+}
+
 /// 1 if a number is not 0, without a branch. `opaque` gives a number of which a compiler no longer knows
 /// what it may be: one that sees what is meant makes a branch of it.
 #[inline(always)]
@@ -43,6 +58,17 @@ mod tests {
             assert_eq!(first_place(others, IN_ORDER), place, "{others:#x}");
         }
         assert!(first_place(0, IN_ORDER) < 16);
+    }
+
+    #[test]
+    fn the_lowest_of_seven_bits_has_its_number() {
+        for bits in 1_u64..1 << 14 {
+            let first = bits.trailing_zeros();
+            if first < 7 {
+                assert_eq!(first_of_seven(bits), first, "{bits:#b}");
+            }
+        }
+        assert!(first_of_seven(0) < 8);
     }
 
     #[test]

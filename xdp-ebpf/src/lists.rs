@@ -3,8 +3,7 @@
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64};
 use xdp_common::abi::{FAMILY_IPV4, FAMILY_IPV6, Hit, chunks, hits};
 use xdp_common::lists::{
-    Found, InMemory, Levels, Line as _, Table, behind_v4, behind_v6, first_v4, first_v6, group,
-    settle, v4, v6,
+    Found, InMemory, Levels, Line as _, Table, behind_v4, behind_v6, group, settle, v4, v6,
 };
 use xdp_common::packet::Address;
 
@@ -62,10 +61,11 @@ impl InForce {
     pub(crate) fn at_sight(state: State, source: &Address) -> Option<Found> {
         Some(if source.is_v4() {
             let table = Self::told(IPV4, state.told, source.v4_bits().into())?;
-            first_v4(&InMemory(table), source.v4_bits(), 0)
+            InMemory(table).first_v4(source.v4_bits())
         } else {
             let table = Self::told(IPV6, state.told, source.halves().0)?;
-            first_v6(&InMemory(table), source.halves(), 0)
+            let (high, low) = source.halves();
+            InMemory(table).first_v6(high, low)
         })
     }
 

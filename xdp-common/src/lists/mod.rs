@@ -304,6 +304,11 @@ pub struct InMemory<T>(pub T);
 
 impl<T: Table> Levels for InMemory<T> {
     #[inline(always)]
+    fn first_v6(&self, high: u64, low: u64) -> Found {
+        v6::find_first(&self.0, high, low)
+    }
+
+    #[inline(always)]
     fn v4(&self, level: u32, address: u32, now: u64) -> Found {
         if now == 0 {
             v4::find::<T, false>(&self.0, level, address, 0)

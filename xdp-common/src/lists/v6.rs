@@ -370,9 +370,41 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     let Some(first) = table.head() else {
         return Found::default();
     };
-    let head = &Layout(first);
-    let none = Found::begin(head);
-    let now = if EXACT { ends_by(head, now) } else { 0 };
+    let head = Layout(first);
+    let none = Found::begin(&head);
+    let now = if EXACT { ends_by(&head, now) } else { 0 };
+    let flags = in_lower_lines::<T, EXACT>(table, &head, level, (high, low), now);
+    Found { flags, ..none }.finish(table, &first)
+}
+
+/// What the two levels that nearly all entries are in say together: [`find_upper`] of the level of /48 to
+/// /64 and [`find_lower`] of whole addresses, with one look at the head before and one behind.
+#[inline(always)]
+pub fn find_first<T: Table>(table: &T, high: u64, low: u64) -> Found {
+    const UPPER: u32 = 4;
+    let Some(first) = table.head() else {
+        return Found::default();
+    };
+    let head = Layout(first);
+    let mut found = Found::begin(&head);
+    if found.levels & V6_FIRST << UPPER != 0 {
+        (found.flags, found.has_group) = in_upper_lines::<T, false>(table, &head, UPPER, high, 0);
+    }
+    if found.levels & V6_HOST != 0 {
+        found.flags |= in_lower_lines::<T, false>(table, &head, V6_HOST, (high, low), 0);
+    }
+    found.finish(table, &first)
+}
+
+/// The slots of one key of the lower half.
+#[inline(always)]
+fn in_lower_lines<T: Table, const EXACT: bool>(
+    table: &T,
+    head: &Layout<impl Line>,
+    level: u32,
+    (high, low): (u64, u64),
+    now: u32,
+) -> u8 {
     let is_host = level == V6_HOST;
     let place = if is_host {
         Level::Host.place(head, high, low)
@@ -380,7 +412,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
         Level::Low.place(head, high, low)
     };
     if !may_hold(table, &place) {
-        return none.finish(table, &first);
+        return 0;
     }
     let (mut line, rest) = (place.line, place.rest);
     let mut found = table.forget(0);
@@ -414,7 +446,7 @@ pub fn find_lower<T: Table, const EXACT: bool>(
     }
     #[allow(clippy::cast_possible_truncation, reason = "four bits")]
     let flags = found as u8 & 15;
-    Found { flags, ..none }.finish(table, &first)
+    flags
 }
 
 #[inline(always)]

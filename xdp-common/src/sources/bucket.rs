@@ -3,7 +3,7 @@
 use super::{
     MAX_PROTECTED, Place, SourceLine, SourceMemory, TRIES, WAYS, cold, head, hot, may_earn,
 };
-use crate::bits::{IN_ORDER, first_place, is_set};
+use crate::bits::{IN_ORDER, first_of_seven, first_place, is_set};
 use crate::verdict::Word;
 
 /// A source that is in the table.
@@ -160,19 +160,21 @@ fn victim(before: u64, empty: u64, tag: u64) -> (u32, u64) {
         // Everybody has come twice: the next round starts.
         (open, before & !head::ALL_WAYS)
     };
-    let mut way = preferred(tag);
-    for _ in 0..WAYS {
-        if among >> way & 1 != 0 {
-            break;
-        }
-        way = if way.wrapping_add(1) >= WAYS {
-            0
-        } else {
-            way.wrapping_add(1)
-        };
-    }
+    let way = first_from(preferred(tag), among);
     let bits = (1 << way << head::REFERENCED) | (1 << way << head::PROTECTED);
     (way, kept & !bits)
+}
+
+/// The first way of a set from a way on, the first one again behind the last. Without a branch: see
+/// [`crate::bits`].
+#[inline(always)]
+fn first_from(start: u32, among: u64) -> u32 {
+    let twice = among | among << WAYS;
+    let behind = first_of_seven(twice >> start);
+    let way = start.wrapping_add(behind);
+    // 1 for 7 to 13.
+    let is_past = way.wrapping_add(1) >> 3;
+    way.wrapping_sub(is_past.wrapping_mul(WAYS))
 }
 
 /// The way that a source takes if it can: so newcomers spread over the open ways, and a packet can
@@ -327,4 +329,24 @@ fn ones(ways: u64) -> u32 {
         count = count.wrapping_add(bit);
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newcomer_takes_the_first_open_way_from_its_own_on() {
+        for start in 0..WAYS {
+            for among in 1..=head::ALL_WAYS {
+                let ways = (0..WAYS).map(|n| (start + n) % WAYS);
+                let first = ways.into_iter().find(|way| among >> way & 1 != 0);
+                assert_eq!(
+                    Some(first_from(start, among)),
+                    first,
+                    "{start} of {among:#b}"
+                );
+            }
+        }
+    }
 }
