@@ -6,6 +6,7 @@
 
 use ipnet::IpNet;
 use xdp_common::abi::{Ban, Plain};
+use xdp_common::lists::END_SHIFT;
 use xdp_common::reason::Reason;
 use xdp_tests::kernel::{self, Kernel, Sizes, ban_from};
 use xdp_tests::oracle::{Banned, Limits, Listed, Rate, Rules};
@@ -179,16 +180,18 @@ fn an_entry_matches_until_it_expires() {
     require_kernel!("an_entry_matches_until_it_expires");
     let mut kernel = Kernel::load().unwrap();
     let now = kernel::boot_ns().unwrap();
+    // Over for a unit of the table: an entry may act for as much longer.
+    let over = now - (1 << END_SHIFT);
     kernel
         .apply(&Rules {
             allow: vec![
-                Listed::until(net("203.0.113.1/32"), now),
+                Listed::until(net("203.0.113.1/32"), over),
                 Listed::until(net("203.0.113.2/32"), now + HOUR_NS),
             ],
             block: vec![
                 Listed::forever(net("203.0.113.1/32")),
                 Listed::forever(net("203.0.113.2/32")),
-                Listed::until(net("203.0.113.3/32"), now),
+                Listed::until(net("203.0.113.3/32"), over),
                 Listed::until(net("203.0.113.4/32"), now + HOUR_NS),
                 Listed::until(net("2001:db8::1/128"), 1),
             ],

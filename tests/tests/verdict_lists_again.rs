@@ -17,7 +17,7 @@ use xdp_user::api::types::ListKind::{self, Allow, Block};
 use xdp_user::datapath::{Datapath as _, NewEntry};
 use xdp_user::domain::Prefix;
 
-/// What ends are rounded down to.
+/// What ends are rounded up to.
 const UNIT_NS: u64 = 1 << 26;
 
 /// A source, the prefix around it, and another one.
@@ -156,7 +156,7 @@ fn an_entry_ends_for_a_source_that_is_remembered() {
         let end = boot_ns().unwrap() + 4 * UNIT_NS;
         change(&mut kernel, Block, &[until(host, end)], &[]);
         wait_until("the entry has ended", Duration::from_secs(5), || {
-            boot_ns().unwrap() > end
+            boot_ns().unwrap() >= end + UNIT_NS
         })
         .unwrap();
         assert_twice(&kernel, &frame, Reason::Accepted);

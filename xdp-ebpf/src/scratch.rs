@@ -50,12 +50,50 @@ macro_rules! kept {
     )+};
 }
 kept! {
-    keep_packet, packet: Packet, "the packet";
     keep_slot, slot: u32, "which policy it is judged by";
     keep_found, found: u64, "what the lists say at first sight, see [`xdp_common::lists::Found::to_bits`]";
     keep_place, place: Place, "where its source is in the table";
     keep_known, known: u32, "whether its source may be known, 1 or 0";
     keep_cookie, cookie: u32, "a cookie";
+}
+
+/// Keeps the packet.
+#[inline(always)]
+pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
+    // SAFETY: see the module.
+    let kept = unsafe { &raw mut (*scratch).packet };
+    // SAFETY: the fields of a packet, each of its own type.
+    unsafe {
+        (&raw mut (*kept).protocol).write(packet.protocol);
+        (&raw mut (*kept).fragment).write(packet.fragment);
+        (&raw mut (*kept).network_offset).write(packet.network_offset);
+        (&raw mut (*kept).transport_offset).write(packet.transport_offset);
+        (&raw mut (*kept).transport).write(packet.transport);
+        (&raw mut (*kept).fragment_id).write(packet.fragment_id);
+        (&raw mut (*kept).frame_len).write(packet.frame_len);
+        keep_address(&raw mut (*kept).source, &packet.source);
+        keep_address(&raw mut (*kept).destination, &packet.destination);
+    }
+}
+
+/// Word by word: of zeros one behind the other a compiler makes a call that writes them byte by byte.
+///
+/// # Safety
+/// `kept` is a place for an address.
+#[inline(always)]
+unsafe fn keep_address(kept: *mut Address, address: &Address) {
+    let kept: *mut u64 = kept.cast();
+    for (index, word) in address.to_words().into_iter().enumerate() {
+        // SAFETY: an address is these three words.
+        unsafe { kept.add(index).write_volatile(word) };
+    }
+}
+
+/// What was kept: the packet.
+#[inline(always)]
+pub(crate) fn packet<'a>(scratch: *mut Scratch) -> &'a Packet {
+    // SAFETY: see the module.
+    unsafe { &(*scratch).packet }
 }
 
 /// Keeps who the source is, by the words of its key.

@@ -126,6 +126,13 @@ impl Address {
         (u64::from_be(high), u64::from_be(low))
     }
 
+    /// Its words, to be kept one by one: its bytes as they lie in the packet, and which family it is of.
+    #[inline(always)]
+    pub const fn to_words(&self) -> [u64; 3] {
+        let [first, second] = self.words;
+        [first, second, self.is_v6]
+    }
+
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
@@ -179,7 +186,11 @@ pub enum Fragment {
 }
 
 /// What the transport header says, as far as a stage asks for it.
+///
+/// Each part has a place of its own size, the ports first: a BPF program writes what lies crooked byte by
+/// byte, and who then reads it as one waits until all of them are in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Transport {
     /// TCP.
     Tcp {
