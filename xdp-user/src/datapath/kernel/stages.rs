@@ -1,11 +1,12 @@
 //! The program as it is loaded: with the constants of this start, and without the stages that aren't
 //! configured.
 
+use std::os::fd::AsFd;
+
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use nix::libc;
 use nix::time::{ClockId, clock_getres};
-use std::os::fd::AsFd;
 use xdp_common::abi::{STAGES, constant, entries, map};
 use xdp_common::sources::Shape;
 
