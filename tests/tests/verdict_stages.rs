@@ -143,46 +143,48 @@ fn strict_class() -> ClassSet {
     classes
 }
 
+/// Has a program with these stages judge over pinned maps.
+fn with_pinned(stages: u32, judge: impl FnOnce(&mut Kernel) + Send) {
+    let namespace = Namespace::new("stages").unwrap();
+    let work = || {
+        let mut kernel = Kernel::load_pinned(Path::new(PINS), stages).unwrap();
+        kernel.datapath().set_classes(&strict_class()).unwrap();
+        judge(&mut kernel);
+    };
+    namespace.run(work).unwrap();
+}
+
 #[test]
 fn each_policy_has_its_stages_in_the_program_and_no_others() {
     require_kernel!("each_policy_has_its_stages_in_the_program_and_no_others");
-    let namespace = Namespace::new("stages").unwrap();
-    namespace
-        .run(|| {
-            let mut kernel = Kernel::load_pinned(Path::new(PINS), 0).unwrap();
-            kernel.datapath().set_classes(&strict_class()).unwrap();
-            let mut rounds = vec![0, STAGES];
-            rounds.extend(EACH);
-            rounds.extend(EACH.map(|stage| STAGES & !stage));
-            for (round, stages) in rounds.into_iter().enumerate() {
-                judge_with(&mut kernel, stages, u8::try_from(round).unwrap());
-                assert_eq!(kernel.datapath().stages(), stages);
-            }
-        })
-        .unwrap();
+    with_pinned(0, |kernel| {
+        let mut rounds = vec![0, STAGES];
+        rounds.extend(EACH);
+        rounds.extend(EACH.map(|stage| STAGES & !stage));
+        for (round, stages) in rounds.into_iter().enumerate() {
+            judge_with(kernel, stages, u8::try_from(round).unwrap());
+            assert_eq!(kernel.datapath().stages(), stages);
+        }
+    });
 }
 
 /// Each stage has code of its own, which isn't there without it.
 #[test]
 fn a_program_without_a_stage_is_smaller() {
     require_kernel!("a_program_without_a_stage_is_smaller");
-    let namespace = Namespace::new("stages").unwrap();
-    namespace
-        .run(|| {
-            let mut kernel = Kernel::load_pinned(Path::new(PINS), STAGES).unwrap();
-            let mut bytes_with = |stages| {
-                kernel.set_policy(&with(stages)).unwrap();
-                translated_bytes(&mut kernel)
-            };
-            let [all, none] = [STAGES, 0].map(&mut bytes_with);
-            println!("{all} bytes translated with all stages, {none} with none");
-            for stage in EACH {
-                let without = bytes_with(STAGES & !stage);
-                assert!(none < without && without < all, "{stage:#x}: {without}");
-            }
-            assert_eq!(bytes_with(STAGES), all, "the same program again");
-        })
-        .unwrap();
+    with_pinned(STAGES, |kernel| {
+        let mut bytes_with = |stages| {
+            kernel.set_policy(&with(stages)).unwrap();
+            translated_bytes(kernel)
+        };
+        let [all, none] = [STAGES, 0].map(&mut bytes_with);
+        println!("{all} bytes translated with all stages, {none} with none");
+        for stage in EACH {
+            let without = bytes_with(STAGES & !stage);
+            assert!(none < without && without < all, "{stage:#x}: {without}");
+        }
+        assert_eq!(bytes_with(STAGES), all, "the same program again");
+    });
 }
 
 /// What the verifier has left of the program.
@@ -195,27 +197,22 @@ fn translated_bytes(kernel: &mut Kernel) -> u32 {
 #[test]
 fn a_policy_whose_stage_can_not_be_had_is_refused_and_the_one_before_stays() {
     require_kernel!("a_policy_whose_stage_can_not_be_had_is_refused_and_the_one_before_stays");
-    let namespace = Namespace::new("stages").unwrap();
-    namespace
-        .run(|| {
-            let mut kernel = Kernel::load_pinned(Path::new(PINS), 0).unwrap();
-            kernel.datapath().set_classes(&strict_class()).unwrap();
-            let kept = FLAG_SANITY_LAND | FLAG_BANS;
-            judge_with(&mut kernel, kept, 0);
-            std::fs::remove_file(Path::new(PINS).join(pinned_version()).join("SOURCES")).unwrap();
-            let refused = kernel.set_policy(&with(STAGES)).unwrap_err();
-            assert!(format!("{refused:#}").contains("pinned"), "{refused:#}");
-            assert_eq!(kernel.datapath().stages(), kept);
-            let land = Packet::v4("203.0.113.2", "203.0.113.2").udp(1, 2);
-            kernel.assert_drops(&land.build(), Reason::Land);
-            let martian = Packet::v4("127.0.0.1", "198.51.100.1").udp(1, 2);
-            kernel.assert_passes(&martian.build(), Reason::Accepted);
-            // What it has is enough for this one.
-            kernel.set_policy(&with(FLAG_SANITY_LAND)).unwrap();
-            assert_eq!(kernel.datapath().stages(), kept);
-            kernel.assert_drops(&land.build(), Reason::Land);
-        })
-        .unwrap();
+    with_pinned(0, |kernel| {
+        let kept = FLAG_SANITY_LAND | FLAG_BANS;
+        judge_with(kernel, kept, 0);
+        std::fs::remove_file(Path::new(PINS).join(pinned_version()).join("SOURCES")).unwrap();
+        let refused = kernel.set_policy(&with(STAGES)).unwrap_err();
+        assert!(format!("{refused:#}").contains("pinned"), "{refused:#}");
+        assert_eq!(kernel.datapath().stages(), kept);
+        let land = Packet::v4("203.0.113.2", "203.0.113.2").udp(1, 2);
+        kernel.assert_drops(&land.build(), Reason::Land);
+        let martian = Packet::v4("127.0.0.1", "198.51.100.1").udp(1, 2);
+        kernel.assert_passes(&martian.build(), Reason::Accepted);
+        // What it has is enough for this one.
+        kernel.set_policy(&with(FLAG_SANITY_LAND)).unwrap();
+        assert_eq!(kernel.datapath().stages(), kept);
+        kernel.assert_drops(&land.build(), Reason::Land);
+    });
 }
 
 fn pinned_version() -> String {

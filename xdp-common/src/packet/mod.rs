@@ -188,7 +188,7 @@ pub enum Fragment {
 /// What the transport header says, as far as a stage asks for it.
 ///
 /// Each part has a place of its own size, the ports first: a BPF program writes what lies crooked byte by
-/// byte, and who then reads it as one waits until all of them are in the cache.
+/// byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Transport {
