@@ -23,6 +23,16 @@ pub struct HitSampler {
 }
 
 impl HitSampler {
+    /// Whether this hit is passed over, as nearly all of a flood are.
+    #[inline(always)]
+    pub fn passes_over(&mut self, ticks: u64) -> bool {
+        let passes_over = ticks < self.ends && self.left != 0;
+        if passes_over {
+            self.left = self.left.wrapping_sub(1);
+        }
+        passes_over
+    }
+
     /// Whether a hit is written, and for how many hits it stands then.
     ///
     /// `ticks` are shifted by `period_shift` to periods. `random`: any number, asked for only where hits
@@ -34,16 +44,15 @@ impl HitSampler {
         period_shift: u32,
         random: impl FnOnce() -> u32,
     ) -> Option<u32> {
+        if self.passes_over(ticks) {
+            return None;
+        }
         if ticks >= self.ends {
             *self = Self {
                 ends: (ticks >> period_shift).wrapping_add(1) << period_shift,
                 steady: hits::EXACT,
                 ..Self::default()
             };
-        }
-        if self.left != 0 {
-            self.left = self.left.wrapping_sub(1);
-            return None;
         }
         let stands_for = self.planned.wrapping_add(1);
         self.steady = self.steady.wrapping_sub(1);

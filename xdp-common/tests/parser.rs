@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use support::{HostTables, frames, policy};
-use xdp_common::packet::{Address, Packet, parse, parse_usual};
+use xdp_common::packet::{Address, Outline, Packet, parse, parse_usual};
 use xdp_common::reason::{Action, Class, Reason};
 
 /// Bytes that get past the first checks: an EtherType, a version, and anything after.
@@ -36,6 +36,45 @@ fn likely() -> impl Strategy<Value = Vec<u8>> {
             let mut frame = vec![2; 12];
             frame.extend(kind);
             frame.extend(rest);
+            frame
+        },
+    )
+}
+
+fn outline_of(frame: &[u8]) -> Option<Outline> {
+    let mut outline = Outline::default();
+    outline.trace(&frame).then_some(outline)
+}
+
+/// A usual packet: TCP with options and without, UDP, ICMP, and what has no header that is known.
+fn usual_one() -> impl Strategy<Value = Vec<u8>> {
+    let protocols = prop::sample::select(vec![1u8, 6, 17, 58, 253]);
+    let payload = prop::collection::vec(any::<u8>(), 24..60);
+    (any::<bool>(), protocols, any::<[u8; 60]>(), payload).prop_map(
+        |(v6, protocol, head, mut payload)| {
+            let length = payload.len() as u16;
+            match protocol {
+                6 => payload[12] = 0x50 | payload[12] & 0x1f,
+                17 => {
+                    payload[4..6].copy_from_slice(&(length - u16::from(head[0]) % 8).to_be_bytes())
+                }
+                _ => {}
+            }
+            let mut frame = head[..14].to_vec();
+            if v6 {
+                frame[12..].copy_from_slice(&[0x86, 0xdd]);
+                frame.extend([0x60 | head[14] & 0xf, head[15], head[16], head[17]]);
+                frame.extend(length.to_be_bytes());
+                frame.extend([protocol, head[18]]);
+                frame.extend(&head[19..51]);
+            } else {
+                frame[12..].copy_from_slice(&[0x08, 0x00]);
+                frame.extend([0x45, head[14]]);
+                frame.extend((length + 20).to_be_bytes());
+                frame.extend([head[15], head[16], head[17] & 0x40, 0, head[18], protocol]);
+                frame.extend(&head[19..29]);
+            }
+            frame.extend(payload);
             frame
         },
     )
@@ -74,6 +113,35 @@ proptest! {
         }
     }
 
+    /// Whatever else is changed, a frame with a usual packet's outline is read as that one is.
+    #[test]
+    fn a_frame_of_the_same_outline_differs_in_what_decides_nothing(
+        bytes in usual_one(),
+        changes in prop::collection::vec((0usize..80, any::<u8>()), 1..4),
+        cut in prop_oneof![3 => Just(usize::MAX), 1 => 0usize..120],
+    ) {
+        let packet = parse_usual(&bytes.as_slice()).expect("made so");
+        let outline = outline_of(&bytes).expect("of a usual packet");
+        prop_assert_eq!(outline.source(), packet.source);
+        prop_assert_eq!(outline.frame_len(), packet.frame_len);
+        let mut other = bytes;
+        for (at, byte) in changes {
+            if let Some(changed) = other.get_mut(at) {
+                *changed = byte;
+            }
+        }
+        other.truncate(cut);
+        if outline.is_of(&other.as_slice()) {
+            let other = parse_usual(&other.as_slice()).expect("usual, too");
+            let decides_nothing = Packet {
+                destination: packet.destination,
+                transport: packet.transport,
+                ..other
+            };
+            prop_assert_eq!(decides_nothing, packet);
+        }
+    }
+
     #[test]
     fn a_frame_cut_anywhere_is_truncated_and_never_passes(
         v6 in any::<bool>(),
@@ -102,4 +170,30 @@ fn what_traffic_mostly_is_counts_as_usual() {
         assert_eq!(parse_usual(&tagged.as_slice()), None);
         assert!(parse(&tagged.as_slice()).is_continue());
     }
+}
+
+/// Else nothing would ever be taken for the same again.
+#[test]
+fn an_outline_leaves_out_what_changes_from_packet_to_packet() {
+    for source in [Address::v4([203, 0, 113, 7]), Address::v6([0x20; 16])] {
+        let mut frame = frames::udp(&source, 120);
+        let outline = outline_of(&frame).expect("of a usual packet");
+        // Type of service and flow label, time to live, destination, ports.
+        let (ip, transport) = if source.is_v4() { (14, 34) } else { (14, 54) };
+        let (hops, destination) = if source.is_v4() { (8, 16) } else { (7, 24) };
+        for at in [
+            ip + 1,
+            ip + hops,
+            ip + destination,
+            transport,
+            transport + 2,
+        ] {
+            frame[at] ^= 0x0f;
+        }
+        assert!(outline.is_of(&frame.as_slice()), "{source:?}");
+        let source_at = if source.is_v4() { ip + 12 } else { ip + 8 };
+        frame[source_at + 3] ^= 1;
+        assert!(!outline.is_of(&frame.as_slice()), "{source:?}");
+    }
+    assert!(!Outline::default().is_of(&[0; 80].as_slice()));
 }

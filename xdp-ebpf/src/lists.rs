@@ -26,44 +26,16 @@ pub(crate) struct InForce {
     unknown: u64,
 }
 
-/// Which table is in force, and what it is: as long as neither changes, nor does what it says.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-#[repr(C)]
-pub(crate) struct State {
-    told: u64,
-    /// See [`chunks::CHANGES`].
-    changes: u64,
-}
-
-impl State {
-    /// That of a source's family.
-    #[inline(always)]
-    pub(crate) fn of(source: &Address) -> Option<Self> {
-        let first = LIST_HEADS.get_ptr(0).map(Listed::head)?;
-        let word = |word| first.word(word);
-        Some(if source.is_v4() {
-            Self {
-                told: word(chunks::IN_FORCE),
-                changes: word(chunks::CHANGES),
-            }
-        } else {
-            Self {
-                told: word(chunks::IN_FORCE + 1),
-                changes: word(chunks::CHANGES + 1),
-            }
-        })
-    }
-}
-
 impl InForce {
     /// What the lists say of a source at first sight, by the table in force. In place: a call takes longer.
     #[inline(always)]
-    pub(crate) fn at_sight(state: State, source: &Address) -> Option<Found> {
+    pub(crate) fn at_sight(source: &Address) -> Option<Found> {
+        let first = LIST_HEADS.get_ptr(0).map(Listed::head)?;
         Some(if source.is_v4() {
-            let table = Self::told(IPV4, state.told, source.v4_bits().into())?;
+            let table = Self::told(IPV4, first.word(chunks::IN_FORCE), source.v4_bits().into())?;
             InMemory(table).first_v4(source.v4_bits())
         } else {
-            let table = Self::told(IPV6, state.told, source.halves().0)?;
+            let table = Self::told(IPV6, first.word(chunks::IN_FORCE + 1), source.halves().0)?;
             let (high, low) = source.halves();
             InMemory(table).first_v6(high, low)
         })
@@ -86,6 +58,13 @@ impl InForce {
             unknown,
         })
     }
+}
+
+/// How many changes there were: see [`chunks::CHANGES`].
+#[inline(always)]
+pub(crate) fn changes() -> Option<u64> {
+    let first = LIST_HEADS.get_ptr(0).map(Listed::head)?;
+    Some(first.word(chunks::CHANGES))
 }
 
 /// Which table is in force.
@@ -272,6 +251,14 @@ pub(crate) fn hit(scratch: *mut Scratch, list: u8, source: &Address, bytes: u64)
     if let Some(packets) = sampler.take(ticks, constant::period_shift(), random) {
         write_hit(list, source, packets, bytes);
     }
+}
+
+/// Whether this CPU passes over a hit. If not, it is for [`hit`].
+#[inline(always)]
+pub(crate) fn passes_over(scratch: *mut Scratch) -> bool {
+    // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
+    let ticks = unsafe { bpf_jiffies64() };
+    hit_sampler(scratch).passes_over(ticks)
 }
 
 /// Writes a hit that stands for so many.

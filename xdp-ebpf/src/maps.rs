@@ -17,7 +17,7 @@ use xdp_common::packet::Packet;
 use xdp_common::sampler::Sampler;
 use xdp_common::sources::{BUCKET_LINES, Place, Shape};
 
-use crate::lists::State;
+use crate::again::Before;
 
 /// Key: 0. Value: the active slot of [`POLICY`].
 /// Writer: controller. Reader: program, once per packet. Lifetime: the program's.
@@ -139,7 +139,8 @@ pub(crate) static CLASS_STATES: Array<ClassState> =
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =
     PerCpuArray::with_max_entries(entries::CLASS_COUNTERS, 0);
 
-/// Key: 0. Value: the packet that this CPU judges, how the lists decided the last one, and its samplers. Per CPU. Writer and reader: program.
+/// Key: 0. Value: the packet that this CPU judges, what became of one before, and its samplers. Per
+/// CPU. Writer and reader: program.
 /// Concurrency: a program isn't interrupted by another packet on its CPU (softirq).
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -155,10 +156,10 @@ pub(crate) struct Scratch {
     pub(crate) slot: u32,
     /// 1 if its source was asked for in the table.
     pub(crate) asked: u32,
-    /// Which list decided the packet's source at first sight.
-    pub(crate) decided_by: u64,
-    /// In which state of the lists.
-    pub(crate) decided_in: State,
+    /// See [`chunks::CHANGES`]: read before all else.
+    pub(crate) changes: u64,
+    /// What became of a packet before, see [`crate::again`].
+    pub(crate) before: Before,
     pub(crate) found: u64,
     pub(crate) place: Place,
     pub(crate) key: SourceKey,

@@ -14,22 +14,29 @@ use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
 use xdp_common::verdict::{decide_under, deciding_list, not_current, source_words};
 
-use crate::lists::{InForce, State};
+use crate::lists::InForce;
 use crate::maps::{SCRATCH, Scratch, constant};
 use crate::scratch::{
-    decided_before, keep_decided, keep_found, keep_key, keep_known, keep_packet, keep_place,
-    packet as packet_in, reread, take_asked, used,
+    keep_changes, keep_found, keep_key, keep_known, keep_packet, keep_place, packet as packet_in,
+    reread, take_asked, used,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
 use crate::view::{FirstBuffer, XdpView};
-use crate::{known, lists, record};
+use crate::{again, known, lists, record};
 
 /// `xdp.frags` (kernel 5.18): also attaches where frames span several pages (jumbo MTU).
 #[xdp(frags)]
 pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
-    let Some(tables) = KernelTables::new(&ctx) else {
-        // Array look-ups below their size cannot fail; the verifier asks for the branch.
+    // Array look-ups below their size cannot fail; the verifier asks for the branch.
+    let (Some(scratch), Some(changes)) = (SCRATCH.get_ptr_mut(0), lists::changes()) else {
+        return XDP_PASS;
+    };
+    if let Some(action) = again::meet(&ctx, scratch, changes) {
+        return action;
+    }
+    keep_changes(scratch, changes);
+    let Some(tables) = KernelTables::new(&ctx, scratch) else {
         return XDP_PASS;
     };
     let view = XdpView::new(&ctx);
@@ -40,7 +47,11 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     let told = read(&ctx);
     let parsed = || told.parsed().map_continue(|()| tables.packet());
     let verdict = decide_under(policy, parsed, &view, &tables, now);
-    record::finish(&ctx, &tables, verdict, told.length())
+    let action = record::finish(&ctx, &tables, verdict, told.length());
+    if let Some(list) = told.list() {
+        again::keep(&ctx, list);
+    }
+    action
 }
 
 /// Reads the packet, and what the lists say of its source.
@@ -56,8 +67,6 @@ fn read(ctx: &XdpContext) -> Told {
 
 /// Reads a usual packet, and asks the lists at first sight. One that they decide is read no further than
 /// that takes; of any other it and where its source is are kept in [`SCRATCH`]. Bits of [`Told`].
-///
-/// The same source again, as in a flood from one, is decided as it was while the list stays as it is.
 ///
 /// The source's own memory is asked for before the lists are looked at, if the last packet's source was
 /// looked for there: under a flood of sources that are listed, or that their class refuses, nobody's is.
@@ -85,24 +94,18 @@ extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
 #[inline(always)]
 fn ask_lists(ctx: &XdpContext, scratch: *mut Scratch, packet: Packet) -> Option<Told> {
     let (source, length) = (packet.source, packet.frame_len);
-    let state = State::of(&source)?;
-    let again = decided_before(scratch, &source, state);
-    if let Some((list, reason)) = again.and_then(deciding_list) {
-        lists::hit(scratch, list, &source, length.into());
-        return Some(Told::decided(reason, length));
-    }
+    let comes_again = packet_in(scratch).source == source;
     keep_packet(scratch, packet);
     let asks = take_asked(scratch);
     if asks {
         reckon(ctx, scratch, true);
     }
-    let found = InForce::at_sight(state, &source)?;
+    let found = InForce::at_sight(&source)?;
     if let Some((list, reason)) = found.all_of(&source).and_then(deciding_list) {
-        keep_decided(scratch, state, list);
         lists::hit(scratch, list, &source, length.into());
-        return Some(Told::decided(reason, length));
+        let told = Told::decided(reason, length);
+        return Some(if comes_again { told.by(list) } else { told });
     }
-    keep_decided(scratch, state, 0);
     keep_found(scratch, found.to_bits());
     if !asks {
         reckon(ctx, scratch, false);
@@ -124,7 +127,6 @@ extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {
         ControlFlow::Break(reason) => Told::decided(reason, frame_len(&view)),
         ControlFlow::Continue(packet) => {
             keep_packet(scratch, packet);
-            keep_decided(scratch, State::default(), 0);
             keep_found(scratch, Found::UNASKED.to_bits());
             let scratch = reread(scratch);
             reckon(&ctx, scratch, false);

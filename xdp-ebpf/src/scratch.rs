@@ -15,7 +15,7 @@ use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
 use xdp_common::sources::Place;
 
-use crate::lists::State;
+use crate::again::Before;
 use crate::maps::Scratch;
 
 /// Which packet this CPU samples next.
@@ -55,6 +55,7 @@ kept! {
     keep_place, place: Place, "where its source is in the table";
     keep_known, known: u32, "whether its source may be known, 1 or 0";
     keep_cookie, cookie: u32, "a cookie";
+    keep_changes, changes: u64, "how many changes there were when it began";
 }
 
 /// Keeps the packet.
@@ -110,26 +111,18 @@ pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
     unsafe { &(*scratch).key }
 }
 
-/// Keeps which list decided the kept packet's source at first sight, 0 for none, and what the lists were.
+/// What became of a packet before.
 #[inline(always)]
-pub(crate) fn keep_decided(scratch: *mut Scratch, state: State, list: u8) {
+pub(crate) fn before<'a>(scratch: *mut Scratch) -> &'a Before {
     // SAFETY: see the module.
-    unsafe {
-        (&raw mut (*scratch).decided_by).write(list.into());
-        (&raw mut (*scratch).decided_in).write(state);
-    }
+    unsafe { &(*scratch).before }
 }
 
-/// Which list decided this source's last packet, if that was the last packet of all and the lists are what
-/// they were.
+/// The same, to be written.
 #[inline(always)]
-pub(crate) fn decided_before(scratch: *mut Scratch, source: &Address, state: State) -> Option<u8> {
-    // SAFETY: see the module; what was kept is of an earlier packet, and all of one.
-    let (last, by, within) = unsafe {
-        let last = &*scratch;
-        (&last.packet.source, last.decided_by, &last.decided_in)
-    };
-    (by != 0 && last == source && *within == state).then_some(by as u8)
+pub(crate) fn before_to_be<'a>(scratch: *mut Scratch) -> &'a mut Before {
+    // SAFETY: see the module.
+    unsafe { &mut (*scratch).before }
 }
 
 /// Notes that the packet's source was asked for in the table.

@@ -36,8 +36,7 @@ pub(crate) struct KernelTables<'a> {
 
 impl<'a> KernelTables<'a> {
     #[inline(always)]
-    pub(crate) fn new(ctx: &'a XdpContext) -> Option<Self> {
-        let scratch = SCRATCH.get_ptr_mut(0)?;
+    pub(crate) fn new(ctx: &'a XdpContext, scratch: *mut Scratch) -> Option<Self> {
         let slot = *ACTIVE.get(0)?;
         scratch::keep_slot(scratch, slot);
         Self::by(ctx, scratch, slot)
@@ -81,10 +80,15 @@ impl<'a> KernelTables<'a> {
         scratch::packet(self.scratch)
     }
 
-    /// The counter slot of the interface that the frame came in on; usually the first.
+    /// The counter slot of the interface that the frame came in on.
     #[inline(always)]
     pub(crate) fn interface_slot(&self) -> u32 {
-        let ifindex = self.ctx.ingress_ifindex() as u32;
+        self.slot_of(self.ctx.ingress_ifindex() as u32)
+    }
+
+    /// The counter slot of an interface; usually the first.
+    #[inline(always)]
+    pub(crate) fn slot_of(&self, ifindex: u32) -> u32 {
         let unnamed = MAX_INTERFACES as u32 - 1;
         for (slot, named) in (0..unnamed).zip(self.policy.interfaces.iter()) {
             if *named == ifindex {

@@ -6,13 +6,14 @@ use xdp_common::reason::Reason;
 
 use crate::scratch::reason;
 
-/// Bits 0 to 7: a reason. 8: there is none yet, the packet is kept. 9: it is still to be read. 32 to
-/// 63: the frame's length.
+/// Bits 0 to 7: a reason. 8: there is none yet, the packet is kept. 9: it is still to be read. 16 to 23: the
+/// list that decided it, if its outcome is to be kept. 32 to 63: the frame's length.
 #[derive(Clone, Copy)]
 pub(crate) struct Told(u64);
 
 const PARSED: u64 = 1 << 8;
 const UNREAD: u64 = 1 << 9;
+const LIST_SHIFT: u32 = 16;
 const LENGTH_SHIFT: u32 = 32;
 
 impl Told {
@@ -20,6 +21,21 @@ impl Told {
     #[inline(always)]
     pub(crate) fn decided(reason: Reason, length: u32) -> Self {
         Self(u64::from(reason.code()) | u64::from(length) << LENGTH_SHIFT)
+    }
+
+    /// The same, of a packet that a list decided and whose outcome is to be kept.
+    #[inline(always)]
+    pub(crate) fn by(self, list: u8) -> Self {
+        Self(self.0 | u64::from(list) << LIST_SHIFT)
+    }
+
+    /// That list.
+    #[inline(always)]
+    pub(crate) fn list(self) -> Option<u8> {
+        match (self.0 >> LIST_SHIFT) as u8 {
+            0 => None,
+            list => Some(list),
+        }
     }
 
     /// A packet that is kept, with what the lists say of it at first sight and where its source is.

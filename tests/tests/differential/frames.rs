@@ -43,8 +43,22 @@ impl Population {
     }
 }
 
+/// Often the last frame once more, as in a flood, as it was or with something changed. At first, when there
+/// is none, a new one.
+pub(crate) fn next(rng: &mut StdRng, population: &Population, last: Vec<u8>) -> Vec<u8> {
+    let mut next = last;
+    match rng.random_range(0..20) {
+        _ if next.is_empty() => next = frame(rng, population),
+        0..8 => {}
+        8 => damage(rng, &mut next),
+        9 => cut(rng, &mut next),
+        _ => next = frame(rng, population),
+    }
+    next
+}
+
 /// One frame of at least [`MIN_FRAME`] bytes.
-pub(crate) fn frame(rng: &mut StdRng, population: &Population) -> Vec<u8> {
+fn frame(rng: &mut StdRng, population: &Population) -> Vec<u8> {
     let mut frame = match rng.random_range(0..100) {
         0..2 => noise(rng),
         2..5 => not_ip(rng),

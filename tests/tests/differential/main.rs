@@ -1,5 +1,5 @@
-//! The program in the kernel against the oracle: random honest, cut and damaged frames, the same
-//! action, the same one counter, and the same state of the source behind every frame.
+//! The program in the kernel against the oracle: random honest, cut and damaged frames, many of them several
+//! times in a row, the same action, the same one counter, and the same state of the source behind every frame.
 //!
 //! `XDP_THROTTLE_SEED` repeats a run, `XDP_THROTTLE_FRAMES` sets the frames for each set of rules.
 
@@ -163,8 +163,9 @@ fn compare(rules: Rules, rng: &mut StdRng, frames: usize) -> Result<Counters> {
 
     let population = Population::new();
     let mut expected = Counters::default();
+    let mut frame = Vec::new();
     for number in 0..frames {
-        let frame = frames::frame(rng, &population);
+        frame = frames::next(rng, &population, frame);
         let linear = frames::first_buffer(rng, &frame);
         let (slot, length) =
             step(&kernel, &mut oracle, &expected, &frame, linear).with_context(|| {

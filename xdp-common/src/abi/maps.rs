@@ -91,7 +91,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 360;
+pub const SCRATCH_BYTES: usize = 408;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {
@@ -126,8 +126,8 @@ pub mod chunks {
     /// in force ([`in_force`]). Those before are 0, so that the line reads as a head of a table without
     /// levels.
     pub const IN_FORCE: usize = 4;
-    /// First of the words there that are for each family the [`VERSION`](crate::lists::head::VERSION) of the
-    /// table in force, for who asks for no more than whether anything has changed.
+    /// The word there that goes up after every change: of an entry, of the table or of the policy in force.
+    /// Who reads it before all else, and later again, knows whether a packet would be decided as it was.
     pub const CHANGES: usize = 6;
 
     /// Number of a head's line.

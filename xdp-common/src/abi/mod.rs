@@ -34,4 +34,4 @@ pub use state::{
 
 /// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the
 /// layout without a new version fails the golden layout test.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;

@@ -29,9 +29,8 @@ pub const SEEDS: usize = 4;
 /// Number of the first line of the filter (lower half), and how many there are (upper half).
 pub const FILTER: usize = 6;
 
-/// Number of changes that took something away (lower 16 bits), raised before they do: a look-up of several
-/// slots compares it. Number of changes of any kind (the others), raised when they are made: while the word
-/// stays, so does what the table says. Both go on from table to table.
+/// Number of changes that took something away, raised before they do: a look-up of several slots compares
+/// its lower 16 bits. It goes on from table to table.
 pub const VERSION: usize = 7;
 
 /// Where what lies in a table, by its first line. Each word is read when it is asked for: a program has few

@@ -9,9 +9,9 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use super::{Address, Fragment, Network, Packet, PacketView, ethernet, ipv6, transport};
 
 /// The word of an Ethernet header that ends with the EtherType.
-const KIND: usize = EthHdr::LEN - 4;
+pub(super) const KIND: usize = EthHdr::LEN - 4;
 /// Where IP begins.
-const START: usize = EthHdr::LEN;
+pub(super) const START: usize = EthHdr::LEN;
 /// Version 4, and a header of five words.
 const FIRST_BYTE: u32 = 0x45;
 /// "More fragments" and the offset of a fragment.
@@ -29,9 +29,15 @@ pub fn parse_usual<V: PacketView + ?Sized>(view: &V) -> Option<Packet> {
 
 /// Whether a frame is of IPv6, or of IPv4; nothing for any other.
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "half of a word")]
 pub fn is_v6<V: PacketView + ?Sized>(view: &V) -> Option<bool> {
     let [kind]: [u32; 1] = view.read(KIND)?;
+    is_kind_v6(kind)
+}
+
+/// The same by the word at [`KIND`].
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "half of a word")]
+pub(super) fn is_kind_v6(kind: u32) -> Option<bool> {
     // In network order, as the constants.
     match (u32::from_be(kind) as u16).to_be() {
         ethernet::IPV4 => Some(false),

@@ -20,7 +20,7 @@ macro_rules! headers {
 headers!(EthHdr VlanHdr [u8; 4]);
 // By the words that a header's standard draws, in network order: what a BPF program takes apart with
 // shifts it would otherwise load byte by byte.
-headers!([u32; 1] [u32; 2] [u32; 3] [u32; 5] [u32; 10]);
+headers!([u32; 1] [u32; 2] [u32; 3] [u32; 4] [u32; 5] [u32; 10]);
 
 /// A frame from its Ethernet header on.
 pub trait PacketView {

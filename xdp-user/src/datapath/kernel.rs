@@ -41,7 +41,7 @@ use crate::domain::{AttachMode, IfName, Prefix};
 use classes::Classes;
 use continuity::Held;
 use hits::Hits;
-use list_tables::KernelLists;
+use list_tables::{Changes, KernelLists};
 use load::take;
 use mapped::Mapped;
 use pins::Pins;
@@ -67,6 +67,7 @@ pub struct KernelDatapath {
     faults: PerCpuArray<Map, u64>,
     classes: Classes,
     lists: Lists<KernelLists>,
+    changes: Changes,
     limits: Tries<Limits>,
     hits: Hits,
     sources: SourceTable<Mapped>,
@@ -176,6 +177,7 @@ impl Datapath for KernelDatapath {
         self.active
             .set(0, next, 0)
             .map_err(|e| failed("activate a policy", e))?;
+        self.changes.raise();
         let lengths = Lengths(policy.source_len_v4, policy.source_len_v6);
         if lengths != self.lengths {
             // What is known is of sources that no packet belongs to any more.

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::MapData;
 use xdp_common::abi::{ListLine, chunks, entries, map};
 use xdp_common::lists::LINE_WORDS;
-use xdp_common::lists::head::VERSION;
 
 use super::super::batch;
 use super::super::lists::{Memory, Publisher};
@@ -27,8 +26,9 @@ pub(crate) struct KernelTable {
     chunks: Vec<MapData>,
     memory: Mapped,
     heads: Arc<Mapped>,
-    /// Its family and the line of its head, once packets look at it.
-    in_force: Option<(u32, u32)>,
+    changes: Changes,
+    /// The line of its head, once packets look at it.
+    in_force: Option<u32>,
 }
 
 impl Memory for KernelTable {
@@ -37,12 +37,14 @@ impl Memory for KernelTable {
     }
 
     fn note_head(&self, word: usize, value: u64) {
-        let Some((family, head)) = self.in_force else {
-            return;
-        };
-        store(&self.heads, head, word, value);
-        if word == VERSION {
-            store(&self.heads, 0, chunks::CHANGES + family as usize, value);
+        if let Some(head) = self.in_force {
+            store(&self.heads, head, word, value);
+        }
+    }
+
+    fn note_change(&self) {
+        if self.in_force.is_some() {
+            self.changes.raise();
         }
     }
 }
@@ -55,6 +57,19 @@ pub(crate) struct KernelLists {
     nothing: Option<MapData>,
 }
 
+/// See [`chunks::CHANGES`].
+#[derive(Clone)]
+pub(crate) struct Changes(Arc<Mapped>);
+
+impl Changes {
+    /// Raised when a change is made: a packet that comes later is decided by it.
+    pub(super) fn raise(&self) {
+        if let Some(word) = (*self.0).as_ref().get(chunks::CHANGES) {
+            word.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
 impl KernelLists {
     pub(super) fn new(outer: MapData, heads: &MapData) -> Result<Self> {
         Ok(Self {
@@ -62,6 +77,11 @@ impl KernelLists {
             heads: Arc::new(Mapped::new::<ListLine>(heads, entries::LIST_HEADS)?),
             nothing: None,
         })
+    }
+
+    /// The word that every change raises.
+    pub(super) fn changes(&self) -> Changes {
+        Changes(self.heads.clone())
     }
 
     fn in_force(&self, family: u32) -> u64 {
@@ -112,6 +132,7 @@ impl Publisher for KernelLists {
             memory: Mapped::joined(&all, each)?,
             chunks: all,
             heads: self.heads.clone(),
+            changes: self.changes(),
             in_force: None,
         })
     }
@@ -127,11 +148,10 @@ impl Publisher for KernelLists {
             store(&self.heads, head, word, value.load(Ordering::Relaxed));
         }
         let count = u32::try_from(table.chunks.len()).unwrap_or(u32::MAX);
-        table.in_force = Some((family, head));
-        // The version goes on from table to table: no pair of it and the other word comes again.
-        table.note_head(VERSION, table.words()[VERSION].load(Ordering::Relaxed));
+        table.in_force = Some(head);
         let word = chunks::IN_FORCE + family as usize;
         store(&self.heads, 0, word, chunks::in_force(head, first, count));
+        self.changes().raise();
         table.chunks.clear();
         // What is in force is, whatever becomes of the memory of before.
         if let Err(error) = self.let_go(old) {

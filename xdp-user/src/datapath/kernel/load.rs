@@ -115,6 +115,7 @@ impl KernelDatapath {
             return Err(missing(map::LISTS));
         };
         let lists = KernelLists::new(outer, map_data(&ebpf, map::LIST_HEADS)?)?;
+        let changes = lists.changes();
         let known = KnownFilter::new(known, known_mask);
         known.note_seeds(shape.seeds);
         let mut datapath = Self {
@@ -128,6 +129,7 @@ impl KernelDatapath {
             faults: take(&mut ebpf, map::FAULTS)?,
             classes: Classes::take(&mut ebpf)?,
             lists: Lists::new(lists, capacity),
+            changes,
             limits: Tries::take(&mut ebpf, map::LIMITS_V4, map::LIMITS_V6, "overrides")?,
             hits: Hits::new(hits, take(&mut ebpf, map::HIT_WRITERS)?),
             sources: SourceTable::new(sources, shape),

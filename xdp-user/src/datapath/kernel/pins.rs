@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIRECTORY/links/eth0     the link to an interface; a "." of its name is a ":"
-//! DIRECTORY/v6/SOURCES     the maps, by the version of the border
+//! DIRECTORY/v7/SOURCES     the maps, by the version of the border
 //! ```
 //!
 //! Links have no version: a newer daemon puts its own program into the link that is there. Maps of

@@ -12,6 +12,8 @@ pub(crate) trait Memory: Send {
     fn words(&self) -> &[AtomicU64];
     /// Notes that a word of the head has become this, where the head is kept a second time.
     fn note_head(&self, _word: usize, _value: u64) {}
+    /// Notes that the table says something else than before.
+    fn note_change(&self) {}
 }
 
 /// Makes tables and puts them in force.

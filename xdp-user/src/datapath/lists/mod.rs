@@ -28,7 +28,7 @@ use crate::domain::Prefix;
 pub(crate) use cost::bytes_for;
 pub(crate) use memory::{InProcess, Memory, Publisher};
 use shadow::{Item, Listed, Shadow, end_units};
-use table::{Size, Table, TooSmall, change_after, removal_after};
+use table::{Size, Table, TooSmall};
 
 /// From so many changes on, and from so large a part of the table on, a new one is built.
 const MANY: usize = 1024;
@@ -364,9 +364,8 @@ impl<P: Publisher> Lists<P> {
         let lines = size.total().ok_or_else(too_large)?;
         let memory = self.publisher.allocate(lines)?;
         let old = if ipv4 { &self.v4 } else { &self.v6 };
-        // The first one begins anywhere: a packet may remember what a table of an earlier daemon said.
-        let version = old.as_ref().map_or_else(random, |table| table.head.version);
-        let version = change_after(removal_after(version));
+        let version = old.as_ref().map_or(0, |table| table.head.version);
+        let version = version.wrapping_add(1);
         Ok(Table::new(memory, ipv4, size, seeds(), has_short, version))
     }
 }

@@ -157,7 +157,7 @@ impl<M: Memory> Table<M> {
             (Err(TooSmall), _) => self.forget_end(item.end),
         }
         self.write_earliest();
-        self.end_change();
+        self.memory.note_change();
         put
     }
 
@@ -172,19 +172,13 @@ impl<M: Memory> Table<M> {
         }
         self.forget_end(item.end);
         self.write_earliest();
-        self.end_change();
+        self.memory.note_change();
     }
 
     /// Something goes: a look-up that misses it, and came too early for what was put in its place,
     /// begins anew.
     pub(super) fn begin_removal(&mut self) {
-        self.head.version = removal_after(self.head.version);
-        self.set_head(head::VERSION, self.head.version);
-    }
-
-    /// Something is otherwise than it was: whoever remembers what the table said looks again.
-    fn end_change(&mut self) {
-        self.head.version = change_after(self.head.version);
+        self.head.version = self.head.version.wrapping_add(1);
         self.set_head(head::VERSION, self.head.version);
     }
 
@@ -291,19 +285,6 @@ impl<M: Memory> Table<M> {
         let others = words.get(line, word) & !(15 << shift);
         words.set(line, word, others | u64::from(flags) << shift);
     }
-}
-
-/// Bits of a version that count what took something away.
-const REMOVALS: u64 = 0xffff;
-
-/// The version with one more change that takes something away.
-pub(super) const fn removal_after(version: u64) -> u64 {
-    version & !REMOVALS | version.wrapping_add(1) & REMOVALS
-}
-
-/// The version with one more change.
-pub(super) const fn change_after(version: u64) -> u64 {
-    version.wrapping_add(REMOVALS + 1)
 }
 
 /// The cells of a group, from the kind and the end of what covers each.
