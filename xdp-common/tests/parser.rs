@@ -43,7 +43,7 @@ fn likely() -> impl Strategy<Value = Vec<u8>> {
 
 fn outline_of(frame: &[u8]) -> Option<Outline> {
     let mut outline = Outline::default();
-    outline.trace(&frame).then_some(outline)
+    outline.trace(frame).then_some(outline)
 }
 
 /// A usual packet: TCP with options and without, UDP, ICMP, and what has no header that is known.
@@ -131,7 +131,7 @@ proptest! {
             }
         }
         other.truncate(cut);
-        if outline.is_of(&other.as_slice()) {
+        if outline.is_of(other.as_slice()) {
             let other = parse_usual(&other.as_slice()).expect("usual, too");
             let decides_nothing = Packet {
                 destination: packet.destination,
@@ -190,10 +190,10 @@ fn an_outline_leaves_out_what_changes_from_packet_to_packet() {
         ] {
             frame[at] ^= 0x0f;
         }
-        assert!(outline.is_of(&frame.as_slice()), "{source:?}");
+        assert!(outline.is_of(frame.as_slice()), "{source:?}");
         let source_at = if source.is_v4() { ip + 12 } else { ip + 8 };
         frame[source_at + 3] ^= 1;
-        assert!(!outline.is_of(&frame.as_slice()), "{source:?}");
+        assert!(!outline.is_of(frame.as_slice()), "{source:?}");
     }
-    assert!(!Outline::default().is_of(&[0; 80].as_slice()));
+    assert!(!Outline::default().is_of([0; 80].as_slice()));
 }

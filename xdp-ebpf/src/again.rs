@@ -13,7 +13,7 @@ use crate::lists;
 use crate::map_pointer::count;
 use crate::maps::{COUNTERS, SCRATCH, Scratch};
 use crate::record::{counter, without_answer};
-use crate::scratch::{before, before_to_be, changes, reread, sampler, used};
+use crate::scratch::{before, before_to_be, changes, sampler, used};
 use crate::tables::KernelTables;
 use crate::view::{FirstBuffer, XdpView};
 
@@ -38,8 +38,6 @@ pub(crate) struct Before {
 /// What becomes of a packet that is like the one before, and counts it.
 #[inline(always)]
 pub(crate) fn meet(ctx: &XdpContext, scratch: *mut Scratch, changes: u64) -> Option<u32> {
-    // Or LLVM keeps it on the stack, as there: it is used to the end of the program.
-    let scratch = reread(scratch);
     let before = before(scratch);
     let outline = &before.outline;
     let is_same = outline.is_of(&FirstBuffer(XdpView::new(ctx)))

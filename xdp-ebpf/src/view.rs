@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use xdp_common::packet::{Header, PacketView};
+use xdp_common::packet::{Header, PacketView, Window, Words};
 
 /// No header that is read starts further into the frame: Ethernet, two tags, IPv6 and the bound on
 /// extension headers stay far below.
@@ -113,6 +113,42 @@ impl PacketView for FirstBuffer<'_> {
         }
         // SAFETY: as in `read_first`.
         Some(unsafe { load(start) })
+    }
+}
+
+impl Window for FirstBuffer<'_> {
+    type Words<'a>
+        = InPacket
+    where
+        Self: 'a;
+
+    /// `offset` is a constant.
+    #[inline(always)]
+    fn words<const COUNT: usize>(&self, offset: usize) -> Option<InPacket> {
+        let start = self.0.ctx.data() + offset;
+        (start + COUNT * 4 <= self.0.ctx.data_end()).then_some(InPacket(start))
+    }
+}
+
+/// Words that lie in the packet, by the first one's address.
+#[derive(Clone, Copy)]
+pub(crate) struct InPacket(usize);
+
+impl Words for InPacket {
+    #[inline(always)]
+    fn word<const NUMBER: usize>(self) -> u32 {
+        let word: u64;
+        // SAFETY: the number is below that of the words that were found there; the verifier checks it.
+        unsafe {
+            asm!(
+                "{word} = *(u32 *)({start} + {at})",
+                word = out(reg) word,
+                start = in(reg) self.0,
+                at = const NUMBER * 4,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        word as u32
     }
 }
 

@@ -18,7 +18,7 @@ use crate::reason::Reason;
 pub use ipv6::{MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS};
 pub use outline::Outline;
 pub use usual::parse_usual;
-pub use view::{Header, PacketView};
+pub use view::{Header, PacketView, Window, Words};
 
 /// Transport protocols by number (IANA, Assigned Internet Protocol Numbers).
 pub mod protocol {

@@ -5,7 +5,8 @@
 use network_types::ip::Ipv6Hdr;
 
 use super::usual::{self, KIND, START};
-use super::{Address, PacketView, protocol};
+use super::view::{Window, Words as _};
+use super::{Address, protocol};
 
 /// Who a usual packet is from, and what of its headers says that it is usual: all but the destination,
 /// type of service, identification, "don't fragment", time to live, flow label, checksums, ports, sequence
@@ -33,7 +34,7 @@ const WORDS: usize = 8;
 impl Outline {
     /// Becomes that of a frame. Of one that has none it becomes no frame's: the length comes last.
     #[inline(always)]
-    pub fn trace<V: PacketView + ?Sized>(&mut self, view: &V) -> bool {
+    pub fn trace<V: Window + ?Sized>(&mut self, view: &V) -> bool {
         let [.., frame_len] = &mut self.words;
         *frame_len = 0;
         let draw = |number, word| {
@@ -46,7 +47,7 @@ impl Outline {
 
     /// Whether it is that of a frame. Of one from another source no more than the source is read.
     #[inline(always)]
-    pub fn is_of<V: PacketView + ?Sized>(&self, view: &V) -> bool {
+    pub fn is_of<V: Window + ?Sized>(&self, view: &V) -> bool {
         let is_same = |number, word| (self.words.get(number) == Some(&word)).then_some(());
         each(view, is_same).is_some()
     }
@@ -71,45 +72,59 @@ impl Outline {
 
 /// The words of a frame's outline, the source first, as long as they are taken.
 #[inline(always)]
-fn each<V: PacketView + ?Sized>(
+fn each<V: Window + ?Sized>(
     view: &V,
     mut take: impl FnMut(usize, u32) -> Option<()>,
 ) -> Option<()> {
     // As far as the length of a TCP header behind IPv4's: no frame that a wire carries is shorter.
-    let [ethernet, first, second, third, fourth, _, _, udp, _, tcp]: [u32; 10] = view.read(KIND)?;
-    if usual::is_kind_v6(ethernet)? {
-        let source: [u32; 4] = view.read(START + 8)?;
-        for (number, word) in (SOURCE..).zip(source) {
-            take(number, word)?;
-        }
-        take(VERSION, first & bytes([0xf0, 0, 0, 0]))?;
-        take(PROTOCOL, second & bytes([0xff, 0xff, 0xff, 0]))?;
-        let [_, _, protocol, _] = second.to_ne_bytes();
-        let [_, udp, _, tcp]: [u32; 4] = match protocol {
-            protocol::TCP | protocol::UDP => view.read(START + Ipv6Hdr::LEN)?,
-            _ => [0; 4],
+    let v4 = view.words::<10>(KIND)?;
+    if usual::is_kind_v6(v4.word::<0>())? {
+        let v6 = view.words::<10>(START)?;
+        take(SOURCE, v6.word::<2>())?;
+        take(SOURCE + 1, v6.word::<3>())?;
+        take(SOURCE + 2, v6.word::<4>())?;
+        take(SOURCE + 3, v6.word::<5>())?;
+        take(VERSION, v6.word::<0>() & bytes([0xf0, 0, 0, 0]))?;
+        let second = v6.word::<1>() & bytes([0xff, 0xff, 0xff, 0]);
+        take(PROTOCOL, second)?;
+        let protocol = second & bytes([0, 0, 0xff, 0]);
+        let transport = if protocol == bytes([0, 0, protocol::UDP, 0]) {
+            udp_length(view.words::<2>(START + Ipv6Hdr::LEN)?.word::<1>())
+        } else if protocol == bytes([0, 0, protocol::TCP, 0]) {
+            tcp_header(view.words::<4>(START + Ipv6Hdr::LEN)?.word::<3>())
+        } else {
+            0
         };
-        take(TRANSPORT, transport(protocol, udp, tcp))?;
+        take(TRANSPORT, transport)?;
     } else {
-        take(SOURCE, fourth)?;
-        take(VERSION, first & bytes([0xff, 0, 0xff, 0xff]))?;
+        take(SOURCE, v4.word::<4>())?;
+        take(VERSION, v4.word::<1>() & bytes([0xff, 0, 0xff, 0xff]))?;
         // In bytes of their own.
-        let fragment = second & bytes([0, 0, 0x3f, 0xff]);
-        take(PROTOCOL, fragment | third & bytes([0, 0xff, 0, 0]))?;
-        let [_, protocol, ..] = third.to_ne_bytes();
-        take(TRANSPORT, transport(protocol, udp, tcp))?;
+        let fragment = v4.word::<2>() & bytes([0, 0, 0x3f, 0xff]);
+        let protocol = v4.word::<3>() & bytes([0, 0xff, 0, 0]);
+        take(PROTOCOL, fragment | protocol)?;
+        let transport = if protocol == bytes([0, protocol::UDP, 0, 0]) {
+            udp_length(v4.word::<7>())
+        } else if protocol == bytes([0, protocol::TCP, 0, 0]) {
+            tcp_header(v4.word::<9>())
+        } else {
+            0
+        };
+        take(TRANSPORT, transport)?;
     }
     take(FRAME_LEN, view.len() as u32)
 }
 
-/// Of the second word of UDP and the fourth of TCP.
+/// In the second word of its header.
 #[inline(always)]
-const fn transport(protocol: u8, udp: u32, tcp: u32) -> u32 {
-    match protocol {
-        protocol::TCP => tcp & bytes([0xf0, 0, 0, 0]),
-        protocol::UDP => udp & bytes([0xff, 0xff, 0, 0]),
-        _ => 0,
-    }
+const fn udp_length(word: u32) -> u32 {
+    word & bytes([0xff, 0xff, 0, 0])
+}
+
+/// The header's length, in its fourth word.
+#[inline(always)]
+const fn tcp_header(word: u32) -> u32 {
+    word & bytes([0xf0, 0, 0, 0])
 }
 
 /// A word of these bytes as it lies in a packet.

@@ -20,7 +20,7 @@ macro_rules! headers {
 headers!(EthHdr VlanHdr [u8; 4]);
 // By the words that a header's standard draws, in network order: what a BPF program takes apart with
 // shifts it would otherwise load byte by byte.
-headers!([u32; 1] [u32; 2] [u32; 3] [u32; 4] [u32; 5] [u32; 10]);
+headers!([u32; 1] [u32; 2] [u32; 3] [u32; 5] [u32; 10]);
 
 /// A frame from its Ethernet header on.
 pub trait PacketView {
@@ -62,6 +62,39 @@ pub trait PacketView {
     #[inline(always)]
     fn forget(&self, value: usize) -> usize {
         value
+    }
+}
+
+/// A view some of whose bytes lie side by side, so that each word is read where it is used and not before: a
+/// program has few registers.
+pub trait Window: PacketView {
+    /// Words that are there.
+    type Words<'a>: Words
+    where
+        Self: 'a;
+
+    /// So many words from `offset` on, or nothing when the frame ends before.
+    fn words<const COUNT: usize>(&self, offset: usize) -> Option<Self::Words<'_>>;
+}
+
+/// Words of a frame, in network order.
+pub trait Words: Copy {
+    /// A word by its number, below the number of words asked for.
+    fn word<const NUMBER: usize>(self) -> u32;
+}
+
+impl Window for [u8] {
+    type Words<'a> = &'a [u8];
+
+    fn words<const COUNT: usize>(&self, offset: usize) -> Option<&[u8]> {
+        self.get(offset..offset.checked_add(COUNT.checked_mul(4)?)?)
+    }
+}
+
+impl Words for &[u8] {
+    fn word<const NUMBER: usize>(self) -> u32 {
+        self.read(NUMBER.saturating_mul(4))
+            .map_or(0, |[word]: [u32; 1]| word)
     }
 }
 
