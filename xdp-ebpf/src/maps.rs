@@ -63,7 +63,8 @@ pub(crate) static LISTS: ArrayOfMaps<ListChunk, { entries::LISTS as usize }> = A
 pub(crate) type ListChunk =
     BtfArray<[u64; LINE_WORDS], { chunks::LINES as usize }, { BPF_F_MMAPABLE as usize }>;
 
-/// Key: line. Value: which tables are in force, then the tables' heads, see [`chunks`]. 320 bytes.
+/// Key: line. Value: which tables are in force and how many changes there were, then the tables' heads,
+/// see [`chunks`]. 320 bytes.
 /// Writer: controller, through memory. Reader: program, two lines a packet.
 /// Concurrency: a table comes in force by one aligned store, when its chunks and its head are there.
 /// A look-up reads that word again behind all others.

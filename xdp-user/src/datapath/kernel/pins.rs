@@ -22,7 +22,7 @@ use xdp_common::abi::{ABI_VERSION, map};
 use super::link::Link;
 use crate::domain::IfName;
 
-/// The maps that are worth keeping. What else there is holds nothing from one packet to the next.
+/// The maps that are worth keeping. What else there is a program keeps for itself.
 const MAPS: [&str; 21] = [
     map::ACTIVE,
     map::POLICY,
