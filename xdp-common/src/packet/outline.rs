@@ -80,10 +80,11 @@ fn each<V: Window + ?Sized>(
     let v4 = view.words::<10>(KIND)?;
     if usual::is_kind_v6(v4.word::<0>())? {
         let v6 = view.words::<10>(START)?;
-        take(SOURCE, v6.word::<2>())?;
+        // First what tells networks of a provider's apart, then hosts of a network.
         take(SOURCE + 1, v6.word::<3>())?;
-        take(SOURCE + 2, v6.word::<4>())?;
         take(SOURCE + 3, v6.word::<5>())?;
+        take(SOURCE, v6.word::<2>())?;
+        take(SOURCE + 2, v6.word::<4>())?;
         take(VERSION, v6.word::<0>() & bytes([0xf0, 0, 0, 0]))?;
         let second = v6.word::<1>() & bytes([0xff, 0xff, 0xff, 0]);
         take(PROTOCOL, second)?;
