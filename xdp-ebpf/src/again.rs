@@ -1,12 +1,12 @@
 //! The same source again, as in a flood from one: what became of a packet of its is kept whole, and the next
 //! one with the same outline meets it, while lists and policy are as they were.
 //!
-//! Kept is what a list decided at first sight, of a source that comes twice in a row: sources that take
-//! turns don't pay for it. What else comes between leaves it as it is.
+//! Kept is what a list decided at first sight, of a source that comes twice in a row with packets of the same
+//! length: sources that take turns don't pay for it. What else comes between leaves it as it is.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::packet::Outline;
+use xdp_common::packet::{Outline, Packet};
 use xdp_common::verdict::{Verdict, deciding_list};
 
 use crate::lists;
@@ -33,6 +33,14 @@ pub(crate) struct Before {
     /// 1 if packets with its reason are sampled.
     sampled: u32,
     reserved: u32,
+}
+
+/// Whether the outcome of a packet is worth keeping, by the one before: the next one may have its outline.
+#[inline(always)]
+pub(crate) fn may_be_kept(last: &Packet, packet: &Packet) -> bool {
+    last.frame_len == packet.frame_len
+        && packet.frame_len >= Outline::SHORTEST
+        && last.source == packet.source
 }
 
 /// What becomes of a packet that is like the one before, and counts it.

@@ -94,7 +94,7 @@ extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
 #[inline(always)]
 fn ask_lists(ctx: &XdpContext, scratch: *mut Scratch, packet: Packet) -> Option<Told> {
     let (source, length) = (packet.source, packet.frame_len);
-    let comes_again = packet_in(scratch).source == source;
+    let comes_again = again::may_be_kept(packet_in(scratch), &packet);
     keep_packet(scratch, packet);
     let asks = take_asked(scratch);
     if asks {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "lengths of frames")]
 
-use network_types::ip::Ipv6Hdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::usual::{self, KIND, START};
 use super::view::{Window, Words as _};
@@ -30,8 +30,13 @@ const PROTOCOL: usize = 5;
 const TRANSPORT: usize = 6;
 const FRAME_LEN: usize = 7;
 const WORDS: usize = 8;
+/// From [`KIND`] to the end of a UDP header behind IPv4's.
+const V4_WORDS: usize = 8;
 
 impl Outline {
+    /// Bytes of the shortest frame that has one: UDP or ICMP without payload, over IPv4.
+    pub const SHORTEST: u32 = (KIND + V4_WORDS * 4) as u32;
+
     /// Becomes that of a frame. Of one that has none it becomes no frame's: the length comes last.
     #[inline(always)]
     pub fn trace<V: Window + ?Sized>(&mut self, view: &V) -> bool {
@@ -76,8 +81,7 @@ fn each<V: Window + ?Sized>(
     view: &V,
     mut take: impl FnMut(usize, u32) -> Option<()>,
 ) -> Option<()> {
-    // As far as the length of a TCP header behind IPv4's: no frame that a wire carries is shorter.
-    let v4 = view.words::<10>(KIND)?;
+    let v4 = view.words::<V4_WORDS>(KIND)?;
     if usual::is_kind_v6(v4.word::<0>())? {
         let v6 = view.words::<10>(START)?;
         // First what tells networks of a provider's apart, then hosts of a network.
@@ -107,7 +111,7 @@ fn each<V: Window + ?Sized>(
         let transport = if protocol == bytes([0, protocol::UDP, 0, 0]) {
             udp_length(v4.word::<7>())
         } else if protocol == bytes([0, protocol::TCP, 0, 0]) {
-            tcp_header(v4.word::<9>())
+            tcp_header(view.words::<4>(START + Ipv4Hdr::LEN)?.word::<3>())
         } else {
             0
         };
