@@ -55,8 +55,8 @@ pub(crate) fn without_answer(verdict: Verdict) -> u32 {
     }
 }
 
-/// Messages for somebody who debugs the program, not of packets that [`crate::again`] decides. The level is a load-time constant, 0 unless asked
-/// for, so that the verifier removes this code.
+/// Messages for somebody who debugs the program, not of packets that [`crate::again`] decides. The level is a
+/// load-time constant, 0 unless asked for, so that the verifier removes this code.
 #[inline(always)]
 fn diagnose(ctx: &XdpContext, verdict: Verdict) {
     if verdict.reason == Reason::PolicyMismatch {
