@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use xdp_common::abi::POLICY_SLOTS;
+use xdp_common::abi::{POLICY_SLOTS, Policy};
 use xdp_common::reason::{Action, Reason};
 use xdp_tests::kernel::{Kernel, Runner, UNNAMED_INTERFACE, boot_ns, pin_to_cpu, policy};
 use xdp_tests::oracle::Rules;
@@ -77,6 +77,16 @@ fn loaded() -> Kernel {
     let mut kernel = Kernel::load().unwrap();
     kernel.apply(&Rules::default()).unwrap();
     kernel
+}
+
+/// What drops, and what only counts.
+fn modes() -> [Policy; 2] {
+    [true, false].map(|enforce| {
+        policy(&Rules {
+            enforce,
+            ..Rules::default()
+        })
+    })
 }
 
 /// The first of a source, one whose outcome is kept, and two that meet it.
@@ -197,11 +207,7 @@ fn another_policy_counts_from_the_next_packet_on() {
     for Family { frame, host, .. } in families() {
         change(&mut kernel, Block, &[until(host, 0)], &[]);
         assert_each(&kernel, &frame, Reason::Blocklisted);
-        let enforced = policy(&Rules::default());
-        let observed = policy(&Rules {
-            enforce: false,
-            ..Rules::default()
-        });
+        let [enforced, observed] = modes();
         let mut named = enforced;
         // What frames of `BPF_PROG_TEST_RUN` come in on (net/bpf/test_run.c).
         named.interfaces[0] = LOOPBACK;
@@ -332,11 +338,7 @@ fn a_change_is_met_by_the_next_packet_of_a_flood() {
                 number += 1;
                 in_force.change(number, dropped, make);
             };
-            let enforced = policy(&Rules::default());
-            let observed = policy(&Rules {
-                enforce: false,
-                ..Rules::default()
-            });
+            let [enforced, observed] = modes();
             for _ in 0..ROUNDS {
                 let kernel = &mut kernel;
                 step(true, &mut || change(kernel, Block, &[until(host, 0)], &[]));

@@ -18,7 +18,6 @@ use crate::tables::KernelTables;
 use crate::view::{FirstBuffer, XdpView};
 
 /// What became of a packet, and all that it depends on. That of zeros is no packet's.
-#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Before {
     outline: Outline,
@@ -32,7 +31,6 @@ pub(crate) struct Before {
     counter: u32,
     /// 1 if packets with its reason are sampled.
     sampled: u32,
-    reserved: u32,
 }
 
 /// Whether the outcome of a packet is worth keeping, by the one before: the next one may have its outline.

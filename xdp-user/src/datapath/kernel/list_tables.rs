@@ -26,7 +26,6 @@ pub(crate) struct KernelTable {
     chunks: Vec<MapData>,
     memory: Mapped,
     heads: Arc<Mapped>,
-    changes: Changes,
     /// The line of its head, once packets look at it.
     in_force: Option<u32>,
 }
@@ -44,7 +43,7 @@ impl Memory for KernelTable {
 
     fn note_change(&self) {
         if self.in_force.is_some() {
-            self.changes.raise();
+            raise(&self.heads);
         }
     }
 }
@@ -57,16 +56,13 @@ pub(crate) struct KernelLists {
     nothing: Option<MapData>,
 }
 
-/// See [`chunks::CHANGES`].
-#[derive(Clone)]
+/// See [`chunks::CHANGES`]. For changes that are none of the lists.
 pub(crate) struct Changes(Arc<Mapped>);
 
 impl Changes {
     /// Raised when a change is made: a packet that comes later is decided by it.
     pub(super) fn raise(&self) {
-        if let Some(word) = (*self.0).as_ref().get(chunks::CHANGES) {
-            word.fetch_add(1, Ordering::AcqRel);
-        }
+        raise(&self.0);
     }
 }
 
@@ -132,7 +128,6 @@ impl Publisher for KernelLists {
             memory: Mapped::joined(&all, each)?,
             chunks: all,
             heads: self.heads.clone(),
-            changes: self.changes(),
             in_force: None,
         })
     }
@@ -151,7 +146,7 @@ impl Publisher for KernelLists {
         table.in_force = Some(head);
         let word = chunks::IN_FORCE + family as usize;
         store(&self.heads, 0, word, chunks::in_force(head, first, count));
-        self.changes().raise();
+        raise(&self.heads);
         table.chunks.clear();
         // What is in force is, whatever becomes of the memory of before.
         if let Err(error) = self.let_go(old) {
@@ -173,6 +168,13 @@ fn new_chunk() -> Result<MapData> {
     );
     MapData::create(definition, map::LISTS, None)
         .map_err(|e| failed("make a list table: is there enough memory", e))
+}
+
+/// See [`Changes::raise`].
+fn raise(heads: &Mapped) {
+    if let Some(word) = heads.as_ref().get(chunks::CHANGES) {
+        word.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 /// Stores a word of a line of the heads, after all that was stored before.

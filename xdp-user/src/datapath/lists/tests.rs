@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use xdp_common::lists::v6::Level;
-use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
+use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS, head};
 
 use xdp_common::abi::Plain;
 
@@ -286,6 +286,15 @@ impl Publisher for Noting {
     }
 }
 
+/// What the head of a prefix's table says, see [`head::VERSION`].
+fn version(lists: &Lists<Noting>, prefix: &Prefix) -> u64 {
+    let tables = [&lists.v4, &lists.v6];
+    let table = tables[usize::from(!prefix.is_ipv4())].as_ref().unwrap();
+    let told = table.words().get(0, head::VERSION);
+    assert_eq!(told, table.head.version);
+    told
+}
+
 /// Whoever remembers what a table said asks whether anything has changed since, see
 /// [`xdp_common::abi::chunks::CHANGES`].
 #[test]
@@ -324,13 +333,17 @@ fn every_change_is_noted() {
     lists.remove_limits(&own);
     check("no limits");
     for text in ["192.0.2.7", "198.0.0.0/9", "2001:db8::7"] {
-        lists
-            .remove(ListKind::Allow, &text.parse().unwrap())
-            .unwrap();
+        let prefix: Prefix = text.parse().unwrap();
+        let before = version(&lists, &prefix);
+        lists.remove(ListKind::Allow, &prefix).unwrap();
         check(text);
+        assert!(version(&lists, &prefix) > before, "{text}");
     }
+    let prefix = "192.0.2.7".parse().unwrap();
+    let before = version(&lists, &prefix);
     lists.rebuild(true).unwrap();
     check("another table");
+    assert!(version(&lists, &prefix) > before, "it goes on");
 }
 
 #[test]
