@@ -2,9 +2,15 @@
 
 use std::net::IpAddr;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use super::Namespace;
+use crate::wait::wait_until;
+
+/// The kernel says later than `ip` ends that a link has its carrier (`net/core/link_watch.c`).
+const CARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A hardware address, as in the frame.
 pub type Mac = [u8; 6];
@@ -54,9 +60,19 @@ impl<'a> End<'a> {
         }
         self.namespace.set_up(self.name)
     }
+
+    fn wait_until_up(self) -> Result<()> {
+        let path = format!("/sys/class/net/{}/operstate", self.name);
+        let state = || self.namespace.read(&path);
+        let what = format!("{} to be operational", self.name);
+        wait_until(&what, CARRIER_TIMEOUT, || {
+            state().is_ok_and(|state| state.trim() == "up")
+        })
+    }
 }
 
-/// Makes a veth pair between two namespaces (or within one), both ends up, MTU in bytes.
+/// Makes a veth pair between two namespaces (or within one), both ends up and with a carrier, MTU
+/// in bytes.
 ///
 /// # Errors
 /// When a name is taken or the kernel refuses the MTU.
@@ -69,7 +85,9 @@ pub fn veth_pair(left: End<'_>, right: End<'_>, mtu: u32) -> Result<()> {
         &mtu, "netns", &right_net,
     ])?;
     left.set_up()?;
-    right.set_up()
+    right.set_up()?;
+    left.wait_until_up()?;
+    right.wait_until_up()
 }
 
 /// The two VLAN tag protocols.
@@ -281,6 +299,21 @@ mod tests {
         assert_eq!(b.read("/sys/class/net/right0/mtu").unwrap().trim(), "9000");
         talk(&a, &b, "10.1.0.2:0");
         talk(&a, &b, "[fd00:1::2]:0");
+    }
+
+    #[test]
+    fn a_new_pair_has_its_carrier() {
+        require_kernel!("a_new_pair_has_its_carrier");
+        let namespace = Namespace::new("carrier").unwrap();
+        for pair in 0..20 {
+            let (left, right) = (format!("left{pair}"), format!("right{pair}"));
+            let ends = (End::new(&namespace, &left), End::new(&namespace, &right));
+            veth_pair(ends.0, ends.1, 1500).unwrap();
+            for name in [left, right] {
+                let link = namespace.ip(&["link", "show", "dev", &name]).unwrap();
+                assert!(link.contains(" state UP "), "{link}");
+            }
+        }
     }
 
     #[test]
