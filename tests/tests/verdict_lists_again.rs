@@ -186,18 +186,31 @@ fn an_entry_ends_for_a_source_that_is_remembered() {
 }
 
 #[test]
-fn every_packet_of_a_remembered_source_is_a_hit() {
-    require_kernel!("every_packet_of_a_remembered_source_is_a_hit");
+fn every_packet_of_a_remembered_source_is_counted_with_its_own_length() {
+    require_kernel!("every_packet_of_a_remembered_source_is_counted_with_its_own_length");
     let mut kernel = loaded();
-    let [Family { frame, host, .. }, _] = families();
-    change(&mut kernel, Block, &[until(host, 0)], &[]);
-    for _ in 0..5 {
-        kernel.assert_drops(&frame, Reason::Blocklisted);
+    for (packet, host) in [
+        (Packet::v4("203.0.113.7", "198.51.100.1"), "203.0.113.7/32"),
+        (
+            Packet::v6("2001:db8::7", "2001:db8:1::1"),
+            "2001:db8::7/128",
+        ),
+    ] {
+        let block = until(host.parse().unwrap(), 0);
+        change(&mut kernel, Block, &[block], &[]);
+        let lengths = [24, 24, 1000, 0, 7, 1400];
+        let mut bytes = 0;
+        for length in lengths {
+            let packet = packet.clone().udp(4000, 53).payload(vec![7; length]);
+            let frame = packet.build();
+            bytes += frame.len() as u64;
+            let judged = kernel.judge(&frame).unwrap();
+            assert_eq!(judged.reason(), Reason::Blocklisted);
+            assert_eq!(judged.count.bytes, frame.len() as u64);
+        }
+        let entry = kernel.block_entry(host.parse().unwrap()).unwrap();
+        assert_eq!((entry.packets, entry.bytes), (lengths.len() as u64, bytes));
     }
-    let entry = kernel
-        .block_entry("203.0.113.7/32".parse().unwrap())
-        .unwrap();
-    assert_eq!((entry.packets, entry.bytes), (5, 5 * frame.len() as u64));
 }
 
 #[test]

@@ -1,26 +1,26 @@
 //! The same source again, as in a flood from one: what became of a packet of its is kept whole, and the next
-//! one with the same outline meets it, while lists and policy are as they were.
+//! usual one meets it, while lists and policy are as they were.
 //!
-//! Kept is what a list decided at first sight, of a source that comes twice in a row with packets of the same
-//! length: sources that take turns don't pay for it. What else comes between leaves it as it is.
+//! Kept is what a list decided at first sight, of a source that comes twice in a row: sources that take turns
+//! don't pay for it. What else comes between leaves it as it is.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::packet::{Outline, Packet};
+use xdp_common::packet::{Address, Sight};
 use xdp_common::verdict::{Verdict, deciding_list};
 
 use crate::lists;
 use crate::map_pointer::count;
 use crate::maps::{COUNTERS, SCRATCH, Scratch};
 use crate::record::{counter, without_answer};
-use crate::scratch::{before, before_to_be, changes, sampler, used};
+use crate::scratch::{before, changes, keep_before, packet, sampler, used};
 use crate::tables::KernelTables;
-use crate::view::{FirstBuffer, XdpView};
 
-/// What became of a packet, and all that it depends on. That of zeros is no packet's.
+/// What became of a packet, and all that it depends on. That of zeros is no packet's: no interface has that
+/// number.
 #[repr(C)]
 pub(crate) struct Before {
-    outline: Outline,
+    source: Address,
     /// How many changes there were before.
     changes: u64,
     interface: u32,
@@ -31,32 +31,29 @@ pub(crate) struct Before {
     counter: u32,
     /// 1 if packets with its reason are sampled.
     sampled: u32,
+    reserved: u32,
 }
 
-/// Whether the outcome of a packet is worth keeping, by the one before: the next one may have its outline.
+/// What becomes of a packet from the same source as the one before, and counts it.
 #[inline(always)]
-pub(crate) fn may_be_kept(last: &Packet, packet: &Packet) -> bool {
-    last.frame_len == packet.frame_len
-        && packet.frame_len >= Outline::SHORTEST
-        && last.source == packet.source
-}
-
-/// What becomes of a packet that is like the one before, and counts it.
-#[inline(always)]
-pub(crate) fn meet(ctx: &XdpContext, scratch: *mut Scratch, changes: u64) -> Option<u32> {
+pub(crate) fn meet(
+    ctx: &XdpContext,
+    scratch: *mut Scratch,
+    sight: &Sight,
+    changes: u64,
+) -> Option<u32> {
     let before = before(scratch);
-    let outline = &before.outline;
-    let is_same = outline.is_of(&FirstBuffer(XdpView::new(ctx)))
+    let is_same = before.source == sight.source
         && before.changes == changes
         && before.interface == ctx.ingress_ifindex() as u32;
     // One whose turn it is to be shown goes the usual way.
     if !is_same || before.sampled != 0 && !sampler(scratch).passes_over() {
         return None;
     }
+    let bytes = u64::from(sight.frame_len);
     if !lists::passes_over(scratch) {
-        let _told = hit_again(ctx.ctx);
+        let _told = hit_again(ctx.ctx, bytes);
     }
-    let bytes = u64::from(outline.frame_len());
     count(&COUNTERS, before.counter, bytes);
     Some(before.action)
 }
@@ -66,18 +63,17 @@ pub(crate) fn meet(ctx: &XdpContext, scratch: *mut Scratch, changes: u64) -> Opt
 /// VERIFIER: 6.18: see [`crate::class::class_stage`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn hit_again(ctx: *mut xdp_md) -> u64 {
+extern "C" fn hit_again(ctx: *mut xdp_md, bytes: u64) -> u64 {
     let _ctx = used(ctx);
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return 0;
     };
-    let Before { outline, list, .. } = before(scratch);
-    let bytes = u64::from(outline.frame_len());
-    lists::hit(scratch, *list as u8, &outline.source(), bytes);
+    let Before { source, list, .. } = before(scratch);
+    lists::hit(scratch, *list as u8, source, bytes);
     1
 }
 
-/// Keeps what became of the packet that is kept, which a list decided.
+/// Keeps what became of the packet at hand, which a list decided.
 ///
 /// VERIFIER: 6.18: see [`crate::class::class_stage`].
 #[inline(never)]
@@ -94,19 +90,21 @@ extern "C" fn keep_outcome(ctx: *mut xdp_md, list: u64) -> u64 {
         reason,
         action: reason.action(policy),
     };
-    let (changes, interface) = (*changes(scratch), ctx.ingress_ifindex() as u32);
-    let before = before_to_be(scratch);
-    before.changes = changes;
-    before.interface = interface;
-    before.action = without_answer(verdict);
-    before.list = list.into();
-    before.counter = counter(tables.slot_of(interface), verdict);
-    before.sampled = u32::from(policy.sample_mask & reason.bit() != 0);
-    // Last: without it nothing meets the rest.
-    before
-        .outline
-        .trace(&FirstBuffer(XdpView::new(&ctx)))
-        .into()
+    let interface = ctx.ingress_ifindex() as u32;
+    keep_before(
+        scratch,
+        Before {
+            source: packet(scratch).source,
+            changes: *changes(scratch),
+            interface,
+            action: without_answer(verdict),
+            list: list.into(),
+            counter: counter(tables.slot_of(interface), verdict),
+            sampled: u32::from(policy.sample_mask & reason.bit() != 0),
+            reserved: 0,
+        },
+    );
+    1
 }
 
 /// See [`keep_outcome`].

@@ -173,7 +173,8 @@ pub(crate) struct Scratch {
     pub(crate) cookie: u32,
     /// Whether the packet's source may be known, 1 or 0.
     pub(crate) known: u32,
-    pub(crate) reserved: u32,
+    /// Whether it is that of the packet before, 1 or 0.
+    pub(crate) comes_again: u32,
 }
 
 const _: () = assert!(size_of::<Scratch>() == SCRATCH_BYTES);

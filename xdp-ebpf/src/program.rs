@@ -9,7 +9,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
 use xdp_common::lists::Found;
-use xdp_common::packet::{self, Packet, frame_len, usual};
+use xdp_common::packet::{self, Address, Sight, frame_len, usual};
 use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
 use xdp_common::verdict::{decide_under, deciding_list, not_current, source_words};
@@ -17,8 +17,8 @@ use xdp_common::verdict::{decide_under, deciding_list, not_current, source_words
 use crate::lists::InForce;
 use crate::maps::{SCRATCH, Scratch, constant};
 use crate::scratch::{
-    keep_changes, keep_found, keep_key, keep_known, keep_packet, keep_place, packet as packet_in,
-    reread, take_asked, used,
+    comes_again, keep_changes, keep_comes_again, keep_found, keep_key, keep_known, keep_packet,
+    keep_place, keep_sight, packet as packet_in, reread, sight as sight_in, take_asked, used,
 };
 use crate::tables::KernelTables;
 use crate::told::Told;
@@ -32,19 +32,28 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     let (Some(scratch), Some(changes)) = (SCRATCH.get_ptr_mut(0), lists::changes()) else {
         return XDP_PASS;
     };
-    if let Some(action) = again::meet(&ctx, scratch, changes) {
-        return action;
-    }
+    let view = XdpView::new(&ctx);
+    let is_usual = match usual::sight(&FirstBuffer(XdpView::new(&ctx))) {
+        Some(sight) => {
+            if let Some(action) = again::meet(&ctx, scratch, &sight, changes) {
+                return action;
+            }
+            let comes_again = packet_in(scratch).source == sight.source;
+            keep_comes_again(scratch, comes_again.into());
+            keep_sight(scratch, &sight);
+            true
+        }
+        None => false,
+    };
     keep_changes(scratch, changes);
     let Some(tables) = KernelTables::new(&ctx, scratch) else {
         return XDP_PASS;
     };
-    let view = XdpView::new(&ctx);
     let policy = tables.active_policy();
     if !policy.is_current() {
         return record::finish(&ctx, &tables, not_current(policy), frame_len(&view));
     }
-    let told = read(&ctx);
+    let told = read(&ctx, is_usual);
     let parsed = || told.parsed().map_continue(|()| tables.packet());
     let verdict = decide_under(policy, parsed, &view, &tables, now);
     let action = record::finish(&ctx, &tables, verdict, told.length());
@@ -54,10 +63,15 @@ pub(crate) fn xdp_throttle(ctx: XdpContext) -> u32 {
     action
 }
 
-/// Reads the packet, and what the lists say of its source.
+/// What the lists say of a usual packet's source, and what such a packet is that they don't decide; any other
+/// packet.
 #[inline(always)]
-fn read(ctx: &XdpContext) -> Told {
-    let told = Told::from_bits(read_usual(ctx.ctx));
+fn read(ctx: &XdpContext, is_usual: bool) -> Told {
+    let told = if is_usual {
+        Told::from_bits(ask_lists(ctx.ctx))
+    } else {
+        Told::unread()
+    };
     if told.is_unread() {
         Told::from_bits(read_unusual(ctx.ctx))
     } else {
@@ -65,8 +79,9 @@ fn read(ctx: &XdpContext) -> Told {
     }
 }
 
-/// Reads a usual packet, and asks the lists at first sight. One that they decide is read no further than
-/// that takes; of any other it and where its source is are kept in [`SCRATCH`]. Bits of [`Told`].
+/// Asks the lists at first sight about the source of a usual packet, of which is kept what a look told. One
+/// that they don't decide is read to its end; it and where its source is are kept in [`SCRATCH`]. Bits of
+/// [`Told`].
 ///
 /// The source's own memory is asked for before the lists are looked at, if the last packet's source was
 /// looked for there: under a flood of sources that are listed, or that their class refuses, nobody's is.
@@ -75,42 +90,46 @@ fn read(ctx: &XdpContext) -> Told {
 /// their own, and each of its paths is walked on to the end. A global function is verified once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn read_usual(ctx: *mut xdp_md) -> u64 {
+extern "C" fn ask_lists(ctx: *mut xdp_md) -> u64 {
     let ctx = XdpContext::new(used(ctx));
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return Told::decided(Reason::NoPolicy, 0).to_bits();
     };
-    let view = FirstBuffer(XdpView::new(&ctx));
+    let sight = sight_in(scratch);
     // Two ways, so that neither asks again which family it is.
-    let told = match usual::is_v6(&view) {
-        Some(false) => usual::parse_v4(&view).and_then(|packet| ask_lists(&ctx, scratch, packet)),
-        Some(true) => usual::parse_v6(&view).and_then(|packet| ask_lists(&ctx, scratch, packet)),
-        None => None,
+    let told = if sight.source.is_v4() {
+        let source = Address::v4_word(sight.source.v4_bits().to_be());
+        ask_about(&ctx, scratch, Sight { source, ..sight })
+    } else {
+        ask_about(&ctx, scratch, sight)
     };
     told.unwrap_or(Told::unread()).to_bits()
 }
 
-/// See [`read_usual`].
+/// See [`ask_lists`].
 #[inline(always)]
-fn ask_lists(ctx: &XdpContext, scratch: *mut Scratch, packet: Packet) -> Option<Told> {
-    let (source, length) = (packet.source, packet.frame_len);
-    let comes_again = again::may_be_kept(packet_in(scratch), &packet);
-    keep_packet(scratch, packet);
+fn ask_about(ctx: &XdpContext, scratch: *mut Scratch, sight: Sight) -> Option<Told> {
+    let Sight {
+        source, frame_len, ..
+    } = sight;
     let asks = take_asked(scratch);
     if asks {
         reckon(ctx, scratch, true);
     }
     let found = InForce::at_sight(&source)?;
     if let Some((list, reason)) = found.all_of(&source).and_then(deciding_list) {
-        lists::hit(scratch, list, &source, length.into());
-        let told = Told::decided(reason, length);
+        lists::hit(scratch, list, &source, frame_len.into());
+        let told = Told::decided(reason, frame_len);
+        let comes_again = *comes_again(scratch) != 0;
         return Some(if comes_again { told.by(list) } else { told });
     }
     keep_found(scratch, found.to_bits());
     if !asks {
         reckon(ctx, scratch, false);
     }
-    Some(Told::packet(length))
+    let packet = usual::rest(&FirstBuffer(XdpView::new(ctx)), &sight)?;
+    keep_packet(scratch, packet);
+    Some(Told::packet(frame_len))
 }
 
 /// Reads any packet, or says why it can't. The lists are asked later: such packets are few. As

@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
 use xdp_common::abi::SourceKey;
 use xdp_common::hit_sampler::HitSampler;
-use xdp_common::packet::{Address, Packet};
+use xdp_common::packet::{Address, Packet, Sight};
 use xdp_common::reason::Reason;
 use xdp_common::sampler::Sampler;
 use xdp_common::sources::Place;
@@ -56,6 +56,8 @@ kept! {
     keep_known, known: u32, "whether its source may be known, 1 or 0";
     keep_cookie, cookie: u32, "a cookie";
     keep_changes, changes: u64, "how many changes there were when it began";
+    keep_comes_again, comes_again: u32, "whether its source is that of the packet before, 1 or 0";
+    keep_before, before: Before, "what became of a packet before";
 }
 
 /// Keeps the packet.
@@ -74,6 +76,35 @@ pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
         (&raw mut (*kept).frame_len).write(packet.frame_len);
         keep_address(&raw mut (*kept).source, &packet.source);
         keep_address(&raw mut (*kept).destination, &packet.destination);
+    }
+}
+
+/// Keeps what a look at the packet tells.
+#[inline(always)]
+pub(crate) fn keep_sight(scratch: *mut Scratch, sight: &Sight) {
+    // SAFETY: see the module.
+    let kept = unsafe { &raw mut (*scratch).packet };
+    // SAFETY: the fields of a packet, each of its own type.
+    unsafe {
+        (&raw mut (*kept).protocol).write(sight.protocol);
+        (&raw mut (*kept).frame_len).write(sight.frame_len);
+        keep_address(&raw mut (*kept).source, &sight.source);
+    }
+}
+
+/// What was kept: what a look at the packet tells.
+#[inline(always)]
+pub(crate) fn sight(scratch: *mut Scratch) -> Sight {
+    let Packet {
+        source,
+        protocol,
+        frame_len,
+        ..
+    } = *packet(scratch);
+    Sight {
+        source,
+        protocol,
+        frame_len,
     }
 }
 
@@ -109,20 +140,6 @@ pub(crate) fn keep_key(scratch: *mut Scratch, words: [u64; 3]) {
 pub(crate) fn key<'a>(scratch: *mut Scratch) -> &'a SourceKey {
     // SAFETY: see the module.
     unsafe { &(*scratch).key }
-}
-
-/// What became of a packet before.
-#[inline(always)]
-pub(crate) fn before<'a>(scratch: *mut Scratch) -> &'a Before {
-    // SAFETY: see the module.
-    unsafe { &(*scratch).before }
-}
-
-/// The same, to be written.
-#[inline(always)]
-pub(crate) fn before_to_be<'a>(scratch: *mut Scratch) -> &'a mut Before {
-    // SAFETY: see the module.
-    unsafe { &mut (*scratch).before }
 }
 
 /// Notes that the packet's source was asked for in the table.

@@ -147,6 +147,8 @@ impl Words for InPacket {
                 at = const NUMBER * 4,
                 options(pure, readonly, nostack, preserves_flags),
             );
+            // Or LLVM clears the upper half anew.
+            core::hint::assert_unchecked(word >> 32 == 0);
         }
         word as u32
     }

@@ -46,8 +46,8 @@ pub(crate) struct Arguments {
     /// Frames of the differential test for each set of rules.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
     frames: u32,
-    /// The most seconds that each kernel may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    /// The most seconds that each kernel may take: about a quarter of an hour on two CPUs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2400)]
     timeout: u64,
 }
 

@@ -91,7 +91,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 408;
+pub const SCRATCH_BYTES: usize = 400;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {

@@ -6,7 +6,6 @@
 mod ethernet;
 mod ipv4;
 mod ipv6;
-mod outline;
 mod transport;
 pub mod usual;
 mod view;
@@ -16,8 +15,7 @@ use core::ops::ControlFlow;
 
 use crate::reason::Reason;
 pub use ipv6::{MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS};
-pub use outline::Outline;
-pub use usual::parse_usual;
+pub use usual::{Sight, parse_usual};
 pub use view::{Header, PacketView, Window, Words};
 
 /// Transport protocols by number (IANA, Assigned Internet Protocol Numbers).

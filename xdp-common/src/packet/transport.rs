@@ -51,12 +51,18 @@ fn parse_tcp<V: PacketView + ?Sized>(
     {
         return ControlFlow::Break(Reason::TcpTruncated);
     }
+    ControlFlow::Continue(tcp(ports, fourth))
+}
+
+/// By the first word of the header in network order, and the fourth as a number.
+#[inline(always)]
+pub(super) fn tcp(ports: u32, fourth: u32) -> Transport {
     let (source, destination) = both(ports);
-    ControlFlow::Continue(Transport::Tcp {
+    Transport::Tcp {
         source,
         destination,
         flags: (fourth >> 16) as u8,
-    })
+    }
 }
 
 #[inline(always)]
@@ -76,11 +82,17 @@ fn parse_udp<V: PacketView + ?Sized>(
     if network.fragment == Fragment::Whole && network.offset.wrapping_add(length) > network.end {
         return ControlFlow::Break(Reason::UdpTruncated);
     }
+    ControlFlow::Continue(udp(ports))
+}
+
+/// By the first word of the header in network order.
+#[inline(always)]
+pub(super) fn udp(ports: u32) -> Transport {
     let (source, destination) = both(ports);
-    ControlFlow::Continue(Transport::Udp {
+    Transport::Udp {
         source,
         destination,
-    })
+    }
 }
 
 #[inline(always)]
@@ -91,11 +103,17 @@ fn parse_icmp<V: PacketView + ?Sized>(
 ) -> ControlFlow<Reason, Transport> {
     // ICMPv6 has the same first eight bytes: type, code, checksum, and four of the body.
     let [first, _]: [u32; Icmpv4Hdr::LEN / 4] = read(view, network, cut)?;
+    ControlFlow::Continue(icmp(first))
+}
+
+/// By the first word of the header in network order.
+#[inline(always)]
+pub(super) fn icmp(first: u32) -> Transport {
     let first = u32::from_be(first);
-    ControlFlow::Continue(Transport::Icmp {
+    Transport::Icmp {
         kind: (first >> 24) as u8,
         code: (first >> 16) as u8,
-    })
+    }
 }
 
 /// Source and destination port.

@@ -121,8 +121,10 @@ struct Machine(Child);
 impl Machine {
     fn start(image: &Path, initramfs: &Path, console: &Path) -> Result<Self> {
         let log = console.display();
+        // It ends with us, however we end.
+        let mut command = process::command("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         // No hardware support: the same on every machine, and slow enough to show races.
-        let mut command = process::command("qemu-system-x86_64");
         // Without cmpxchg16b: under QEMU 7.2 the flags were garbage behind one in the kernel's
         // allocator (6.12), which then panicked.
         command.args(["-machine", "q35,accel=tcg", "-cpu", "max,-cx16"]);
