@@ -133,7 +133,7 @@ fn ask_about(ctx: &XdpContext, scratch: *mut Scratch, sight: Sight) -> Option<To
 }
 
 /// Reads any packet, or says why it can't. The lists are asked later: such packets are few. As
-/// [`read_usual`].
+/// [`ask_lists`].
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {
