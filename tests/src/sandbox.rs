@@ -35,6 +35,7 @@ pub use report::Report;
 pub use watch::{Windows, watch};
 
 use meter::{Meter, Sample};
+use report::Harm;
 use topology::Topology;
 
 /// The CPU of the protected host and the client.
@@ -43,6 +44,14 @@ const HOST_CPU: usize = 0;
 /// SYN (1 s), so that a lost packet counts.
 const CLIENT_TIMEOUT: Duration = Duration::from_millis(900);
 
+/// Attack packets per second, at first, and when it is of no use to go on.
+const LEAST_ATTACK: u64 = 400_000;
+const MOST_ATTACK: u64 = 3_200_000;
+/// For so long an attack is looked at before it is taken for one that does harm, which must be plainer
+/// then than in the report.
+const TRIAL: Duration = Duration::from_secs(2);
+const TRIAL_HARM: f64 = 2.0;
+
 /// What a run is to be like.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -50,8 +59,8 @@ pub struct Options {
     pub daemon: Option<PathBuf>,
     /// Length of the three phases together.
     pub duration: Duration,
-    /// Attack packets per second.
-    pub attack_rate: u64,
+    /// Attack packets per second; `None` for as many as do harm where nothing is throttled.
+    pub attack_rate: Option<u64>,
     /// Sources that the attack comes from, at most 200.
     pub attack_sources: u8,
     /// The honest client's requests per second.
@@ -181,7 +190,7 @@ impl Sandbox {
         let length = options.duration / 3;
         self.warm_up(stop)?;
         let quiet = self.measure(Phase::Quiet, length, stop)?;
-        self.attack = Some(self.start_attack(options)?);
+        self.attack = Some(self.harmful_attack(options, &quiet, stop)?);
         let observed = self.measure(Phase::Observed, length, stop)?;
         self.enforce()?;
         let enforced = self.measure(Phase::Enforced, length, stop)?;
@@ -198,9 +207,35 @@ impl Sandbox {
         sleep_until(Instant::now() + Duration::from_millis(500), stop)
     }
 
-    fn start_attack(&self, options: &Options) -> Result<Sender> {
+    /// An attack that does harm while the throttler only observes: what does to one machine another doesn't
+    /// notice.
+    fn harmful_attack(
+        &self,
+        options: &Options,
+        quiet: &Measured,
+        stop: &AtomicBool,
+    ) -> Result<Sender> {
+        let mut rate = options.attack_rate.unwrap_or(LEAST_ATTACK);
+        loop {
+            let attack = self.start_attack(options, rate)?;
+            if options.attack_rate.is_some() || rate >= MOST_ATTACK {
+                return Ok(attack);
+            }
+            let begun = Instant::now();
+            sleep_until(begun + TRIAL, stop)?;
+            let client = self.client.summary(begun, Instant::now());
+            if Harm::of(&quiet.client, &client).is_plain(TRIAL_HARM) {
+                return Ok(attack);
+            }
+            attack.stop()?;
+            println!("{rate} packets/s do little harm here: twice as many");
+            rate *= 2;
+        }
+    }
+
+    fn start_attack(&self, options: &Options, rate: u64) -> Result<Sender> {
         let load = Load {
-            rate: options.attack_rate,
+            rate,
             count: u64::MAX,
             duration: options.duration + Duration::from_secs(60),
             cpu: Some(topology::attack_cpu()),

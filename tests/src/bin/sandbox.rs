@@ -32,9 +32,9 @@ struct Args {
     /// Write the report there, too, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Attack packets per second
-    #[arg(long, value_name = "PPS", default_value_t = 400_000)]
-    rate: u64,
+    /// Attack packets per second [default: 400000, doubled until they do harm where nothing is throttled]
+    #[arg(long, value_name = "PPS", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
     /// Addresses that the attack comes from
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=200))]
     sources: u8,

@@ -8,6 +8,7 @@ use super::meter::milliseconds;
 use super::{Measured, Options, config};
 use crate::netns::link::Attachment;
 use crate::scorecard::Scorecard;
+use crate::traffic::client::Summary;
 use crate::traffic::sender::Sent;
 
 /// Share of the quiet requests per second that the client must keep under attack.
@@ -22,6 +23,27 @@ const LEAST_SLOWED_UNTHROTTLED: f64 = 5.0;
 const LEAST_ATTACK_PERCENT: f64 = 75.0;
 /// What the sender got rid of is counted as dropped, but for what the interface had no room for.
 const LEAST_DROPPED_PERCENT: f64 = 95.0;
+
+/// What an attack leaves of a client's peace.
+pub(super) struct Harm {
+    kept_percent: f64,
+    slowed: f64,
+}
+
+impl Harm {
+    pub(super) fn of(quiet: &Summary, attacked: &Summary) -> Self {
+        Self {
+            kept_percent: 100.0 * attacked.rate() / quiet.rate(),
+            slowed: tail(attacked) / tail(quiet),
+        }
+    }
+
+    /// Whether it is so many times what proves that an attack does harm.
+    pub(super) fn is_plain(&self, times: f64) -> bool {
+        self.kept_percent <= MOST_KEPT_UNTHROTTLED_PERCENT / times
+            || self.slowed >= LEAST_SLOWED_UNTHROTTLED * times
+    }
+}
 
 /// What a run measured.
 #[derive(Clone, Debug)]
@@ -74,7 +96,8 @@ impl Report {
 
 fn score(options: &Options, attachment: Attachment, phases: &[Measured; 3]) -> Scorecard {
     let [quiet, observed, enforced] = phases;
-    let kept = |measured: &Measured| 100.0 * measured.client.rate() / quiet.client.rate();
+    let harm = |measured: &Measured| Harm::of(&quiet.client, &measured.client);
+    let (kept, unthrottled) = (harm(enforced).kept_percent, harm(observed));
     let mut card = Scorecard::default();
     card.add(
         attachment == Attachment::Native,
@@ -83,16 +106,18 @@ fn score(options: &Options, attachment: Attachment, phases: &[Measured; 3]) -> S
         "native",
     );
     card.add(
-        kept(enforced) >= LEAST_KEPT_PERCENT,
+        kept >= LEAST_KEPT_PERCENT,
         "honest_rps_under_attack_vs_quiet",
-        format!("{:.1}%", kept(enforced)),
+        format!("{kept:.1}%"),
         format!(">={LEAST_KEPT_PERCENT}%"),
     );
-    let slowed = tail(observed) / tail(quiet);
     card.add(
-        kept(observed) <= MOST_KEPT_UNTHROTTLED_PERCENT || slowed >= LEAST_SLOWED_UNTHROTTLED,
+        unthrottled.is_plain(1.0),
         "harm_unthrottled",
-        format!("{:.1}%_of_requests,_p99_x{slowed:.1}", kept(observed)),
+        format!(
+            "{:.1}%_of_requests,_p99_x{:.1}",
+            unthrottled.kept_percent, unthrottled.slowed
+        ),
         format!("<={MOST_KEPT_UNTHROTTLED_PERCENT}%_or_p99_x{LEAST_SLOWED_UNTHROTTLED}"),
     );
     let held = 100.0 * attack_rate(enforced) / attack_rate(observed);
@@ -124,13 +149,13 @@ fn score(options: &Options, attachment: Attachment, phases: &[Measured; 3]) -> S
     card
 }
 
-/// Attack packets per second that the sender got rid of.
 /// 99th percentile of the client's latency, in seconds.
-fn tail(measured: &Measured) -> f64 {
-    let latency = measured.client.latencies.percentile(99);
+fn tail(client: &Summary) -> f64 {
+    let latency = client.latencies.percentile(99);
     latency.map_or(f64::NAN, |latency| latency.as_secs_f64())
 }
 
+/// Attack packets per second that the sender got rid of.
 fn attack_rate(measured: &Measured) -> f64 {
     let packets = measured.to.attack_sent - measured.from.attack_sent;
     packets as f64 / measured.client.span.as_secs_f64()
@@ -171,10 +196,13 @@ fn phase_json(measured: &Measured) -> Value {
 
 pub(super) fn introduction(options: &Options, attachment: Attachment) -> String {
     format!(
-        "A protected host, an honest client ({} requests/s) and an attacker ({} packets/s from {} \
+        "A protected host, an honest client ({} requests/s) and an attacker ({} from {} \
          addresses)\nin namespaces of their own; the program is attached in {} mode.\n",
         options.client_rate,
-        options.attack_rate,
+        match options.attack_rate {
+            Some(rate) => format!("{rate} packets/s"),
+            None => "as many packets/s as do harm,".to_owned(),
+        },
         options.attack_sources,
         attachment_name(attachment),
     )

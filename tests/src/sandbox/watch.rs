@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::meter::{self, Meter};
-use super::{Options, Phase, Sandbox, topology};
+use super::{LEAST_ATTACK, Options, Phase, Sandbox, topology};
 use crate::interrupt::sleep_until;
 use crate::monitoring::rules;
 use crate::netns::forward::Forward;
@@ -103,10 +103,11 @@ impl Sandbox {
 
     fn waves(&mut self, options: &Options, wave: Duration, stop: &AtomicBool) -> Result<()> {
         let end = Instant::now() + LONGEST;
+        let rate = options.attack_rate.unwrap_or(LEAST_ATTACK);
         while Instant::now() < end {
             self.attack = None;
             self.show(Phase::Quiet, wave / 3, stop)?;
-            self.attack = Some(self.start_attack(options)?);
+            self.attack = Some(self.start_attack(options, rate)?);
             self.show(Phase::Enforced, wave, stop)?;
         }
         Ok(())
