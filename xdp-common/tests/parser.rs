@@ -108,8 +108,8 @@ proptest! {
         }
     }
 
-    /// A packet that the shorter way doesn't take is none, or has what makes it longer: a fragment, options,
-    /// extensions.
+    /// A packet that the shorter way doesn't take is none, or has what makes it longer (it is a fragment, has
+    /// options, extensions, no stated length), or the frame is shorter than a UDP header needs.
     #[test]
     fn what_is_not_usual_has_a_cause(
         bytes in usual_one(),
@@ -131,9 +131,11 @@ proptest! {
                 let behind = if packet.source.is_v4() { 34 } else { 54 };
                 let is_longer = packet.transport_offset != behind;
                 // RFC 2675, section 4.
-                let to_the_end = packet.protocol == 17 && frame.get(58..60) == Some(&[0, 0]);
+                let is_udp_v6 = packet.protocol == 17 && !packet.source.is_v4();
+                let to_the_end = is_udp_v6 && frame.get(58..60) == Some(&[0, 0]);
                 let is_whole = packet.fragment == Fragment::Whole;
-                prop_assert!(is_longer || to_the_end || !is_whole, "{packet:?}");
+                let is_short = frame.len() < behind as usize + 8;
+                prop_assert!(is_longer || to_the_end || !is_whole || is_short, "{packet:?}");
             }
         }
     }
@@ -152,6 +154,21 @@ proptest! {
             (_, true) => Reason::Ipv6Truncated,
         };
         prop_assert_eq!(reason, expected);
+    }
+}
+
+#[test]
+fn a_frame_is_usual_from_the_end_of_a_udp_header_on() {
+    for source in [Address::v4([203, 0, 113, 7]), Address::v6([0x20; 16])] {
+        for (length, is_usual) in [(7, false), (8, true)] {
+            // A protocol whose header isn't read.
+            let frame = frames::packet(&source, 253, &vec![0; length]);
+            assert!(
+                parse(&frame.as_slice()).is_continue(),
+                "{source:?} {length}"
+            );
+            assert_eq!(parse_usual(frame.as_slice()).is_some(), is_usual);
+        }
     }
 }
 

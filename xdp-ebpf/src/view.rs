@@ -30,6 +30,12 @@ impl<'a> XdpView<'a> {
             linear: ctx.data_end() - ctx.data(),
         }
     }
+
+    /// See [`Window::frame_len`].
+    #[inline(always)]
+    fn len_at_sight(&self, end: usize) -> Option<usize> {
+        (end <= self.linear && self.linear <= ONE_BUFFER).then_some(self.linear)
+    }
 }
 
 impl PacketView for XdpView<'_> {
@@ -50,11 +56,6 @@ impl PacketView for XdpView<'_> {
             Some(len) => len,
             None => self.len(),
         }
-    }
-
-    #[inline(always)]
-    fn len_at_sight(&self, end: usize) -> Option<usize> {
-        (end <= self.linear && self.linear <= ONE_BUFFER).then_some(self.linear)
     }
 
     #[inline(always)]
@@ -90,32 +91,6 @@ impl PacketView for XdpView<'_> {
 /// offsets are constants, which the verifier follows without a bound.
 pub(crate) struct FirstBuffer<'a>(pub(crate) XdpView<'a>);
 
-impl PacketView for FirstBuffer<'_> {
-    /// VERIFIER: 6.18: of less than all bits of it LLVM makes a difference of halves of pointers, and keeps
-    /// those on the stack ("invalid size of register spill").
-    #[inline(always)]
-    fn len(&self) -> usize {
-        keep(self.0.linear)
-    }
-
-    /// Not of a buffer that may be full, and the rest of the frame behind it.
-    #[inline(always)]
-    fn len_at_sight(&self, end: usize) -> Option<usize> {
-        self.0.len_at_sight(end)
-    }
-
-    /// `offset` is a constant.
-    #[inline(always)]
-    fn read<T: Header>(&self, offset: usize) -> Option<T> {
-        let start = self.0.ctx.data() + offset;
-        if start + size_of::<T>() > self.0.ctx.data_end() {
-            return None;
-        }
-        // SAFETY: as in `read_first`.
-        Some(unsafe { load(start) })
-    }
-}
-
 impl Window for FirstBuffer<'_> {
     type Words<'a>
         = InPacket
@@ -127,6 +102,12 @@ impl Window for FirstBuffer<'_> {
     fn words<const COUNT: usize>(&self, offset: usize) -> Option<InPacket> {
         let start = self.0.ctx.data() + offset;
         (start + COUNT * 4 <= self.0.ctx.data_end()).then_some(InPacket(start))
+    }
+
+    /// Not of a buffer that may be full, and the rest of the frame behind it.
+    #[inline(always)]
+    fn frame_len(&self, end: usize) -> Option<usize> {
+        self.0.len_at_sight(end)
     }
 }
 

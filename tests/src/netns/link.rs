@@ -1,7 +1,6 @@
 //! Interfaces, addresses and neighbours in a [`Namespace`].
 
 use std::net::IpAddr;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result};

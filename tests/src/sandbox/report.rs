@@ -264,3 +264,28 @@ impl Report {
         outcomes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harm_is_few_requests_or_slow_ones_and_plainer_in_a_trial() {
+        for (kept_percent, slowed, in_the_report, in_a_trial) in [
+            (100.0, 4.9, false, false),
+            (80.0, 1.0, true, false),
+            (40.0, 1.0, true, true),
+            (100.0, 5.0, true, false),
+            (100.0, 10.0, true, true),
+            // No request was answered: there is no latency.
+            (0.0, f64::NAN, true, true),
+        ] {
+            let harm = Harm {
+                kept_percent,
+                slowed,
+            };
+            let told = (harm.is_plain(1.0), harm.is_plain(2.0));
+            assert_eq!(told, (in_the_report, in_a_trial), "{kept_percent} {slowed}");
+        }
+    }
+}

@@ -72,7 +72,7 @@ fn sight_v4<V: Window + ?Sized>(view: &V, words: impl Words) -> Option<Sight> {
         return None;
     }
     let protocol = (u32::from_be(words.word::<3>()) >> 16) as u8;
-    let frame_len = view.len_at_sight(START.wrapping_add(total_len))?;
+    let frame_len = view.frame_len(START.wrapping_add(total_len))?;
     let room = total_len.wrapping_sub(Ipv4Hdr::LEN);
     let is_sound = match protocol {
         protocol::TCP => is_tcp(view.words::<V4_TCP>(KIND)?.word::<9>(), room),
@@ -96,7 +96,7 @@ fn sight_v6<V: Window + ?Sized>(view: &V, words: impl Words) -> Option<Sight> {
         return None;
     }
     let room = (second >> 16) as usize;
-    let frame_len = view.len_at_sight(BEHIND_V6.wrapping_add(room))?;
+    let frame_len = view.frame_len(BEHIND_V6.wrapping_add(room))?;
     let is_sound = match protocol {
         protocol::TCP => is_tcp(view.words::<V6_TCP>(KIND)?.word::<14>(), room),
         // See `transport::parse_udp` for the other.

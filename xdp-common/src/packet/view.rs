@@ -42,12 +42,6 @@ pub trait PacketView {
         self.len()
     }
 
-    /// The same where a look tells it, and that the frame reaches `end`. Nothing else: it may all the same.
-    #[inline(always)]
-    fn len_at_sight(&self, end: usize) -> Option<usize> {
-        self.reaches(end).then(|| self.len_around(end))
-    }
-
     /// Whether there is no byte at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -67,7 +61,7 @@ pub trait PacketView {
 
 /// A view some of whose bytes lie side by side, so that each word is read where it is used and not before: a
 /// program has few registers.
-pub trait Window: PacketView {
+pub trait Window {
     /// Words that are there.
     type Words<'a>: Words
     where
@@ -75,6 +69,10 @@ pub trait Window: PacketView {
 
     /// So many words from `offset` on, or nothing when the frame ends before.
     fn words<const COUNT: usize>(&self, offset: usize) -> Option<Self::Words<'_>>;
+
+    /// Length of the frame where a look tells it, and that the frame reaches `end`. Nothing else: it may all
+    /// the same.
+    fn frame_len(&self, end: usize) -> Option<usize>;
 }
 
 /// Words of a frame, in network order.
@@ -88,6 +86,10 @@ impl Window for [u8] {
 
     fn words<const COUNT: usize>(&self, offset: usize) -> Option<&[u8]> {
         self.get(offset..offset.checked_add(COUNT.checked_mul(4)?)?)
+    }
+
+    fn frame_len(&self, end: usize) -> Option<usize> {
+        self.reaches(end).then_some(self.len())
     }
 }
 
@@ -127,10 +129,6 @@ impl<V: PacketView + ?Sized> PacketView for &V {
 
     fn len_around(&self, end: usize) -> usize {
         (**self).len_around(end)
-    }
-
-    fn len_at_sight(&self, end: usize) -> Option<usize> {
-        (**self).len_at_sight(end)
     }
 
     fn forget(&self, value: usize) -> usize {
