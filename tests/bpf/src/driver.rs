@@ -2,12 +2,12 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::xdp;
-use aya_ebpf::maps::ProgramArray;
+use aya_ebpf::maps::{Array, ProgramArray};
 use aya_ebpf::programs::XdpContext;
 
 use crate::abi::Verdict;
 use crate::frame::{self, Address, Packet};
-use crate::maps::{AIM, COUNTS, FLOOR, PLAIN_PROGRAMS, PROGRAMS};
+use crate::maps::{AIM, COUNTS, FLOOR, PLAIN_PROGRAMS, PROGRAMS, SMALLEST};
 use crate::word;
 
 /// Writes the next source into the frame and calls the program under test, which never returns
@@ -62,7 +62,16 @@ pub(crate) fn bench_parse(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub(crate) fn bench_line(ctx: XdpContext) -> u32 {
     match frame::parse(&ctx) {
-        Some(packet) if is_in_line(&packet) => XDP_DROP,
+        Some(packet) if is_in_line(&packet, &FLOOR, &raw const FLOOR_LINES) => XDP_DROP,
+        Some(_) | None => XDP_PASS,
+    }
+}
+
+/// The same in the smallest table that can hold such a list.
+#[xdp(frags)]
+pub(crate) fn bench_smallest(ctx: XdpContext) -> u32 {
+    match frame::parse(&ctx) {
+        Some(packet) if is_in_line(&packet, &SMALLEST, &raw const SMALLEST_LINES) => XDP_DROP,
         Some(_) | None => XDP_PASS,
     }
 }
@@ -71,7 +80,7 @@ pub(crate) fn bench_line(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub(crate) fn bench_least(ctx: XdpContext) -> u32 {
     match frame::parse(&ctx) {
-        Some(packet) if is_in_line(&packet) => {
+        Some(packet) if is_in_line(&packet, &FLOOR, &raw const FLOOR_LINES) => {
             word::count_here(&COUNTS, Verdict::Blocklisted as u32, packet.bytes);
             XDP_DROP
         }
@@ -81,25 +90,30 @@ pub(crate) fn bench_least(ctx: XdpContext) -> u32 {
 
 /// Always, after a look.
 #[inline(always)]
-fn is_in_line(packet: &Packet) -> bool {
-    let key = match packet.address {
-        Address::V4(a) => u64::from(u32::from_be_bytes(a)),
-        Address::V6([a, b, c, d, e, f, g, h, ..]) => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+fn is_in_line(packet: &Packet, table: &Array<[u64; 8]>, lines: *const [u32; 2]) -> bool {
+    // SAFETY: a static of the program; volatile, because its value is known at load only.
+    let [lines_v4, lines_v6] = unsafe { lines.read_volatile() };
+    let (key, lines) = match packet.address {
+        Address::V4(a) => (u64::from(u32::from_be_bytes(a)), lines_v4),
+        Address::V6([a, b, c, d, e, f, g, h, ..]) => {
+            (u64::from_be_bytes([a, b, c, d, e, f, g, h]), lines_v6)
+        }
     };
     let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    // SAFETY: a static of the program; volatile, because its value is known at load only.
-    let lines = unsafe { core::ptr::read_volatile(&raw const FLOOR_LINES) };
     let line = (hash * u64::from(lines)) >> 32;
-    match FLOOR.get_ptr(line as u32) {
+    match table.get_ptr(line as u32) {
         // SAFETY: a word of the value that the look-up gave. Nothing in the table is 1.
         Some(value) => unsafe { value.cast::<u64>().read_volatile() != 1 },
         None => true,
     }
 }
 
-/// Lines of the table, set before the program is loaded.
+/// Lines of [`FLOOR`] for IPv4 and IPv6, set before the program is loaded.
 #[unsafe(no_mangle)]
-static FLOOR_LINES: u32 = 1;
+static FLOOR_LINES: [u32; 2] = [1; 2];
+/// The same of [`SMALLEST`].
+#[unsafe(no_mangle)]
+static SMALLEST_LINES: [u32; 2] = [1; 2];
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

@@ -54,6 +54,10 @@ pub(crate) static RULES_V6: LpmTrie<[u8; 16], Rules> =
 #[map]
 pub(crate) static FLOOR: Array<[u64; 8]> = Array::with_max_entries(1, 0);
 
+/// The same with as few lines as can hold such a list.
+#[map]
+pub(crate) static SMALLEST: Array<[u64; 8]> = Array::with_max_entries(1, 0);
+
 macro_rules! lists {
     ($($kind:ident $name:ident $address:ty, $flags:expr;)+) => {
         $(

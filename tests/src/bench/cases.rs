@@ -154,13 +154,18 @@ impl Pool {
     }
 }
 
-/// Lengths of the listed prefixes, in turn: IPv4 /24 to /31, IPv6 /52 to /63.
-pub(super) fn prefix_len(family: Family, number: u64) -> u8 {
-    let (shortest, lengths) = match family {
+/// Lengths of the listed prefixes, the shortest and how many: IPv4 /24 to /31, IPv6 /52 to /63.
+pub(super) const fn prefix_lengths(family: Family) -> (u8, u8) {
+    match family {
         Family::Ipv4 => (24, 8),
         Family::Ipv6 => (52, 12),
-    };
-    u8::try_from(number % lengths).map_or(shortest, |more| shortest + more)
+    }
+}
+
+/// The length of a listed prefix: each in turn.
+pub(super) fn prefix_len(family: Family, number: u64) -> u8 {
+    let (shortest, lengths) = prefix_lengths(family);
+    u8::try_from(number % u64::from(lengths)).map_or(shortest, |more| shortest + more)
 }
 
 /// Entries or sources of the smaller side where the scorecard compares two.

@@ -53,7 +53,12 @@ pub(super) fn scenario(
     let mut trials = benches[0].warm_up(0, &Program::ALL, slots, effort)?;
     if let Some(few) = few {
         let mut bench = Bench::new(few)?;
-        let programs = [Program::Bare, Program::Line, Program::Throttle];
+        let programs = [
+            Program::Bare,
+            Program::Line,
+            Program::Smallest,
+            Program::Throttle,
+        ];
         trials.extend(bench.warm_up(1, &programs, slots, effort)?);
         benches.push(bench);
     }
@@ -225,7 +230,12 @@ impl<'a> Bench<'a> {
 const fn judge(program: Program) -> usize {
     match program {
         Program::Throttle => 0,
-        Program::Bare | Program::Parse | Program::Line | Program::Lpm | Program::Hash => 1,
+        Program::Bare
+        | Program::Parse
+        | Program::Line
+        | Program::Smallest
+        | Program::Lpm
+        | Program::Hash => 1,
         Program::XdpFilter => 2,
     }
 }

@@ -11,6 +11,7 @@ pub mod changes;
 mod figures;
 mod fill;
 mod filter;
+mod lines;
 pub mod live;
 mod measure;
 mod plan;

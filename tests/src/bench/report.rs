@@ -60,6 +60,8 @@ pub struct Row {
     pub parse: Option<Figure>,
     /// Parse, one read from a table as large as the program's list, drop.
     pub line: Option<Figure>,
+    /// The same with the smallest table that can hold such a list.
+    pub smallest: Option<Figure>,
     /// The real program.
     pub throttle: Option<Figure>,
     /// LPM tries and LRU hash.
@@ -74,7 +76,8 @@ pub struct Row {
     /// What the program costs by what it costs with few entries or sources, from the same rounds; only
     /// where the scorecard compares both.
     pub against_few: Option<Figure>,
-    /// The same if all that many entries add were what it costs to read one line.
+    /// The same if all that many entries add were what it costs to read one line of the smallest table that
+    /// can hold them.
     pub floor: Option<Figure>,
 }
 
@@ -89,6 +92,7 @@ impl Row {
             bare: of(Program::Bare),
             parse: of(Program::Parse),
             line: of(Program::Line),
+            smallest: of(Program::Smallest),
             throttle: of(Program::Throttle),
             lpm: of(Program::Lpm),
             hash: of(Program::Hash),
@@ -104,6 +108,7 @@ impl Row {
             Program::Bare => self.bare,
             Program::Parse => self.parse,
             Program::Line => self.line,
+            Program::Smallest => self.smallest,
             Program::Throttle => self.throttle,
             Program::Lpm => self.lpm,
             Program::Hash => self.hash,
@@ -175,9 +180,9 @@ impl Report {
         writeln!(
             f,
             "| case | IP | listed | sources | threads | xdp-throttle | LPM + LRU | hash + LRU | \
-             xdp-filter | one line | parse | driver + bare drop |"
+             xdp-filter | one line | one line, smallest | parse | driver + bare drop |"
         )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
@@ -266,6 +271,7 @@ impl fmt::Display for Row {
             self.hash,
             self.xdp_filter,
             self.line,
+            self.smallest,
             self.parse,
             self.bare,
         ] {
@@ -312,6 +318,7 @@ mod tests {
             bare: Figure::of(&[30.0]),
             parse: Figure::of(&[-0.4]),
             line: None,
+            smallest: Figure::of(&[50.0]),
             throttle: Figure::of(&[100.0, 90.0, 130.0]),
             lpm: Figure::of(&[1500.0]),
             hash: None,
@@ -322,7 +329,7 @@ mod tests {
         };
         assert_eq!(
             row.to_string(),
-            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | – | – | 0 ± 0 | 30 ± 0 |"
+            "| blocked prefix | v6 | 1M | 500k | 1 | 100 ± 10 | 1500 ± 0 | – | – | – | 50 ± 0 | 0 ± 0 | 30 ± 0 |"
         );
     }
 

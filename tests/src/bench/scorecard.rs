@@ -46,7 +46,7 @@ fn lists(table: &Table, family: Family) -> Vec<Line> {
             divided(median(row, |row| row.throttle), tries),
             0.1,
         );
-        lines.push(line.with_floor(divided(median(row, |row| row.line), tries)));
+        lines.push(line.with_floor(divided(median(row, |row| row.smallest), tries)));
     }
     lines
 }
@@ -67,6 +67,7 @@ fn sources(table: &Table, family: Family) -> Vec<Line> {
             Program::Bare
             | Program::Parse
             | Program::Line
+            | Program::Smallest
             | Program::Throttle
             | Program::XdpFilter => "itself",
         };
@@ -168,6 +169,7 @@ mod tests {
             bare: Figure::of(&[20.0]),
             parse: None,
             line: None,
+            smallest: None,
             throttle,
             lpm,
             hash,
@@ -187,7 +189,7 @@ mod tests {
     #[test]
     fn a_promise_is_a_ratio_of_two_medians_of_the_same_run() {
         let rows = [Row {
-            line: Figure::of(&[75.0]),
+            smallest: Figure::of(&[75.0]),
             ..row(Case::BlockedPrefix, M1, 500_000, 1, [120.0, 1500.0, 400.0])
         }];
         let name = "blocked_prefix_ipv4_1m_against_lpm";

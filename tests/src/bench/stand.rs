@@ -14,6 +14,7 @@ use super::abi::{Aim, Count, Rules};
 use super::cases::{Case, Family};
 use super::fill;
 use super::filter::Filter;
+use super::lines;
 use super::plan::Size;
 use crate::kernel::{Kernel, LOOPBACK, Sizes, policy};
 use crate::oracle;
@@ -40,6 +41,8 @@ pub(super) enum Program {
     Parse,
     /// The same, with one read from a table as large as the real program's list.
     Line,
+    /// The same, with one read from the smallest table that can hold such a list.
+    Smallest,
     /// The real program.
     Throttle,
     /// The same job on LPM tries and an LRU hash.
@@ -52,10 +55,11 @@ pub(super) enum Program {
 
 impl Program {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Bare,
         Self::Parse,
         Self::Line,
+        Self::Smallest,
         Self::Throttle,
         Self::Lpm,
         Self::Hash,
@@ -71,14 +75,16 @@ impl Program {
         match self {
             Self::Hash => case != Case::BlockedPrefix,
             Self::XdpFilter => case == Case::BlockedHost,
-            Self::Line => matches!(case, Case::BlockedHost | Case::BlockedPrefix),
+            Self::Line | Self::Smallest => {
+                matches!(case, Case::BlockedHost | Case::BlockedPrefix)
+            }
             Self::Bare | Self::Parse | Self::Throttle | Self::Lpm => true,
         }
     }
 
     /// Whether it keeps lists and sources.
     pub(super) fn judges(self) -> bool {
-        !matches!(self, Self::Bare | Self::Parse | Self::Line)
+        !matches!(self, Self::Bare | Self::Parse | Self::Line | Self::Smallest)
     }
 
     const fn name(self) -> &'static str {
@@ -86,6 +92,7 @@ impl Program {
             Self::Bare => "bench_bare",
             Self::Parse => "bench_parse",
             Self::Line => "bench_line",
+            Self::Smallest => "bench_smallest",
             Self::Throttle => map::PROGRAM,
             Self::Lpm => "bench_lpm",
             Self::Hash => "bench_hash",
@@ -136,9 +143,12 @@ impl Stand {
                     continue;
                 }
                 Program::Throttle => kernel.program()?.fd()?,
-                Program::Bare | Program::Parse | Program::Line | Program::Lpm | Program::Hash => {
-                    xdp(&ebpf, program.name())?.fd()?
-                }
+                Program::Bare
+                | Program::Parse
+                | Program::Line
+                | Program::Smallest
+                | Program::Lpm
+                | Program::Hash => xdp(&ebpf, program.name())?.fd()?,
             };
             programs
                 .set(program as u32, fd, 0)
@@ -303,11 +313,6 @@ fn sizes_of_program(size: Size) -> Sizes {
     }
 }
 
-/// Lines of the IPv4 list table for so many entries: nine slots of sixteen are in use.
-fn list_lines(size: Size) -> u32 {
-    ((size.listed + allowed(size.listed)) / 9).max(512)
-}
-
 fn load_references(size: Size) -> Result<Ebpf> {
     let blocked = size.listed.max(16);
     let allowed = allowed(size.listed).max(16);
@@ -318,9 +323,15 @@ fn load_references(size: Size) -> Result<Ebpf> {
             loader.map_max_entries(lists.allowed(family), allowed);
         }
     }
-    let lines = list_lines(size);
-    loader.map_max_entries("FLOOR", lines);
-    loader.override_global("FLOOR_LINES", &lines, true);
+    let own = Family::ALL.map(|family| lines::of_own_table(family, size));
+    let smallest = Family::ALL.map(|family| lines::of_smallest_table(family, size));
+    for (map, constant, lines) in [
+        ("FLOOR", "FLOOR_LINES", &own),
+        ("SMALLEST", "SMALLEST_LINES", &smallest),
+    ] {
+        loader.map_max_entries(map, lines[0].max(lines[1]));
+        loader.override_global(constant, lines, true);
+    }
     loader.map_max_entries("REF_SOURCES", size.slots);
     loader.map_max_entries("REF_BANS", BAN_SLOTS);
     let mut ebpf = loader.load(OBJECT).context("loading the bench's maps")?;
@@ -328,6 +339,7 @@ fn load_references(size: Size) -> Result<Ebpf> {
         Program::Bare,
         Program::Parse,
         Program::Line,
+        Program::Smallest,
         Program::Lpm,
         Program::Hash,
     ];

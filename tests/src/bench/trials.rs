@@ -24,7 +24,7 @@ pub(super) struct Measured {
     pub(super) speed_up: Option<Figure>,
     /// What the program costs by what it costs with few, in the same round.
     pub(super) against_few: Option<Figure>,
-    /// The same if all that many add were what it costs to read one line.
+    /// The same if all that many add were what it costs to read one line of the smallest table.
     pub(super) floor: Option<Figure>,
 }
 
@@ -60,6 +60,7 @@ pub(super) fn measured(trials: &[Trial], threads: usize) -> Result<Measured> {
             Program::Bare => Figure::of(gross(program, threads)?),
             Program::Parse
             | Program::Line
+            | Program::Smallest
             | Program::Throttle
             | Program::Lpm
             | Program::Hash
@@ -74,8 +75,8 @@ pub(super) fn measured(trials: &[Trial], threads: usize) -> Result<Measured> {
     };
     let against_few = || ratios(&net(Program::Throttle, threads)?, &few(Program::Throttle)?);
     let floor = || {
-        let lines = net(Program::Line, threads)?;
-        let lines = without(&lines, &few(Program::Line)?);
+        let lines = net(Program::Smallest, threads)?;
+        let lines = without(&lines, &few(Program::Smallest)?);
         let few = few(Program::Throttle)?;
         let least: Vec<f64> = few
             .iter()
@@ -133,10 +134,10 @@ mod tests {
         // The second round is twice as slow as the first.
         let trials = [
             trial(0, Program::Bare, [20.0, 40.0]),
-            trial(0, Program::Line, [80.0, 160.0]),
+            trial(0, Program::Smallest, [80.0, 160.0]),
             trial(0, Program::Throttle, [220.0, 440.0]),
             trial(1, Program::Bare, [20.0, 40.0]),
-            trial(1, Program::Line, [30.0, 60.0]),
+            trial(1, Program::Smallest, [30.0, 60.0]),
             trial(1, Program::Throttle, [70.0, 140.0]),
         ];
         let measured = measured(&trials, 1).unwrap();

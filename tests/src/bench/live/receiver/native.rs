@@ -26,7 +26,7 @@ const FLOOR_LINES: u32 = 1 << 14;
 pub(super) fn attach_own(lane: &Lane, name: &str) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("FLOOR", FLOOR_LINES)
-        .override_global("FLOOR_LINES", &FLOOR_LINES, true)
+        .override_global("FLOOR_LINES", &[FLOOR_LINES; 2], true)
         .load(OBJECT)
         .context("loading the bench's maps")?;
     let program: &mut Xdp = ebpf
