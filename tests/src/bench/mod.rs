@@ -11,6 +11,7 @@ pub mod changes;
 mod figures;
 mod fill;
 mod filter;
+mod idle;
 mod lines;
 pub mod live;
 mod measure;
@@ -27,6 +28,7 @@ use anyhow::{Context, Result};
 pub use crate::scorecard::Line;
 pub use cases::{Case, Family, Scenario};
 pub use figures::Figure;
+pub use idle::IdlePages;
 pub use report::{Machine, Report, Row};
 pub use strangers::{Strangers, strangers};
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::cases::Scenario;
 use super::changes::ChangesReport;
 use super::figures::Figure;
+use super::idle::IdlePages;
 use super::live::LiveReport;
 use super::scorecard::scorecard;
 use super::scrape::ScrapeReport;
@@ -45,6 +46,8 @@ pub struct Machine {
     pub kernel: String,
     /// Whether the CPU says that it is a virtual machine's.
     pub is_virtual: bool,
+    /// What memory costs there that nobody has touched for a while.
+    pub idle_pages: Option<IdlePages>,
 }
 
 /// One scenario. Nanoseconds of CPU time per packet and thread; all but `bare` without what the
@@ -210,6 +213,7 @@ impl Machine {
             kernel: uname.release().to_string_lossy().into_owned(),
             is_virtual: field("flags")
                 .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+            idle_pages: IdlePages::measured(),
         })
     }
 }
@@ -222,12 +226,21 @@ impl fmt::Display for Report {
             cpus,
             kernel,
             is_virtual,
+            idle_pages,
         } = &self.machine;
         let kind = if *is_virtual { "virtual" } else { "physical" };
         writeln!(
             f,
             "{cpus} CPUs ({cpu}) of a {kind} machine, Linux {kernel}.\n"
         )?;
+        if let Some(pages) = idle_pages {
+            writeln!(
+                f,
+                "A page that nobody has touched for half a second takes {:.0} ns at the first touch, \
+                 {:.0} right behind.\n",
+                pages.after_idle.median, pages.at_once.median
+            )?;
+        }
         if !self.rows.is_empty() {
             self.fmt_rows(f)?;
         }
