@@ -48,11 +48,14 @@ impl IdlePages {
 fn touch(memory: &[u8], line: usize) -> f64 {
     let started = Instant::now();
     for number in 0..PAGES {
-        // One to one: the factor is odd.
-        let page = number.wrapping_mul(0x9e37_79b1) % PAGES;
-        black_box(memory.get(page * PAGE + line % 64 * 64).copied());
+        black_box(memory.get(page(number) * PAGE + line % 64 * 64).copied());
     }
     started.elapsed().as_nanos() as f64 / PAGES as f64
+}
+
+/// The page to touch after so many. One to one: the factor is odd.
+const fn page(number: usize) -> usize {
+    number.wrapping_mul(0x9e37_79b1) % PAGES
 }
 
 #[cfg(test)]
@@ -61,9 +64,7 @@ mod tests {
 
     #[test]
     fn every_page_is_touched_once() {
-        let pages: std::collections::BTreeSet<usize> = (0..PAGES)
-            .map(|number| number.wrapping_mul(0x9e37_79b1) % PAGES)
-            .collect();
+        let pages: std::collections::BTreeSet<usize> = (0..PAGES).map(page).collect();
         assert_eq!(pages.len(), PAGES);
     }
 
