@@ -3,21 +3,14 @@
 use super::cases::{Family, prefix_lengths};
 use super::plan::Size;
 use super::stand::allowed;
+use xdp_user::datapath::lines_for;
 
 /// Bits of a line.
 const LINE_BITS: f64 = 512.0;
-/// Fewest lines that the real program's tables choose from.
-const FEWEST: [u32; 2] = [512, 2048];
-
-/// Lines that the program's own list table chooses from, for so many entries: of IPv4 nine slots of sixteen
-/// are in use, of IPv6 1.6 of four.
+/// Lines that the program's own list table chooses one of.
 pub(super) fn of_own_table(family: Family, size: Size) -> u32 {
     let entries = size.listed + allowed(size.listed);
-    let lines = match family {
-        Family::Ipv4 => entries / 9,
-        Family::Ipv6 => entries * 10 / 16,
-    };
-    lines.max(FEWEST[family as usize])
+    lines_for(entries, family == Family::Ipv4)
 }
 
 /// Lines that any table has at least which can hold a list of this kind and say of every address whether

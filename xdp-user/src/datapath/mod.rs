@@ -36,7 +36,7 @@ use crate::domain::{AttachMode, IfName, Prefix};
 pub use classes::{ClassReading, ClassSet};
 pub use cost::Memory;
 pub use counters::Counters;
-pub use lists::NewEntry;
+pub use lists::{NewEntry, lines_for};
 pub use objects::OBJECT;
 
 /// How many entries each table holds; fixed when the program is loaded.

@@ -3,24 +3,33 @@
 use xdp_common::abi::chunks;
 
 use super::memory::Publisher;
-use super::table::Table;
+use super::table::{Size, Table};
 use super::{LINE_BYTES, Lists, v4, v6};
 
 /// About what a family's table of so many prefixes takes that are the only ones of their keys.
 /// Prefixes that share a key lie in a group where they are many, which can take more or less. Rounded up
 /// to whole chunks.
 pub(crate) fn bytes_for(entries: u32, ipv4: bool) -> u64 {
-    let size = if ipv4 {
-        v4::size_for(entries as usize, 0, 0, false)
-    } else {
-        v6::size_for(entries as usize, 0, 0, false)
-    };
     let chunk = u64::from(chunks::LINES);
-    let lines = size.total().map_or(u64::MAX, u64::from);
+    let lines = size_for(entries, ipv4).total().map_or(u64::MAX, u64::from);
     lines
         .div_ceil(chunk)
         .saturating_mul(chunk)
         .saturating_mul(LINE_BYTES)
+}
+
+/// Cache lines of such a table that a look-up chooses one of.
+#[must_use]
+pub fn lines_for(entries: u32, ipv4: bool) -> u32 {
+    size_for(entries, ipv4).lines
+}
+
+fn size_for(entries: u32, ipv4: bool) -> Size {
+    if ipv4 {
+        v4::size_for(entries as usize, 0, 0, false)
+    } else {
+        v6::size_for(entries as usize, 0, 0, false)
+    }
 }
 
 /// Bytes of the tables in force, shared out by the number of prefixes.

@@ -26,6 +26,7 @@ use super::{Capacity, DatapathError, Entry, Refused, Result, is_within, stays};
 use crate::api::types::ListKind;
 use crate::domain::Prefix;
 pub(crate) use cost::bytes_for;
+pub use cost::lines_for;
 pub(crate) use memory::{InProcess, Memory, Publisher};
 use shadow::{Item, Listed, Shadow, end_units};
 use table::{Size, Table, TooSmall};
