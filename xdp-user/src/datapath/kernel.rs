@@ -145,11 +145,9 @@ impl KernelDatapath {
 
     /// Hits go to the entries that decided them.
     fn collect_hits(&mut self) -> Result<()> {
-        for hit in self.hits.collect()? {
-            self.lists
-                .hit(hit.kind, hit.address, hit.packets, hit.bytes);
-        }
-        Ok(())
+        let lists = &mut self.lists;
+        self.hits
+            .collect(|hit| lists.hit(hit.kind, hit.address, hit.packets, hit.bytes))
     }
 }
 
@@ -313,7 +311,7 @@ impl Datapath for KernelDatapath {
             let values = values.map_err(|e| failed("read the faults", e))?;
             values.iter().for_each(|count| sums.add_fault(code, *count));
         }
-        sums.add_fault(Fault::HitMissed.code() as usize, self.hits.missed);
+        sums.add_fault(Fault::HitMissed.code() as usize, self.hits.missed());
         Ok(sums)
     }
 
