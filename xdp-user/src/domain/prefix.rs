@@ -124,6 +124,15 @@ impl Prefix {
         self.0.contains(&other.0)
     }
 
+    /// The prefixes of one length that have an address in common with it: the one around it, itself
+    /// or those that it is made of. None where the length is longer than an address.
+    pub fn overlapping(&self, len: u8) -> impl Iterator<Item = Self> + use<> {
+        let wider = len.min(self.prefix_len());
+        let wider = IpNet::new(self.network(), wider).map(|net| net.trunc());
+        let parts = wider.ok().and_then(|net| net.subnets(len).ok());
+        parts.into_iter().flatten().map(Self)
+    }
+
     pub fn as_ipnet(&self) -> IpNet {
         self.0
     }
@@ -273,6 +282,25 @@ mod tests {
             Prefix::parse_lenient("192.0.2.0/24"),
             Ok((prefix("192.0.2.0/24"), false))
         );
+    }
+
+    #[test]
+    fn what_overlaps_is_around_it_itself_or_its_parts() {
+        let of = |text: &str, len| -> Vec<String> {
+            let overlapping = prefix(text).overlapping(len);
+            overlapping.map(|prefix| prefix.to_string()).collect()
+        };
+        assert_eq!(of("192.0.2.128/25", 0), ["0.0.0.0/0"]);
+        assert_eq!(of("192.0.2.128/25", 24), ["192.0.2.0/24"]);
+        assert_eq!(of("192.0.2.128/25", 25), ["192.0.2.128/25"]);
+        let parts = ["192.0.2.128/26", "192.0.2.192/26"];
+        assert_eq!(of("192.0.2.128/25", 26), parts);
+        assert_eq!(of("192.0.2.128/25", 32).len(), 128);
+        assert!(of("192.0.2.128/25", 33).is_empty());
+        assert_eq!(of("2001:db8::/32", 16), ["2001::/16"]);
+        let parts = ["2001:db8::/33", "2001:db8:8000::/33"];
+        assert_eq!(of("2001:db8::/32", 33), parts);
+        assert!(of("::/0", 129).is_empty());
     }
 
     #[test]

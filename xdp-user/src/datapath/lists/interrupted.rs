@@ -177,7 +177,8 @@ fn replace(lists: &mut TestLists, old: &[&str], new: &[&str]) {
     let old: Vec<Prefix> = old.iter().map(|text| text.parse().unwrap()).collect();
     let ipv4 = new[0].prefix.is_ipv4();
     let mut refused = Vec::new();
-    lists.change_at_once(ListKind::Block, ipv4, &new, &old, &mut refused);
+    let (new, old) = (new.into_iter(), old.into_iter());
+    lists.change_at_once(ListKind::Block, ipv4, new, old, &mut refused);
     assert!(refused.is_empty());
 }
 
@@ -417,5 +418,7 @@ fn of_the_same_line(lists: &TestLists, text: &str) -> String {
     let wanted = line(halves(&address).0);
     let mut others = (0x2a00_0000_u64..).map(|n| n << 32);
     let high = others.find(|high| line(*high) == wanted).unwrap();
-    Prefix::new(shadow::ipv6(high), 40).unwrap().to_string()
+    Prefix::new(super::tests::ipv6(high), 40)
+        .unwrap()
+        .to_string()
 }

@@ -1,113 +1,13 @@
 //! What is stored, as the controller remembers it: the tables hold flags and ends only.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
-use foldhash::fast::RandomState;
 use xdp_common::abi::Limits;
 use xdp_common::lists::{ALLOW, BLOCK, END_SHIFT, LIMITS};
 
-use super::super::Entry;
-use super::NewEntry;
+use super::listed::Listed;
 use crate::domain::Prefix;
-
-/// The entries of one list kind.
-#[derive(Default)]
-pub(super) struct Listed {
-    entries: HashMap<Prefix, Entry, RandomState>,
-    /// Entries of each length: IPv4, IPv6.
-    lengths: [Vec<u32>; 2],
-    /// All entries: IPv4, IPv6.
-    counts: [usize; 2],
-}
-
-impl Listed {
-    pub(super) fn get(&self, prefix: &Prefix) -> Option<&Entry> {
-        self.entries.get(prefix)
-    }
-
-    pub(super) fn put(&mut self, prefix: Prefix, entry: Entry) {
-        if self.entries.insert(prefix, entry).is_none() {
-            self.count(&prefix);
-        }
-    }
-
-    /// Makes room for so many more, so that the map doesn't grow step by step.
-    pub(super) fn reserve(&mut self, more: usize) {
-        self.entries.reserve(more);
-    }
-
-    /// Notes an entry, which keeps its hits; what was there before.
-    pub(super) fn remember(&mut self, new: &NewEntry) -> Option<Entry> {
-        let entry = Entry {
-            expires_ns: new.expires_ns,
-            list: new.list,
-            packets: 0,
-            bytes: 0,
-        };
-        match self.entries.entry(new.prefix) {
-            Occupied(mut place) => {
-                let (packets, bytes) = (place.get().packets, place.get().bytes);
-                Some(place.insert(Entry {
-                    packets,
-                    bytes,
-                    ..entry
-                }))
-            }
-            Vacant(place) => {
-                place.insert(entry);
-                self.count(&new.prefix);
-                None
-            }
-        }
-    }
-
-    pub(super) fn remove(&mut self, prefix: &Prefix) -> Option<Entry> {
-        let entry = self.entries.remove(prefix)?;
-        *self.of_length(prefix) -= 1;
-        self.counts[usize::from(!prefix.is_ipv4())] -= 1;
-        Some(entry)
-    }
-
-    /// Entries of a family.
-    pub(super) fn len(&self, ipv4: bool) -> usize {
-        self.counts[usize::from(!ipv4)]
-    }
-
-    fn count(&mut self, prefix: &Prefix) {
-        *self.of_length(prefix) += 1;
-        self.counts[usize::from(!prefix.is_ipv4())] += 1;
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Entry)> {
-        self.entries.iter()
-    }
-
-    /// Adds hits to the longest entry that covers an address.
-    pub(super) fn hit(&mut self, address: IpAddr, packets: u64, bytes: u64) {
-        let lengths = &self.lengths[usize::from(address.is_ipv6())];
-        let longest_first = (0..lengths.len()).rev().filter(|len| lengths[*len] > 0);
-        for len in longest_first {
-            let prefix = u8::try_from(len)
-                .ok()
-                .and_then(|len| Prefix::new(address, len));
-            if let Some(entry) = prefix.and_then(|prefix| self.entries.get_mut(&prefix)) {
-                entry.packets += packets;
-                entry.bytes += bytes;
-                return;
-            }
-        }
-    }
-
-    fn of_length(&mut self, prefix: &Prefix) -> &mut u32 {
-        let lengths = &mut self.lengths[usize::from(!prefix.is_ipv4())];
-        if lengths.is_empty() {
-            lengths.resize(129, 0);
-        }
-        &mut lengths[usize::from(prefix.prefix_len())]
-    }
-}
 
 /// Both lists and the limits by prefix.
 #[derive(Default)]
@@ -125,6 +25,26 @@ pub(super) struct Item {
     pub(super) kind: u8,
     /// When it ends, in the table's units; 0 never.
     pub(super) end: u32,
+}
+
+impl Item {
+    /// What an entry says that ends then; 0 never.
+    pub(super) fn listed(prefix: &Prefix, kind: u8, expires_ns: u64) -> Self {
+        Self {
+            prefix: *prefix,
+            kind,
+            end: end_units(expires_ns),
+        }
+    }
+
+    /// That there are limits for a prefix.
+    pub(super) const fn limits(prefix: &Prefix) -> Self {
+        Self {
+            prefix: *prefix,
+            kind: LIMITS,
+            end: 0,
+        }
+    }
 }
 
 /// What is said of all addresses of a cell.
@@ -155,58 +75,60 @@ impl Cell {
 }
 
 impl Shadow {
-    /// Everything of a family.
-    pub(super) fn items(&self, ipv4: bool) -> Vec<Item> {
-        let entries = |listed: &Listed, kind| -> Vec<Item> {
-            let item = |(prefix, entry): (&Prefix, &Entry)| Item {
-                prefix: *prefix,
-                kind,
-                end: end_units(entry.expires_ns),
-            };
-            let of_family = listed.iter().filter(|(prefix, _)| prefix.is_ipv4() == ipv4);
-            let mut items = Vec::with_capacity(listed.len(ipv4));
-            items.extend(of_family.map(item));
-            items
-        };
-        let mut items = entries(&self.block, BLOCK);
-        items.extend(entries(&self.allow, ALLOW));
-        let limits = self.limits.keys().filter(|p| p.is_ipv4() == ipv4);
-        items.extend(limits.map(|prefix| Item {
-            prefix: *prefix,
-            kind: LIMITS,
-            end: 0,
-        }));
-        items
+    /// Everything of a family, in no order.
+    pub(super) fn items(&self, ipv4: bool) -> impl Iterator<Item = Item> {
+        let of_family = move |prefix: &Prefix| prefix.is_ipv4() == ipv4;
+        let lists = [(&self.block, BLOCK), (&self.allow, ALLOW)];
+        let entries = lists.into_iter().flat_map(move |(listed, kind)| {
+            let ends = listed.ends().filter(move |(prefix, _)| of_family(prefix));
+            ends.map(move |(prefix, expires_ns)| Item::listed(prefix, kind, expires_ns))
+        });
+        let limits = self.limits.keys().filter(move |prefix| of_family(prefix));
+        entries.chain(limits.map(Item::limits))
     }
 
-    /// What the prefixes of these lengths around an address say together.
-    pub(super) fn cell(&self, address: IpAddr, lengths: std::ops::RangeInclusive<u8>) -> Cell {
-        let mut cell = Cell::default();
-        for prefix in lengths.filter_map(|len| Prefix::new(address, len)) {
-            for (listed, kind) in [(&self.allow, ALLOW), (&self.block, BLOCK)] {
-                if let Some(entry) = listed.get(&prefix) {
-                    cell.add(kind, end_units(entry.expires_ns));
-                }
-            }
-            if self.limits.contains_key(&prefix) {
-                cell.add(LIMITS, 0);
-            }
-        }
-        cell
+    /// A family's items that are shorter than /16.
+    pub(super) fn short(&self, ipv4: bool) -> Vec<Item> {
+        let is_short = |prefix: &Prefix| prefix.prefix_len() < 16;
+        let any = self.block.any_short(ipv4)
+            || self.allow.any_short(ipv4)
+            || self.limits.keys().any(is_short);
+        // Nearly always there are none, and many others.
+        let items = any.then(|| self.items(ipv4)).into_iter().flatten();
+        items.filter(|item| is_short(&item.prefix)).collect()
+    }
+
+    /// How many items a family has at most.
+    pub(super) fn at_most(&self, ipv4: bool) -> usize {
+        self.block.len(ipv4) + self.allow.len(ipv4) + self.limits.len()
+    }
+
+    /// The items of these lengths that have an address in common with a prefix.
+    pub(super) fn around(
+        &self,
+        prefix: Prefix,
+        lengths: RangeInclusive<u8>,
+    ) -> impl Iterator<Item = Item> {
+        let prefixes = lengths.flat_map(move |len| prefix.overlapping(len));
+        prefixes.flat_map(|prefix| self.at(prefix))
+    }
+
+    /// The items of one prefix.
+    fn at(&self, prefix: Prefix) -> impl Iterator<Item = Item> + use<> {
+        let listed =
+            |listed: &Listed, kind| Some(Item::listed(&prefix, kind, listed.end(&prefix)?));
+        let is_limited = self.limits.contains_key(&prefix);
+        let limits = is_limited.then_some(Item::limits(&prefix));
+        let items = [
+            listed(&self.allow, ALLOW),
+            listed(&self.block, BLOCK),
+            limits,
+        ];
+        items.into_iter().flatten()
     }
 }
 
 /// An end in the table's units, rounded up: never for 0 and for what is further off than they reach.
 pub(super) fn end_units(expires_ns: u64) -> u32 {
     u32::try_from(expires_ns.div_ceil(1 << END_SHIFT)).unwrap_or(0)
-}
-
-/// An IPv4 address of 32 bits.
-pub(super) fn ipv4(bits: u32) -> IpAddr {
-    Ipv4Addr::from(bits).into()
-}
-
-/// An IPv6 address from its upper half.
-pub(super) fn ipv6(high: u64) -> IpAddr {
-    Ipv6Addr::from(u128::from(high) << 64).into()
 }

@@ -7,7 +7,7 @@ use xdp_common::lists::head::{self, Head, SHORT};
 use xdp_common::lists::{ALLOW, BLOCK, LINE_WORDS, TIMED, group};
 
 use super::memory::{Memory, Words};
-use super::shadow::{Cell, Item, Shadow, end_units, ipv4, ipv6};
+use super::shadow::{Cell, Item, Shadow, end_units};
 use super::{v4, v6};
 use crate::domain::{AddrBytes, Prefix};
 
@@ -70,7 +70,6 @@ pub(super) struct Table<M> {
     pub(super) head: Head,
     pub(super) spare: Free,
     pub(super) groups: Free,
-    is_v4: bool,
     /// How many items end when.
     ends: BTreeMap<u32, u32>,
 }
@@ -79,7 +78,6 @@ impl<M: Memory> Table<M> {
     /// An empty table in zeroed memory of the size's lines.
     pub(super) fn new(
         memory: M,
-        is_v4: bool,
         size: Size,
         seeds: [u64; 2],
         has_short: bool,
@@ -108,7 +106,6 @@ impl<M: Memory> Table<M> {
             head,
             spare: Free::new(first_spare, size.spare),
             groups: Free::new(reserved, size.groups.saturating_sub(reserved)),
-            is_v4,
             ends: BTreeMap::new(),
         };
         for (word, value) in head.words().into_iter().enumerate().take(LINE_WORDS) {
@@ -210,6 +207,20 @@ impl<M: Memory> Table<M> {
         }
     }
 
+    /// Writes some cells of a group anew, from what covers them: which cells each item does.
+    pub(super) fn paint_anew(
+        &self,
+        group: u32,
+        cells: Range<u32>,
+        covering: impl Iterator<Item = (Range<u32>, Item)>,
+    ) {
+        let all = cells_of(covering.map(|(range, item)| (range, item.kind, item.end)));
+        for number in cells {
+            let cell = all.get(number as usize).copied().unwrap_or_default();
+            self.paint(group, number, cell);
+        }
+    }
+
     /// Notes that a level holds something, once it does.
     pub(super) fn use_level(&mut self, level: u32) {
         if self.head.levels & level == 0 {
@@ -247,18 +258,12 @@ impl<M: Memory> Table<M> {
         if self.head.levels & SHORT == 0 {
             return Err(TooSmall);
         }
-        let first = match prefix.addr_bytes() {
-            AddrBytes::V4([a, b, ..]) => u16::from_be_bytes([a, b]),
-            AddrBytes::V6([a, b, ..]) => u16::from_be_bytes([a, b]),
-        };
-        let count = 1_u32 << (16 - u32::from(prefix.prefix_len()));
-        for top in u32::from(first)..u32::from(first) + count {
-            let address = if self.is_v4 {
-                ipv4(top << 16)
-            } else {
-                ipv6(u64::from(top) << 48)
-            };
-            self.paint(top >> 8, top & 0xff, shadow.cell(address, 0..=15));
+        // Each part lies in one group.
+        for part in prefix.overlapping(prefix.prefix_len().max(8)) {
+            let (group, cells) = short_cells(&part);
+            let items = shadow.around(part, 0..=15);
+            let covering = items.map(|item| (short_cells(&item.prefix).1, item));
+            self.paint_anew(group, cells, covering);
         }
         Ok(())
     }
@@ -287,6 +292,15 @@ impl<M: Memory> Table<M> {
     }
 }
 
+/// The group of a short prefix, its first one where it covers several, and its cells there.
+fn short_cells(prefix: &Prefix) -> (u32, Range<u32>) {
+    let [group, first] = match prefix.addr_bytes() {
+        AddrBytes::V4([a, b, ..]) | AddrBytes::V6([a, b, ..]) => [a, b].map(u32::from),
+    };
+    let count = 1 << 16_u8.saturating_sub(prefix.prefix_len()).min(8);
+    (group, first..first + count)
+}
+
 /// The cells of a group, from the kind and the end of what covers each.
 pub(super) fn cells_of(covering: impl Iterator<Item = (Range<u32>, u8, u32)>) -> [Cell; 256] {
     let mut cells = [Cell::default(); 256];
@@ -308,12 +322,8 @@ pub(super) enum Spot {
 
 impl Spot {
     pub(super) fn of(prefix: &Prefix) -> Self {
-        if prefix.prefix_len() < 16 {
-            return Self::Short;
-        }
-        match prefix.addr_bytes() {
-            AddrBytes::V4(a) => Self::V4(v4::Spot::of(u32::from_be_bytes(a), prefix.prefix_len())),
-            AddrBytes::V6(a) => Self::V6(v6::Spot::of(a, prefix.prefix_len())),
-        }
+        let v4 = v4::Spot::of(prefix).map(Self::V4);
+        let v6 = || v6::Spot::of(prefix).map(Self::V6);
+        v4.or_else(v6).unwrap_or(Self::Short)
     }
 }

@@ -28,6 +28,11 @@ fn lists() -> Lists<InProcess> {
     Lists::new(InProcess, CAPACITY)
 }
 
+/// An IPv6 address from its upper half.
+pub(super) fn ipv6(high: u64) -> IpAddr {
+    Ipv6Addr::from(u128::from(high) << 64).into()
+}
+
 /// What was put, kind by kind, with the ends.
 #[derive(Default)]
 struct Model(BTreeMap<(u8, Prefix), u64>);
@@ -406,7 +411,7 @@ fn prefixes_that_crowd_under_a_few_keys_stay_in_the_table_in_use() {
 
 #[test]
 fn a_key_and_one_of_its_next_level_may_have_the_same_line() {
-    let prefix = |high: u64, length| Prefix::new(shadow::ipv6(high), length).unwrap();
+    let prefix = |high: u64, length| Prefix::new(ipv6(high), length).unwrap();
     let mut met = false;
     // Lines are chosen by seeds; of 256 keys one meets the other's line every eighth time.
     for _ in 0..200 {
@@ -432,7 +437,7 @@ fn a_key_and_one_of_its_next_level_may_have_the_same_line() {
         for n in 0..7 {
             put(&mut lists, prefix(base | ((same + 1 + n) & 0xff) << 24, 40));
         }
-        let found = lists.lookup(&shadow::ipv6(base | same << 24).into(), || 0);
+        let found = lists.lookup(&ipv6(base | same << 24).into(), || 0);
         assert_eq!(found, BLOCK);
         compare(&lists, &model, &mut StdRng::seed_from_u64(1), 0);
     }

@@ -1,5 +1,7 @@
 //! Writing the slots of an IPv4 table.
 
+use std::ops::{Range, RangeInclusive};
+
 use xdp_common::lists::head::{V4_16, V4_24};
 use xdp_common::lists::v4::{
     self, MAX_GROUPS, MIN_LINES, Place, SLOTS, Slot, byte_16, end_line, group_slot, key_16, key_24,
@@ -7,10 +9,11 @@ use xdp_common::lists::v4::{
 };
 use xdp_common::lists::{MAX_CHAIN, TIMED};
 
+use super::large_pages::{Bulk, bulk};
 use super::memory::Memory;
-use super::shadow::{Item, Shadow, ipv4};
+use super::shadow::{Item, Shadow};
 use super::table::{Size, Table, TooSmall};
-use crate::domain::AddrBytes;
+use crate::domain::{AddrBytes, Prefix};
 
 /// A key with more prefixes than this gets a group, where the table is built anew.
 const GROUP_FROM: usize = 12;
@@ -26,21 +29,20 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    pub(super) fn of(address: u32, len: u8) -> Self {
-        let len = u32::from(len);
-        if len >= 24 {
-            Self {
-                key: key_24(address),
-                byte: address & 0xff,
-                ignored: 32 - len,
-            }
+    /// Of an IPv4 prefix of /16 or longer.
+    pub(super) fn of(prefix: &Prefix) -> Option<Self> {
+        let len = u32::from(prefix.prefix_len());
+        let address = match prefix.addr_bytes() {
+            AddrBytes::V4(bytes) if len >= 16 => u32::from_be_bytes(bytes),
+            AddrBytes::V4(_) | AddrBytes::V6(_) => return None,
+        };
+        let (key, byte, longest) = if len >= 24 {
+            (key_24(address), address & 0xff, 32)
         } else {
-            Self {
-                key: key_16(address),
-                byte: byte_16(address),
-                ignored: 24 - len,
-            }
-        }
+            (key_16(address), byte_16(address), 24)
+        };
+        let ignored = longest - len;
+        Some(Self { key, byte, ignored })
     }
 
     fn is_24(self) -> bool {
@@ -51,16 +53,14 @@ impl Spot {
         if self.is_24() { V4_24 } else { V4_16 }
     }
 
-    /// Its cells in a group, with an address of each and the lengths of the level.
-    fn cells(self) -> impl Iterator<Item = (u32, u32, std::ops::RangeInclusive<u8>)> {
-        let cells = self.byte..self.byte + (1 << self.ignored);
-        cells.map(move |cell| {
-            if self.is_24() {
-                (cell, self.key << 8 | cell, 24..=32)
-            } else {
-                (cell, (self.key & 0xff_ffff) << 8 | cell << 8, 16..=23)
-            }
-        })
+    /// The lengths of its level.
+    fn lengths(self) -> RangeInclusive<u8> {
+        if self.is_24() { 24..=32 } else { 16..=23 }
+    }
+
+    /// Its cells in a group.
+    fn covered(self) -> Range<u32> {
+        self.byte..self.byte + (1 << self.ignored)
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) fn put<M: Memory>(
     let place = v4::place(&table.head.layout(), spot.key);
     let found = walk(table, place, spot, item.kind);
     if let Some(group) = found.group {
-        paint(table, group, spot, shadow);
+        paint(table, group, spot, &item, shadow);
     } else {
         let timed = if item.end == 0 { 0 } else { TIMED };
         let slot = v4::slot(place.rest, spot.byte, spot.ignored, item.kind | timed);
@@ -171,10 +171,11 @@ fn set<M: Memory>(table: &Table<M>, (line, index): At, slot: u32, end: u32) {
     words.set_half(line, index, slot);
 }
 
-fn paint<M: Memory>(table: &Table<M>, group: u32, spot: Spot, shadow: &Shadow) {
-    for (cell, address, lengths) in spot.cells() {
-        table.paint(group, cell, shadow.cell(ipv4(address), lengths));
-    }
+/// Writes what the shadow says of an item's cells.
+fn paint<M: Memory>(table: &Table<M>, group: u32, spot: Spot, item: &Item, shadow: &Shadow) {
+    let items = shadow.around(item.prefix, spot.lengths());
+    let covering = items.filter_map(|item| Some((Spot::of(&item.prefix)?.covered(), item)));
+    table.paint_anew(group, spot.covered(), covering);
 }
 
 /// Removes an item that the shadow no longer holds.
@@ -182,7 +183,7 @@ pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, sh
     let place = v4::place(&table.head.layout(), spot.key);
     let found = walk(table, place, spot, item.kind);
     if let Some(group) = found.group {
-        paint(table, group, spot, shadow);
+        paint(table, group, spot, &item, shadow);
     } else if let Some((line, index)) = found.same {
         table.words().set_half(line, index, 0);
     }
@@ -190,21 +191,14 @@ pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, sh
 
 /// A table's items by key, and how large the table has to be for them.
 pub(super) struct Plan {
-    items: Vec<(Spot, Item)>,
+    items: Bulk<(Spot, Item)>,
 }
 
 impl Plan {
-    pub(super) fn new(items: Vec<Item>) -> Self {
-        let spotted = items
-            .into_iter()
-            .filter_map(|item| match item.prefix.addr_bytes() {
-                AddrBytes::V4(a) if item.prefix.prefix_len() >= 16 => {
-                    let spot = Spot::of(u32::from_be_bytes(a), item.prefix.prefix_len());
-                    Some((spot, item))
-                }
-                AddrBytes::V4(_) | AddrBytes::V6(_) => None,
-            });
-        let mut items: Vec<(Spot, Item)> = spotted.collect();
+    /// Of all items of the family, of which there are at most so many.
+    pub(super) fn new(at_most: usize, items: impl Iterator<Item = Item>) -> Self {
+        let spotted = items.filter_map(|item| Some((Spot::of(&item.prefix)?, item)));
+        let mut items = bulk(at_most, spotted);
         items.sort_unstable_by_key(|(spot, item)| (*spot, item.kind));
         Self { items }
     }
@@ -257,8 +251,8 @@ fn fill_group<M: Memory>(
     let Some((spot, _)) = key.first() else {
         return Ok(());
     };
-    let covered = |spot: &Spot| spot.byte..spot.byte + (1 << spot.ignored);
-    table.fill_group(group, key.iter().map(|(spot, item)| (covered(spot), *item)));
+    let covering = key.iter().map(|(spot, item)| (spot.covered(), *item));
+    table.fill_group(group, covering);
     let place = v4::place(&table.head.layout(), spot.key);
     let found = walk(table, place, *spot, 0);
     store(table, &found, group_slot(place.rest, group), 0)?;

@@ -2,16 +2,19 @@
 
 mod regroup;
 
+use std::ops::{Range, RangeInclusive};
+
 use xdp_common::lists::v6::{
     Level, MIN_LINES, Place, SLOTS, end_place, group_meta, grouped, length_of, link, linked, meta,
     upper_cell,
 };
 use xdp_common::lists::{MAX_CHAIN, TIMED, halves};
 
+use super::large_pages::{Bulk, bulk};
 use super::memory::Memory;
-use super::shadow::{Item, Shadow, ipv6};
+use super::shadow::{Item, Shadow};
 use super::table::{Size, Table, TooSmall};
-use crate::domain::AddrBytes;
+use crate::domain::{AddrBytes, Prefix};
 
 /// A key with more prefixes than this gets a group.
 const GROUP_FROM: usize = 6;
@@ -34,16 +37,20 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    /// Of a prefix of /16 or longer.
-    pub(super) fn of(address: [u8; 16], len: u8) -> Self {
-        let length = u32::from(len);
-        let (high, low) = halves(&address);
-        Self {
-            level: Level::of(length),
+    /// Of an IPv6 prefix of /16 or longer.
+    pub(super) fn of(prefix: &Prefix) -> Option<Self> {
+        let length = u32::from(prefix.prefix_len());
+        let (high, low) = match prefix.addr_bytes() {
+            AddrBytes::V6(bytes) if length >= 16 => halves(&bytes),
+            AddrBytes::V4(_) | AddrBytes::V6(_) => return None,
+        };
+        let level = Level::of(length);
+        Some(Self {
+            level,
             high,
             low,
             length,
-        }
+        })
     }
 
     /// The same on the odd level of its upper half, where its key on the even one has a group.
@@ -79,29 +86,11 @@ impl Spot {
         })
     }
 
-    /// Its cells in a group, with an address of each and the lengths of the level.
-    fn cells(&self, number: u32) -> impl Iterator<Item = (u32, u64, std::ops::RangeInclusive<u8>)> {
-        // A group holds eight lengths of an even level, and all of an odd one.
-        let shortest = 16 + number * 8;
-        let last = number == 5;
-        let (first, count) = self.covered(number);
-        let shift = 40 - number * 8;
-        let shortest = u8::try_from(shortest).unwrap_or(16);
-        (first..first + count).map(move |cell| {
-            let address = self.high | u64::from(cell - first) << shift;
-            (
-                cell,
-                address,
-                shortest..=shortest + if last { 8 } else { 7 },
-            )
-        })
-    }
-
-    /// The first of its cells in a group, and how many they are.
-    fn covered(&self, number: u32) -> (u32, u32) {
+    /// Its cells in a group.
+    fn covered(&self, number: u32) -> Range<u32> {
         let longest = 24 + number * 8;
-        let count = 1_u32 << (longest - self.length.min(longest));
-        (upper_cell(number, self.high), count)
+        let first = upper_cell(number, self.high);
+        first..first + (1 << (longest - self.length.min(longest)))
     }
 
     /// The second word of its slot.
@@ -185,7 +174,7 @@ pub(super) fn put<M: Memory>(
 ) -> Result<(), TooSmall> {
     let (spot, place, found) = locate(table, spot, item.kind);
     if let Some(group) = found.group {
-        paint(table, group, &spot, shadow);
+        paint(table, group, &spot, &item, shadow);
     } else if found.same.is_none() && found.own >= GROUP_FROM && table.groups.any() {
         regroup::key_of(table, spot)?;
         return put(table, spot, item, shadow);
@@ -226,13 +215,20 @@ fn store<M: Memory>(
     }
 }
 
-fn paint<M: Memory>(table: &Table<M>, group: u32, spot: &Spot, shadow: &Shadow) {
+/// Writes what the shadow says of an item's cells.
+fn paint<M: Memory>(table: &Table<M>, group: u32, spot: &Spot, item: &Item, shadow: &Shadow) {
     let Level::Upper(number) = spot.level else {
         return;
     };
-    for (cell, high, lengths) in spot.cells(number) {
-        table.paint(group, cell, shadow.cell(ipv6(high), lengths));
-    }
+    let items = shadow.around(item.prefix, group_lengths(number));
+    let covering = items.filter_map(|item| Some((Spot::of(&item.prefix)?.covered(number), item)));
+    table.paint_anew(group, spot.covered(number), covering);
+}
+
+/// The lengths of a level's groups: eight also of an even level, and the last one's /64.
+fn group_lengths(number: u32) -> RangeInclusive<u8> {
+    let shortest = u8::try_from(16 + number * 8).unwrap_or(16);
+    shortest..=shortest + if number == 5 { 8 } else { 7 }
 }
 
 /// Moves a full line's last slot into a spare line, with the new one, and links it.
@@ -271,7 +267,7 @@ fn set<M: Memory>(table: &Table<M>, (line, index): At, (meta, bits): (u64, u64),
 pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, shadow: &Shadow) {
     let (spot, _, found) = locate(table, spot, item.kind);
     if let Some(group) = found.group {
-        paint(table, group, &spot, shadow);
+        paint(table, group, &spot, &item, shadow);
     } else if let Some((line, index)) = found.same {
         table.words().set(line, index * 2, 0);
     }
@@ -279,20 +275,14 @@ pub(super) fn remove<M: Memory>(table: &mut Table<M>, spot: Spot, item: Item, sh
 
 /// A table's items by key, and how large the table has to be for them.
 pub(super) struct Plan {
-    items: Vec<(Spot, Item)>,
+    items: Bulk<(Spot, Item)>,
 }
 
 impl Plan {
-    pub(super) fn new(items: Vec<Item>) -> Self {
-        let spotted = items
-            .into_iter()
-            .filter_map(|item| match item.prefix.addr_bytes() {
-                AddrBytes::V6(a) if item.prefix.prefix_len() >= 16 => {
-                    Some((Spot::of(a, item.prefix.prefix_len()), item))
-                }
-                AddrBytes::V4(_) | AddrBytes::V6(_) => None,
-            });
-        let mut items: Vec<(Spot, Item)> = spotted.collect();
+    /// Of all items of the family, of which there are at most so many.
+    pub(super) fn new(at_most: usize, items: impl Iterator<Item = Item>) -> Self {
+        let spotted = items.filter_map(|item| Some((Spot::of(&item.prefix)?, item)));
+        let mut items = bulk(at_most, spotted);
         items.sort_unstable_by_key(|(spot, _)| (spot.key(), spot.high, spot.low, spot.length));
         Self { items }
     }
@@ -376,14 +366,9 @@ fn fill_group<M: Memory>(
         return Ok(());
     };
     let group = table.groups.take()?;
-    let covered = |spot: &Spot| {
-        let (first, count) = spot.covered(number);
-        first..first + count
-    };
-    table.fill_group(
-        group,
-        items.iter().map(|(spot, item)| (covered(spot), *item)),
-    );
+    let covering = items.iter();
+    let covering = covering.map(|(spot, item)| (spot.covered(number), *item));
+    table.fill_group(group, covering);
     let place = spot.level.place(&table.head.layout(), spot.high, spot.low);
     let found = walk(table, place, &spot, 0);
     pass_filter(table, &place);

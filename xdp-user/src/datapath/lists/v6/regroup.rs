@@ -32,10 +32,7 @@ pub(super) fn key_of<M: Memory>(table: &mut Table<M>, spot: Spot) -> Result<(), 
     }
     let group = table.groups.take()?;
     let covering = own.iter().filter(|own| own.spot.on_odd_level().is_none());
-    let cells = cells_of(covering.map(|own| {
-        let (first, count) = own.spot.covered(number);
-        (first..first + count, own.kind, own.end)
-    }));
+    let cells = cells_of(covering.map(|own| (own.spot.covered(number), own.kind, own.end)));
     table.paint_cells(group, &cells);
     let place = spot.level.place(&table.head.layout(), spot.high, spot.low);
     let found = walk(table, place, &spot, 0);
