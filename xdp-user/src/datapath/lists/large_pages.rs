@@ -75,29 +75,49 @@ mod tests {
 
     use super::*;
 
-    /// The line of `/proc/self/smaps` with the flags of the mapping that begins at an address, and so
-    /// `None` where the address is inside another.
-    fn flags(start: *const u8) -> Option<String> {
+    /// The flags of the mapping that an address is in, from `/proc/self/smaps`. Mappings of other
+    /// tests may have become one with it.
+    fn flags(address: usize) -> Option<String> {
         let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-        let begins = format!("{:x}-", start.addr());
-        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&begins));
+        let is_inside = |line: &&str| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            let parse = |hex| usize::from_str_radix(hex, 16).ok();
+            let ends = range.and_then(|(from, to)| Some(parse(from)?..parse(to)?));
+            ends.is_some_and(|range| range.contains(&address))
+        };
+        let mut lines = smaps.lines().skip_while(|line| !is_inside(line));
         let flags = lines.find(|line| line.starts_with("VmFlags:"));
         flags.map(ToOwned::to_owned)
     }
 
     #[test]
-    fn much_is_asked_for_in_large_pages_and_comes_back() {
+    fn much_is_asked_for_in_large_pages() {
         let count = LARGE as u64 / 4;
         let long = bulk(count as usize, 0..count);
-        let flags = flags(long.as_ptr().cast()).unwrap();
+        let flags = flags(long.as_ptr().addr()).unwrap();
         let has_large = fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap();
         assert_eq!(flags.contains(" hg"), has_large, "{flags}");
         assert!(long.iter().copied().eq(0..count));
-        let start = long.as_ptr();
-        drop(long);
-        // Other tests map memory at the same time, but not so much of it.
-        let mapped = self::flags(start.cast());
-        assert!(mapped.is_none_or(|flags| !flags.contains(" hg")));
+    }
+
+    #[test]
+    fn what_is_given_back_is_mapped_no_more() {
+        const BYTES: usize = 256 << 20;
+        const TIMES: usize = 64;
+        // Pages of addresses in use, touched or not.
+        let mapped = || -> usize {
+            let text = fs::read_to_string("/proc/self/statm").unwrap();
+            text.split(' ').next().unwrap().parse().unwrap()
+        };
+        let before = mapped();
+        for _ in 0..TIMES {
+            drop(Bulk::<u8>::with_capacity_in(BYTES, LargePages));
+        }
+        let kept = mapped().saturating_sub(before) * SMALL;
+        assert!(kept < TIMES * BYTES / 2, "{kept} bytes");
     }
 
     #[test]

@@ -153,6 +153,7 @@ fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
 }
+
 /// The same error for another entry that it concerns.
 fn again(error: &DatapathError) -> DatapathError {
     if let DatapathError::Full { table } = error {
