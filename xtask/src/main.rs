@@ -3,6 +3,7 @@
 mod bench;
 mod dashboards;
 mod docs;
+mod fuzz;
 mod fuzz_api;
 mod kernels;
 mod launch;
@@ -40,6 +41,7 @@ enum Verb {
     Bench(bench::Arguments),
     Mitigation(mitigation::Arguments),
     Pictures(pictures::Arguments),
+    Fuzz(fuzz::Arguments),
     FuzzApi(fuzz_api::Arguments),
 }
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Mitigation(arguments) => mitigation::run(&arguments),
         Verb::Pictures(arguments) => pictures::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::FuzzApi(arguments) => fuzz_api::run(&arguments),
     };
     match result {

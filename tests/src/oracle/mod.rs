@@ -79,6 +79,11 @@ impl Oracle {
         &self.rules
     }
 
+    /// Replaces both lists.
+    pub fn set_lists(&mut self, allow: Vec<Listed>, block: Vec<Listed>) {
+        (self.rules.allow, self.rules.block) = (allow, block);
+    }
+
     /// Bans a source, as an earlier run or an operator would.
     pub fn ban(&mut self, source: IpNet, ban: Banned) {
         self.bans.insert(source, ban);
