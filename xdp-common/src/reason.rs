@@ -73,7 +73,7 @@ reasons! {
     /// The source table could not take the source, so its limits could not be checked: passed.
     SourceUntracked = 5, "source_untracked", Pass;
 
-    /// The frame ends inside its Ethernet or VLAN header.
+    /// The frame ends inside its Ethernet, VLAN or PPPoE header, or before the length that PPPoE states.
     EthernetTruncated = 8, "ethernet_truncated", Drop;
     /// More than two VLAN tags: the IP header is out of reach, the packet cannot be judged.
     VlanTooDeep = 9, "vlan_too_deep", Drop;

@@ -16,9 +16,9 @@ use xdp_common::abi::{
     FAMILY_IPV4, FAMILY_IPV6, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
     FLAG_FIXED_CLOCK, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS,
     Fault, Hit, HitWriter, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL, Limit, Limits, ListLine,
-    MAX_CLASSES, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, POLICY_SLOTS, Policy, SAMPLE_ANSWERED,
-    SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead, SourceKey, SourceLine, chunks,
-    class_table, constant, hits, map,
+    MAX_CLASSES, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, NotIp, NotIpKind, POLICY_SLOTS,
+    Policy, SAMPLE_ANSWERED, SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead,
+    SourceKey, SourceLine, chunks, class_table, constant, hits, map,
 };
 use xdp_common::lists::{self, head};
 use xdp_common::reason::Reason;
@@ -65,6 +65,7 @@ fn layout() -> String {
     let mut text = format!("ABI_VERSION {ABI_VERSION}\n");
     structs(&mut text);
     numbers(&mut text);
+    not_ip(&mut text);
     names(&mut text);
     text
 }
@@ -81,7 +82,7 @@ fn structs(text: &mut String) {
         )+};
     }
     structs!(Policy Limits Limit BanPolicy SourceKey ListLine SourceLine Hit HitWriter Ban Counter
-        Event SampleHead Sample Class ClassState ClassCounter);
+        Event SampleHead Sample Class ClassState ClassCounter NotIp);
 }
 
 fn numbers(text: &mut String) {
@@ -132,6 +133,14 @@ fn numbers(text: &mut String) {
     }
 }
 
+/// Kinds of what isn't judged.
+fn not_ip(text: &mut String) {
+    text.push_str("\nkinds of what is not IP\n");
+    for kind in NotIpKind::ALL {
+        writeln!(text, "  not_ip {} {}", kind.code(), kind.name()).unwrap();
+    }
+}
+
 /// What both sides must agree on about lines, beside the lines themselves.
 fn table_constants() -> Vec<(&'static str, u64)> {
     macro_rules! named {
@@ -166,10 +175,12 @@ fn names(text: &mut String) {
     text.push_str("\nnames\n");
     for name in [
         map::PROGRAM,
+        map::PROGRAM_IP,
         map::POLICY,
         map::ACTIVE,
         map::COUNTERS,
         map::FAULTS,
+        map::NOT_IP,
         map::LISTS,
         map::LIST_HEADS,
         map::HITS,

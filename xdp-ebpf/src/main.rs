@@ -40,6 +40,8 @@ mod tables;
 #[cfg(target_arch = "bpf")]
 mod told;
 #[cfg(target_arch = "bpf")]
+mod unusual;
+#[cfg(target_arch = "bpf")]
 mod view;
 
 #[cfg(not(target_arch = "bpf"))]

@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits, ListLine,
+    Ban, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits, ListLine, NotIp,
     POLICY_SLOTS, Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, chunks, class_table,
     entries, hits,
 };
@@ -41,6 +41,13 @@ pub(crate) static COUNTERS: PerCpuArray<Counter> =
 /// Key: [`Fault`]. Value: how often. Writer: program. Reader: controller. Per CPU as above.
 #[map]
 pub(crate) static FAULTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Fault::SLOTS, 0);
+
+/// Key: 0. Value: what wasn't judged because it is no IP packet, by kind and EtherType. 256 bytes per CPU.
+/// Writer: program, for such packets only. Reader: controller, at a scrape. Lifetime: pinned, as the other
+/// counters. Full: more EtherTypes without a kind of their own than there is room for are counted
+/// together. Concurrency: each CPU has its own words.
+#[map]
+pub(crate) static NOT_IP: PerCpuArray<NotIp> = PerCpuArray::with_max_entries(1, 0);
 
 /// Key: place of a chunk. Value: a chunk of a list table's lines, see [`chunks`] and
 /// [`xdp_common::lists`]: allowlist, blocklist and the prefixes with limits of their own. Nothing is

@@ -1,15 +1,12 @@
 //! The entry point.
 
-use core::ops::ControlFlow;
-
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::{FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK, Policy};
-use xdp_common::lists::Found;
-use xdp_common::packet::{self, Address, Sight, frame_len, usual};
+use xdp_common::packet::{Address, Sight, frame_len, usual};
 use xdp_common::reason::Reason;
 use xdp_common::sources::touch;
 use xdp_common::verdict::{decide_under, deciding_list, not_current, source_words};
@@ -23,7 +20,7 @@ use crate::scratch::{
 use crate::tables::KernelTables;
 use crate::told::Told;
 use crate::view::{FirstBuffer, XdpView};
-use crate::{again, known, lists, record};
+use crate::{again, known, lists, record, unusual};
 
 /// `xdp.frags` (kernel 5.18): also attaches where frames span several pages (jumbo MTU).
 #[xdp(frags)]
@@ -73,7 +70,7 @@ fn read(ctx: &XdpContext, is_usual: bool) -> Told {
         Told::unread()
     };
     if told.is_unread() {
-        Told::from_bits(read_unusual(ctx.ctx))
+        unusual::read(ctx)
     } else {
         told
     }
@@ -132,33 +129,10 @@ fn ask_about(ctx: &XdpContext, scratch: *mut Scratch, sight: Sight) -> Option<To
     Some(Told::packet(frame_len))
 }
 
-/// Reads any packet, or says why it can't. The lists are asked later: such packets are few. As
-/// [`ask_lists`].
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn read_unusual(ctx: *mut xdp_md) -> u64 {
-    let ctx = XdpContext::new(used(ctx));
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return Told::decided(Reason::NoPolicy, 0).to_bits();
-    };
-    let view = XdpView::new(&ctx);
-    let told = match packet::parse(&view) {
-        ControlFlow::Break(reason) => Told::decided(reason, frame_len(&view)),
-        ControlFlow::Continue(packet) => {
-            keep_packet(scratch, packet);
-            keep_found(scratch, Found::UNASKED.to_bits());
-            let scratch = reread(scratch);
-            reckon(&ctx, scratch, false);
-            Told::packet(packet_in(scratch).frame_len)
-        }
-    };
-    told.to_bits()
-}
-
 /// Keeps who the kept packet's source is, where it is in the table, and whether it may be known; asks for the
 /// memory in the table, too. In that order: a look that waits for memory holds up what comes behind.
 #[inline(always)]
-fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
+pub(crate) fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
     let Some(tables) = KernelTables::in_scratch(ctx, scratch) else {
         return;
     };
@@ -176,7 +150,7 @@ fn reckon(ctx: &XdpContext, scratch: *mut Scratch, asks: bool) {
 /// `CLOCK_BOOTTIME`, which goes on through suspend: expiries mean wall-clock spans. Ticks don't; the
 /// policy says how far they are behind.
 #[inline(always)]
-fn now(policy: &Policy) -> u64 {
+pub(crate) fn now(policy: &Policy) -> u64 {
     if policy.flags & FLAG_COARSE_CLOCK != 0 {
         // SAFETY: the helper has no arguments and no preconditions (kernel 5.5).
         let ticks = unsafe { bpf_jiffies64() };

@@ -76,6 +76,12 @@ impl Told {
         }
     }
 
+    /// Whether it is no IP packet.
+    #[inline(always)]
+    pub(crate) fn is_not_ip(self) -> bool {
+        self.0 & (PARSED | 0xff) == Reason::NotIp.code().into()
+    }
+
     /// The frame's length.
     #[inline(always)]
     pub(crate) fn length(self) -> u32 {

@@ -299,9 +299,11 @@ fn kind_of(error: DatapathError) -> anyhow::Error {
 fn kind_of_any(error: anyhow::Error) -> anyhow::Error {
     let kind = match error.downcast_ref::<DatapathError>() {
         Some(DatapathError::Privilege { .. }) => FailureKind::Privilege,
-        Some(DatapathError::Unsupported { .. } | DatapathError::NoNative { .. }) => {
-            FailureKind::Unsupported
-        }
+        Some(
+            DatapathError::Unsupported { .. }
+            | DatapathError::NoNative { .. }
+            | DatapathError::Framing { .. },
+        ) => FailureKind::Unsupported,
         Some(
             DatapathError::Full { .. }
             | DatapathError::NoInterface { .. }

@@ -21,7 +21,7 @@ const OTHER: &str = "203.0.113.8";
 #[derive(Debug, Parser)]
 #[command(name = "kernel_check")]
 enum Check {
-    /// Loads the program and prints how many instructions the verifier went through.
+    /// Loads the programs and prints how many instructions the verifier went through.
     Load,
     /// Attaches natively to a veth pair and sends over it.
     Native,
@@ -58,7 +58,9 @@ fn one_line(text: &str) -> String {
 }
 
 fn load() -> Result<()> {
-    let datapath = KernelDatapath::load(CAPACITY, 0)?;
+    let mut datapath = KernelDatapath::load(CAPACITY, 0)?;
+    // The larger number of both programs is told.
+    datapath.bare_program()?;
     let instructions = datapath
         .verified_instructions()
         .context("the kernel tells no number of verified instructions")?;

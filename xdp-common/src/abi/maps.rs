@@ -10,6 +10,8 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Our own faults.
     pub const FAULTS: &str = "FAULTS";
+    /// What wasn't judged because it is no IP packet, by kind.
+    pub const NOT_IP: &str = "NOT_IP";
     /// Lines of list tables, in chunks.
     pub const LISTS: &str = "LISTS";
     /// Heads of list tables, and which is in force, by family.
@@ -53,6 +55,8 @@ pub mod map {
 
     /// The program's name in the object.
     pub const PROGRAM: &str = "xdp_throttle";
+    /// That of the one for interfaces without an Ethernet header.
+    pub const PROGRAM_IP: &str = "xdp_throttle_ip";
     /// Where the program's own diagnostics say they come from: its crate.
     pub const DIAGNOSTICS: &str = "xdp_throttle_ebpf";
 }

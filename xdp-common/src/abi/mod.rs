@@ -8,6 +8,7 @@
 mod plain;
 mod class;
 mod maps;
+mod not_ip;
 mod policy;
 mod sample;
 mod state;
@@ -18,6 +19,7 @@ pub use class::{
     class_table,
 };
 pub use maps::{Fault, SCRATCH_BYTES, chunks, constant, entries, hits, map};
+pub use not_ip::{NotIp, NotIpKind, OTHER_ETHER_TYPES};
 pub use plain::Plain;
 pub use policy::{
     BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK, FLAG_FIXED_CLOCK,
@@ -34,4 +36,4 @@ pub use state::{
 
 /// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the
 /// layout without a new version fails the golden layout test.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;

@@ -4,6 +4,7 @@ use core::ops::ControlFlow;
 
 use network_types::ip::Ipv4Hdr;
 
+use super::ethernet::Carried;
 use super::{Address, Fragment, Network, PacketView, read_or};
 use crate::reason::Reason;
 
@@ -14,8 +15,9 @@ const OFFSET_MASK: u16 = 0x1fff;
 #[allow(clippy::cast_possible_truncation, reason = "the parts of words")]
 pub(super) fn parse<V: PacketView + ?Sized>(
     view: &V,
-    start: usize,
+    carried: Carried,
 ) -> ControlFlow<Reason, Network> {
+    let Carried { start, within, .. } = carried;
     // RFC 791, section 3.1.
     let [first, second, third, source, destination]: [u32; Ipv4Hdr::LEN / 4] =
         read_or(view, start, Reason::Ipv4Truncated)?;
@@ -30,13 +32,13 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     if first >> 28 != 4 || header_len < Ipv4Hdr::LEN || contradiction {
         return ControlFlow::Break(Reason::Ipv4Malformed);
     }
-    // `start` is at most 22 and both lengths fit 16 bits: no overflow.
+    // `start` is at most 30 and both lengths fit 16 bits: no overflow.
     let end = if unstated {
-        view.len()
+        view.len().min(within)
     } else {
         start.wrapping_add(total_len)
     };
-    if !view.reaches(end) || start.wrapping_add(header_len) > end {
+    if end > within || !view.reaches(end) || start.wrapping_add(header_len) > end {
         return ControlFlow::Break(Reason::Ipv4Truncated);
     }
     let word = (second & 0xffff) as u16;

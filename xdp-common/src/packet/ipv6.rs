@@ -4,6 +4,7 @@ use core::ops::ControlFlow;
 
 use network_types::ip::Ipv6Hdr;
 
+use super::ethernet::Carried;
 use super::{Address, Fragment, Network, PacketView, read_or};
 use crate::reason::Reason;
 
@@ -29,8 +30,9 @@ const OFFSET_MASK: u16 = 0xfff8;
 #[allow(clippy::cast_possible_truncation, reason = "the parts of words")]
 pub(super) fn parse<V: PacketView + ?Sized>(
     view: &V,
-    start: usize,
+    carried: Carried,
 ) -> ControlFlow<Reason, Network> {
+    let Carried { start, within, .. } = carried;
     // RFC 8200, section 3.
     let [first, second, s0, s1, s2, s3, d0, d1, d2, d3]: [u32; Ipv6Hdr::LEN / 4] =
         read_or(view, start, Reason::Ipv6Truncated)?;
@@ -38,18 +40,19 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     if first >> 28 != 6 {
         return ControlFlow::Break(Reason::Ipv6Malformed);
     }
-    // `start` is at most 22 and the length fits 16 bits: no overflow.
+    // `start` is at most 30 and the length fits 16 bits: no overflow.
     let behind = start.wrapping_add(Ipv6Hdr::LEN);
     let payload_len = (second >> 16) as usize;
     let next_header = (second >> 8) as u8;
-    // A jumbogram (RFC 2675) states no length here; the frame's own is the bound then.
-    let jumbo = payload_len == 0 && next_header == HOP_BY_HOP;
-    let end = if jumbo {
-        view.len()
+    // Neither a jumbogram (RFC 2675) states a length here nor what segmentation offload hands over in one
+    // piece of more than 64 KiB (BIG TCP, without the jumbo option where a capture or a later kernel
+    // leaves it out); the frame's own is the bound then.
+    let end = if payload_len == 0 {
+        view.len().min(within)
     } else {
         behind.wrapping_add(payload_len)
     };
-    if !view.reaches(end) {
+    if end > within || !view.reaches(end) {
         return ControlFlow::Break(Reason::Ipv6Truncated);
     }
     let chain = walk(view, next_header, behind, end)?;

@@ -1,11 +1,13 @@
 //! Bytes to headers.
 //!
-//! [`parse`] reads an Ethernet frame down to its transport header and never reads past what the
-//! frame or the IP length field allows. What it can't read safely ends with a [`Reason`].
+//! [`parse`] reads an Ethernet frame down to its transport header, [`parse_bare`] a packet without one,
+//! and neither reads past what the frame, PPPoE's or IP's length field allows. What can't be read safely
+//! ends with a [`Reason`].
 
 mod ethernet;
 mod ipv4;
 mod ipv6;
+pub mod pppoe;
 mod transport;
 pub mod usual;
 mod view;
@@ -14,6 +16,7 @@ use core::net::IpAddr;
 use core::ops::ControlFlow;
 
 use crate::reason::Reason;
+use ethernet::Carried;
 pub use ipv6::{MAX_EXTENSION_BYTES, MAX_EXTENSION_HEADERS};
 pub use usual::{Sight, parse_usual};
 pub use view::{Header, PacketView, Window, Words};
@@ -301,11 +304,51 @@ impl Network {
 /// cut short or contradicts itself.
 #[inline(always)]
 pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
-    let (ether_type, offset) = ethernet::parse(view)?;
-    let start = view.forget(offset);
-    let network = match ether_type {
-        ethernet::IPV4 => ipv4::parse(view, start)?,
-        ethernet::IPV6 => ipv6::parse(view, start)?,
+    let carried = ethernet::parse(view)?;
+    parse_carried(
+        view,
+        Carried {
+            start: view.forget(carried.start),
+            ..carried
+        },
+    )
+}
+
+/// Reads what an interface without an Ethernet header receives: IP from the first byte on, by its
+/// version.
+#[inline(always)]
+pub fn parse_bare<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
+    let [first, ..]: [u8; 4] = read_or(view, 0, Reason::Ipv4Truncated)?;
+    let kind = match first >> 4 {
+        4 => ethernet::IPV4,
+        6 => ethernet::IPV6,
+        _ => return ControlFlow::Break(Reason::NotIp),
+    };
+    parse_carried(view, Carried::to_the_end(kind, 0))
+}
+
+/// The EtherType behind the VLAN tags, or the length that is in its place; nothing where the frame ends
+/// before it.
+#[inline(always)]
+pub fn ether_type<V: PacketView + ?Sized>(view: &V) -> Option<u16> {
+    match ethernet::parse_tags(view) {
+        ControlFlow::Continue((kind, _)) => Some(u16::from_be(kind)),
+        ControlFlow::Break(_) => None,
+    }
+}
+
+#[inline(always)]
+fn parse_carried<V: PacketView + ?Sized>(
+    view: &V,
+    carried: Carried,
+) -> ControlFlow<Reason, Packet> {
+    let start = carried.start;
+    if carried.within == 0 {
+        return ControlFlow::Break(Reason::EthernetTruncated);
+    }
+    let network = match carried.kind {
+        ethernet::IPV4 => ipv4::parse(view, carried)?,
+        ethernet::IPV6 => ipv6::parse(view, carried)?,
         _ => return ControlFlow::Break(Reason::NotIp),
     };
     let network = Network {
@@ -321,7 +364,7 @@ pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
 #[inline(always)]
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "at most 22, 40 and the bound on extensions"
+    reason = "at most 30, 40 and the bound on extensions"
 )]
 fn short(offset: usize) -> u16 {
     offset as u16

@@ -316,6 +316,9 @@ fn over_budget<T: Tables>(
     }
     if class.flags & CLASS_SYN_COOKIES != 0 && packet.opens_tcp_connection() {
         return match tables.cookie(packet, now) {
+            // An interface without an Ethernet header sends nothing back that XDP hands it: the
+            // kernel's generic mode takes the changed addresses for Ethernet's.
+            Cookie::Ready if packet.network_offset == 0 => ControlFlow::Break(Reason::ClassBudget),
             Cookie::Ready => ControlFlow::Break(Reason::SynCookie),
             Cookie::Room => ControlFlow::Continue(Standing::Unproven),
             Cookie::NoListener => ControlFlow::Break(Reason::Unsolicited),

@@ -132,9 +132,11 @@ fn status_of(error: &anyhow::Error) -> StatusCode {
         .find_map(|cause| cause.downcast_ref::<DatapathError>());
     match kernel {
         Some(DatapathError::Privilege { .. }) => StatusCode::FORBIDDEN,
-        Some(DatapathError::NoNative { .. } | DatapathError::Unsupported { .. }) => {
-            StatusCode::NOT_IMPLEMENTED
-        }
+        Some(
+            DatapathError::NoNative { .. }
+            | DatapathError::Framing { .. }
+            | DatapathError::Unsupported { .. },
+        ) => StatusCode::NOT_IMPLEMENTED,
         Some(DatapathError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         Some(DatapathError::NoInterface { .. } | DatapathError::Occupied { .. }) => {
             StatusCode::CONFLICT

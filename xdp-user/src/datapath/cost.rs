@@ -1,7 +1,7 @@
 //! The memory that tables take: of some capacity when they are full, and now.
 
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, ListLine,
+    Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, ListLine, NotIp,
     POLICY_SLOTS, Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table,
     entries, hits, map,
 };
@@ -110,6 +110,7 @@ impl Fixed {
             Self::array::<u32>(map::ACTIVE, 1),
             Self::each_cpu(Self::array::<Counter>(map::COUNTERS, entries::COUNTERS)),
             Self::each_cpu(Self::array::<u64>(map::FAULTS, Fault::SLOTS)),
+            Self::each_cpu(Self::array::<NotIp>(map::NOT_IP, 1)),
             Self::of_values(map::LISTS, entries::LISTS, POINTER_BYTES),
             Self::array::<ListLine>(map::LIST_HEADS, entries::LIST_HEADS),
             Self::of_values(map::CLASS_TABLE, entries::CLASS_TABLE, class_table::LINE),

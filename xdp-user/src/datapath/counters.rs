@@ -1,6 +1,8 @@
 //! Packets and bytes by interface slot, reason and action.
 
-use xdp_common::abi::{Counter, Fault, MAX_INTERFACES};
+use std::collections::BTreeMap;
+
+use xdp_common::abi::{Counter, Fault, MAX_INTERFACES, NotIp, NotIpKind};
 use xdp_common::reason::{Action, Reason};
 
 /// The sums over all CPUs.
@@ -8,6 +10,8 @@ use xdp_common::reason::{Action, Reason};
 pub struct Counters {
     slots: Vec<Counter>,
     faults: [u64; Fault::SLOTS as usize],
+    not_ip: BTreeMap<NotIpKind, u64>,
+    other_types: BTreeMap<u16, u64>,
 }
 
 impl Default for Counters {
@@ -19,6 +23,8 @@ impl Default for Counters {
         Self {
             slots: vec![zero; Self::LEN],
             faults: [0; Fault::SLOTS as usize],
+            not_ip: BTreeMap::new(),
+            other_types: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +74,31 @@ impl Counters {
         if let Some(sum) = self.faults.get_mut(code) {
             *sum += count;
         }
+    }
+
+    /// Adds what a CPU didn't judge.
+    pub fn add_not_ip(&mut self, counts: &NotIp) {
+        for (kind, count) in counts.kinds() {
+            *self.not_ip.entry(kind).or_default() += count;
+        }
+        for (ether_type, count) in counts.others() {
+            *self.other_types.entry(ether_type).or_default() += count;
+        }
+    }
+
+    /// Packets of a kind that isn't judged.
+    pub fn not_ip(&self, kind: NotIpKind) -> u64 {
+        let others = self
+            .other_types
+            .values()
+            .filter(|_| kind == NotIpKind::Other);
+        self.not_ip.get(&kind).copied().unwrap_or(0) + others.sum::<u64>()
+    }
+
+    /// EtherTypes without a kind of their own that are told apart, at most
+    /// [`xdp_common::abi::OTHER_ETHER_TYPES`] for each CPU.
+    pub fn other_ether_types(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.other_types.iter().map(|(kind, count)| (*kind, *count))
     }
 
     /// Every slot of the kernel's array.

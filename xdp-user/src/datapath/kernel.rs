@@ -3,6 +3,7 @@
 mod attach;
 mod classes;
 mod continuity;
+mod counted;
 pub(crate) mod features;
 mod hits;
 mod link;
@@ -12,22 +13,21 @@ mod mapped;
 pub(crate) mod pins;
 mod stages;
 mod tries;
+mod variant;
 
-use std::collections::HashMap as StdHashMap;
+use std::collections::{HashMap as StdHashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::abi::{
-    Ban, Counter, Fault, Limits, MAX_INTERFACES, POLICY_SLOTS, Policy, Source, SourceKey, WordLine,
+    Ban, Counter, Limits, MAX_INTERFACES, NotIp, POLICY_SLOTS, Policy, Source, SourceKey, WordLine,
     entries, map,
 };
 use xdp_common::meters;
-
-use xdp_common::reason::{Action, Reason};
 
 use super::known_filter::KnownFilter;
 use super::lists::{Lists, NewEntry};
@@ -65,6 +65,7 @@ pub struct KernelDatapath {
     active: Array<Map, u32>,
     counters: PerCpuArray<Map, Counter>,
     faults: PerCpuArray<Map, u64>,
+    not_ip: PerCpuArray<Map, NotIp>,
     classes: Classes,
     lists: Lists<KernelLists>,
     changes: Changes,
@@ -82,6 +83,8 @@ pub struct KernelDatapath {
     events: Option<RingBuf<Map>>,
     samples: Option<RingBuf<Map>>,
     links: StdHashMap<IfName, (Held, Attached)>,
+    /// Those of them without an Ethernet header.
+    bare: HashSet<IfName>,
     pins: Option<Pins>,
     continuity: Continuity,
     /// What keeps links from being pinned.
@@ -115,19 +118,6 @@ impl KernelDatapath {
     /// The loaded program, for one that calls it.
     pub fn loaded_program(&self) -> Option<&aya::programs::Xdp> {
         self.ebpf.program(map::PROGRAM)?.try_into().ok()
-    }
-
-    /// One counter, over all CPUs.
-    #[doc(hidden)]
-    pub fn counter(&self, slot: usize, reason: Reason, action: Action) -> Result<Counter> {
-        let index = u32::try_from(Counters::index(slot, reason, action)).unwrap_or(u32::MAX);
-        let values = self.counters.get(&index, 0);
-        let values = values.map_err(|e| failed("read a counter", e))?;
-        let mut sums = Counters::default();
-        values
-            .iter()
-            .for_each(|value| sums.add(index as usize, *value));
-        Ok(sums.get(slot, reason, action))
     }
 
     /// Makes room in no bucket of the source table, or makes it again: every call changes over. For
@@ -302,17 +292,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn counters(&self) -> Result<Counters> {
-        let mut sums = Counters::default();
-        for (index, values) in self.counters.iter().enumerate() {
-            let values = values.map_err(|e| failed("read the counters", e))?;
-            values.iter().for_each(|counter| sums.add(index, *counter));
-        }
-        for (code, values) in self.faults.iter().enumerate() {
-            let values = values.map_err(|e| failed("read the faults", e))?;
-            values.iter().for_each(|count| sums.add_fault(code, *count));
-        }
-        sums.add_fault(Fault::HitMissed.code() as usize, self.hits.missed());
-        Ok(sums)
+        self.counted()
     }
 
     fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached> {
@@ -368,21 +348,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn reset_counters(&mut self, slot: usize) -> Result<()> {
-        let cpus = aya::util::nr_cpus().map_err(|(_, e)| failed("count the CPUs", e))?;
-        for index in Counters::indices(slot) {
-            let zero = vec![
-                Counter {
-                    packets: 0,
-                    bytes: 0
-                };
-                cpus
-            ];
-            let zero = PerCpuValues::try_from(zero).map_err(|e| failed("reset the counters", e))?;
-            self.counters
-                .set(index, zero, 0)
-                .map_err(|e| failed("reset the counters", e))?;
-        }
-        Ok(())
+        self.reset_slot(slot)
     }
 
     fn tend(&mut self) -> Result<()> {
@@ -427,8 +393,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn verified_instructions(&self) -> Option<u32> {
-        let program = self.loaded_program()?;
-        program.info().ok()?.verified_instruction_count()
+        self.verified()
     }
 }
 

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, Counter, Fault, Limit, Limits, MAX_INTERFACES, Plain, Policy, Source,
-    SourceKey,
+    Ban, Class, ClassCounter, Counter, Fault, Limit, Limits, MAX_INTERFACES, NotIp, NotIpKind,
+    Plain, Policy, Source, SourceKey,
 };
 use xdp_common::lists::ALLOW;
 use xdp_common::packet::{self, Address, Packet};
-use xdp_common::verdict::{Cookie, Proof, Tables, Verdict, Word, decide, source_key};
+use xdp_common::reason::Reason;
+use xdp_common::verdict::{Cookie, Proof, Tables, Verdict, Word, decide_parsed, source_key};
 
 use super::lists::{InProcess, Lists, NewEntry};
 use super::{
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use crate::host::framing::Framing;
 use cells::{BanCell, MemoryWord, SourceCell};
 use flood::{ClassCells, Flood};
 
@@ -105,8 +107,16 @@ impl MemoryDatapath {
     /// Judges a frame at a time and counts it, as the program does for an interface that the
     /// policy doesn't name.
     pub fn judge(&mut self, frame: &[u8], now_ns: u64) -> Verdict {
-        let new = self.make_room_for_source(frame, now_ns);
-        let verdict = decide(&frame, &*self, |_policy| now_ns);
+        self.judge_as(Framing::Ethernet, frame, now_ns)
+    }
+
+    /// The same of a frame that begins as the interface's do.
+    pub fn judge_as(&mut self, framing: Framing, frame: &[u8], now_ns: u64) -> Verdict {
+        let new = self.make_room_for_source(framing, frame, now_ns);
+        let verdict = decide_parsed(|| read(framing, frame), &frame, &*self, |_policy| now_ns);
+        if verdict.reason == Reason::NotIp {
+            self.note_not_ip(framing, frame);
+        }
         if let Some(key) = new
             && self
                 .sources
@@ -142,8 +152,13 @@ impl MemoryDatapath {
 
     /// The stages can't add a source to tables that they only read: it is added before, and goes
     /// again when no stage counted it.
-    fn make_room_for_source(&mut self, frame: &[u8], now_ns: u64) -> Option<KeyBytes> {
-        let ControlFlow::Continue(packet) = packet::parse(&frame) else {
+    fn make_room_for_source(
+        &mut self,
+        framing: Framing,
+        frame: &[u8],
+        now_ns: u64,
+    ) -> Option<KeyBytes> {
+        let ControlFlow::Continue(packet) = read(framing, frame) else {
             return None;
         };
         let key = key_bytes(&source_key(&packet.source, &self.policy));
@@ -160,6 +175,25 @@ impl MemoryDatapath {
             .into(),
         );
         Some(key)
+    }
+
+    fn note_not_ip(&mut self, framing: Framing, frame: &[u8]) {
+        let mut counts = NotIp::ZERO;
+        match (framing, packet::ether_type(&frame)) {
+            (Framing::Ethernet, Some(ether_type)) => counts.note(ether_type),
+            (Framing::Ethernet, None) | (Framing::Bare, _) => {
+                counts.note_kind(NotIpKind::NoHeader);
+            }
+        }
+        self.counters.add_not_ip(&counts);
+    }
+}
+
+/// Reads a frame that begins as an interface's do.
+pub(crate) fn read(framing: Framing, frame: &[u8]) -> ControlFlow<Reason, Packet> {
+    match framing {
+        Framing::Ethernet => packet::parse(&frame),
+        Framing::Bare => packet::parse_bare(&frame),
     }
 }
 

@@ -124,6 +124,19 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
+    /// Frames that the program can't read.
+    #[error(
+        "{interface} can't be protected: it is {what} (link type {link_type}), and the program reads \
+         frames that begin with an Ethernet or an IP header; name the interface below or behind it instead"
+    )]
+    Framing {
+        /// The interface's name.
+        interface: IfName,
+        /// The kernel's number of its type.
+        link_type: u16,
+        /// What it is.
+        what: String,
+    },
     /// A capability is missing.
     #[error(
         "the kernel refused to {what}: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"

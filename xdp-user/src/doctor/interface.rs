@@ -8,8 +8,11 @@ use crate::host::device::{Device, Native, Queues};
 /// Bytes of a packet that fit a page of 4,096 beside what XDP needs there: 256 of headroom
 /// (`XDP_PACKET_HEADROOM`), 320 of `struct skb_shared_info`, an Ethernet header and two VLAN tags.
 const ONE_PAGE: u32 = 4096 - 256 - 320 - 14 - 8;
-/// As the kernel names our program.
-const OWN: &str = xdp_common::abi::map::PROGRAM;
+/// As the kernel names our programs.
+const OWN: [&str; 2] = [
+    xdp_common::abi::map::PROGRAM,
+    xdp_common::abi::map::PROGRAM_IP,
+];
 
 /// `name` tells the name of a program by its number, where that may be asked.
 pub(super) fn judge(
@@ -39,12 +42,12 @@ pub(super) fn judge(
 fn link(device: &Device, interface: &str) -> Finding {
     const CHECK: &str = "link";
     let stands_on = device.lower.as_ref();
-    if !device.ethernet {
+    if let Some(what) = &device.unreadable {
         return Finding::fail(
             CHECK,
-            "its packets have no Ethernet header",
-            "the program reads Ethernet frames, and would take every packet for damaged",
-            "protect the Ethernet interface that these packets arrive on instead",
+            format!("is {what}"),
+            "the program reads frames that begin with an Ethernet or an IP header, and is not attached here",
+            "protect the interface below or behind it instead",
         );
     }
     if let (Some("vlan"), Some(lower)) = (device.kind.as_deref(), stands_on) {
@@ -64,6 +67,16 @@ fn link(device: &Device, interface: &str) -> Finding {
         );
     }
     let made = device.kind.as_deref().or(device.driver.as_deref());
+    if !device.ethernet {
+        return Finding::ok(
+            CHECK,
+            format!(
+                "up, {}, no Ethernet header: packets are read from the IP header on, and no SYN cookies \
+                 are sent",
+                made.unwrap_or("IP alone")
+            ),
+        );
+    }
     Finding::ok(CHECK, format!("up, {}", made.unwrap_or("Ethernet")))
 }
 
@@ -193,11 +206,7 @@ fn program(device: &Device, interface: &str, name: &dyn Fn(u32) -> Option<String
         return Finding::ok(CHECK, "no XDP program is attached");
     };
     let name = name(id);
-    // The kernel keeps the first 15 bytes of a name.
-    if name
-        .as_deref()
-        .is_some_and(|name| !name.is_empty() && OWN.starts_with(name))
-    {
+    if name.as_deref().is_some_and(|name| OWN.contains(&name)) {
         return Finding::ok(CHECK, format!("ours is attached, number {id}"));
     }
     let shown = name.map_or_else(String::new, |name| format!("{name}, "));
@@ -343,7 +352,12 @@ mod tests {
             ethernet: false,
             ..card()
         };
-        assert_eq!(only(AttachMode::Auto, &tunnel).1, Level::Fail);
+        assert!(link(&tunnel, "tun0").what.contains("no SYN cookies"));
+        let monitor = Device {
+            unreadable: Some("a monitor of netlink".into()),
+            ..tunnel
+        };
+        assert_eq!(only(AttachMode::Auto, &monitor).1, Level::Fail);
         let down = Device {
             up: false,
             ..card()
@@ -362,7 +376,9 @@ mod tests {
         assert!(fix.contains("ip link set dev eth0 xdp off"), "{fix}");
         device.program = Some(18);
         assert_eq!(only(AttachMode::Auto, &device).1, Level::Fail);
-        let ours = program(&device, "eth0", &|_| Some(OWN.chars().take(15).collect()));
-        assert_eq!(ours.level, Level::Ok);
+        for own in OWN {
+            let ours = program(&device, "eth0", &|_| Some(own.to_owned()));
+            assert_eq!(ours.level, Level::Ok);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use nix::libc;
 
+use super::framing::{self, Framing};
 pub use super::generic::Queues;
 use super::generic::{XDP_BASIC, XDP_SCATTERED, offloads, queues, xdp_features};
 use super::link::Links;
@@ -26,6 +27,8 @@ pub struct Device {
     pub mtu: u32,
     /// Whether its packets begin with an Ethernet header.
     pub ethernet: bool,
+    /// What its packets begin with, if that is neither an Ethernet nor an IP header.
+    pub unreadable: Option<String>,
     /// Whether it is up.
     pub up: bool,
     /// What made it, such as `veth` or `vlan`; none for a plain device.
@@ -108,11 +111,10 @@ impl Native {
 
 impl Device {
     fn read_link(&mut self, message: &[u8]) {
-        let kind = message.get(2..).and_then(number).map(u16::from_ne_bytes);
         let flags = message.get(8..).and_then(number).map(u32::from_ne_bytes);
-        // A frame on loopback has an Ethernet header, too (drivers/net/loopback.c).
-        let ethernet = [libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK];
-        self.ethernet = kind.is_some_and(|kind| ethernet.contains(&kind));
+        let framing = framing::read(message);
+        self.ethernet = framing == Ok(Framing::Ethernet);
+        self.unreadable = framing.err().map(|unreadable| unreadable.what);
         self.up = flags.is_some_and(|flags| flags & libc::IFF_UP.cast_unsigned() != 0);
         let body = message.get(HEADER..).unwrap_or_default();
         let xdp = || {

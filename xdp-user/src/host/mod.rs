@@ -5,6 +5,7 @@
 //! - [`tcp_settings`]: the host's own answer to floods of connection requests;
 //! - [`lifeline`]: whom it must hear from to stay reachable;
 //! - [`device`]: what an interface's driver can and has switched on;
+//! - [`framing`]: what an interface's frames begin with;
 //! - [`figures`]: what the link, the interface and the kernel lost before and behind the program.
 //!
 //! Links come over rtnetlink: a socket asks the namespace that this process is in, where `/sys`
@@ -15,6 +16,7 @@ mod aside;
 pub mod device;
 pub mod figures;
 pub(crate) mod file;
+pub mod framing;
 mod generic;
 pub mod lifeline;
 mod link;

@@ -4,8 +4,9 @@ use aya::programs::xdp::XdpLinkId;
 
 use super::super::{Attached, Continuity, Result};
 use super::link::Link;
-use super::{KernelDatapath, attach, failed};
+use super::{KernelDatapath, attach, failed, variant};
 use crate::domain::{AttachMode, IfName};
+use crate::host::framing::Framing;
 
 /// What keeps an interface attached.
 pub(super) enum Held {
@@ -21,8 +22,9 @@ impl KernelDatapath {
         interface: &IfName,
         mode: AttachMode,
     ) -> Result<(Held, Attached)> {
-        let program = attach::program(&mut self.ebpf)?;
-        Ok(match &self.pins {
+        let framing = variant::framing_of(interface)?;
+        let program = variant::program(&mut self.ebpf, framing)?;
+        let held = match &self.pins {
             None => {
                 let (link, attached) = attach::attach(program, interface, mode)?;
                 (Held::Own(link), attached)
@@ -31,13 +33,17 @@ impl KernelDatapath {
                 let (link, attached) = attach::pinned(program, interface, mode, pins)?;
                 (Held::Pinned(link), attached)
             }
-        })
+        };
+        self.note_framing(interface, framing);
+        Ok(held)
     }
 
     pub(super) fn detach_and_unpin(&mut self, interface: &IfName) -> Result<()> {
         let refused = format!("detach {interface}");
+        let framing = self.framing(interface);
+        self.note_framing(interface, Framing::Ethernet);
         match (self.links.remove(interface), &self.pins) {
-            (Some((Held::Own(link), _)), _) => attach::program(&mut self.ebpf)?
+            (Some((Held::Own(link), _)), _) => variant::program(&mut self.ebpf, framing)?
                 .detach(link)
                 .map_err(|e| failed(&refused, e)),
             (Some((Held::Pinned(link), _)), Some(pins)) => {

@@ -23,11 +23,12 @@ use super::link::Link;
 use crate::domain::IfName;
 
 /// The maps that are worth keeping. What else there is a program keeps for itself.
-const MAPS: [&str; 21] = [
+const MAPS: [&str; 22] = [
     map::ACTIVE,
     map::POLICY,
     map::COUNTERS,
     map::FAULTS,
+    map::NOT_IP,
     map::LISTS,
     map::LIST_HEADS,
     map::HITS,

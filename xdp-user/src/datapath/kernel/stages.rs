@@ -1,8 +1,6 @@
 //! The program as it is loaded: with the constants of this start, and without the stages that aren't
 //! configured.
 
-use std::os::fd::AsFd;
-
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use nix::libc;
@@ -14,7 +12,8 @@ use super::super::{DatapathError, OBJECT, Result};
 use super::continuity::Held;
 use super::load::map_data;
 use super::pins::{Pins, Unfit};
-use super::{KernelDatapath, attach, failed};
+use super::{KernelDatapath, attach, failed, variant};
+use crate::host::framing::Framing;
 
 /// What one start makes of the object.
 #[derive(Clone, Copy)]
@@ -111,12 +110,19 @@ impl KernelDatapath {
                 anyhow::anyhow!("the pinned maps are another daemon's"),
             ));
         }
-        let program = attach::program(&mut ebpf)?.fd();
-        let program = program.map_err(|error| failed(what, error))?;
-        for (held, _) in self.links.values() {
+        if !self.bare.is_empty() {
+            variant::program(&mut ebpf, Framing::Bare)?;
+        }
+        for (interface, (held, _)) in &self.links {
             if let Held::Pinned(link) = held {
-                let updated = link.update(program.as_fd());
-                updated.map_err(|error| failed(what, error))?;
+                let program = variant::descriptor(&ebpf, self.framing(interface));
+                let program = program.ok_or_else(|| {
+                    failed(
+                        what,
+                        anyhow::anyhow!("the program for {interface} isn't loaded"),
+                    )
+                })?;
+                link.update(program).map_err(|error| failed(what, error))?;
             }
         }
         (self.build, self.ebpf) = (build, ebpf);
@@ -139,7 +145,7 @@ fn period_shift() -> u32 {
 }
 
 /// Brings the verifier's own words to where they are seen.
-fn load_refused(error: ProgramError) -> DatapathError {
+pub(super) fn load_refused(error: ProgramError) -> DatapathError {
     let what = "load the program";
     let ProgramError::LoadError {
         io_error,
