@@ -27,6 +27,8 @@ pub mod ether_type {
     pub const VLAN: u16 = 0x8100;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
+    /// What a PPPoE session carries (RFC 2516).
+    pub const PPPOE_SESSION: u16 = 0x8864;
     /// A service VLAN tag, 802.1ad.
     pub const SERVICE_VLAN: u16 = 0x88a8;
 }
@@ -44,9 +46,16 @@ pub struct Packet {
     destination_mac: Mac,
     /// EtherType and tag control information, outermost first.
     tags: Vec<(u16, u16)>,
+    pppoe: Option<Session>,
     network: Network,
     transport: Transport,
     payload: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    session: u16,
+    compressed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +63,35 @@ enum Network {
     V4(ip::V4),
     V6(ip::V6),
     Other(u16),
+}
+
+impl Network {
+    fn ether_type(&self) -> u16 {
+        match self {
+            Self::V4(_) => ether_type::IPV4,
+            Self::V6(_) => ether_type::IPV6,
+            Self::Other(ether_type) => *ether_type,
+        }
+    }
+}
+
+impl Session {
+    /// EtherType, header (RFC 2516, section 4) and protocol (RFC 1332, RFC 5072) before so many bytes. What
+    /// isn't IP has the number in its EtherType's place as its protocol.
+    fn write(self, network: &Network, length: usize, frame: &mut Vec<u8>) {
+        let protocol = match network {
+            Network::V4(_) => 0x0021,
+            Network::V6(_) => 0x0057,
+            Network::Other(protocol) => *protocol,
+        };
+        let protocol = protocol.to_be_bytes();
+        let protocol = &protocol[usize::from(self.compressed)..];
+        frame.extend_from_slice(&ether_type::PPPOE_SESSION.to_be_bytes());
+        frame.extend_from_slice(&[0x11, 0]);
+        frame.extend_from_slice(&self.session.to_be_bytes());
+        frame.extend_from_slice(&((length + protocol.len()) as u16).to_be_bytes());
+        frame.extend_from_slice(protocol);
+    }
 }
 
 impl Packet {
@@ -102,6 +140,7 @@ impl Packet {
             source_mac: DEFAULT_SOURCE_MAC,
             destination_mac: DEFAULT_DESTINATION_MAC,
             tags: Vec::new(),
+            pppoe: None,
             network,
             transport: Transport::Protocol(protocol::EXPERIMENT),
             payload: Vec::new(),
@@ -135,6 +174,32 @@ impl Packet {
         self
     }
 
+    /// Puts the packet into a PPPoE session, inside the tags.
+    #[must_use]
+    pub fn pppoe(self, session: u16) -> Self {
+        let compressed = false;
+        Self {
+            pppoe: Some(Session {
+                session,
+                compressed,
+            }),
+            ..self
+        }
+    }
+
+    /// The same with the protocol in one byte (RFC 1661, section 6.5).
+    #[must_use]
+    pub fn pppoe_compressed(self, session: u16) -> Self {
+        let compressed = true;
+        Self {
+            pppoe: Some(Session {
+                session,
+                compressed,
+            }),
+            ..self
+        }
+    }
+
     /// Sets the bytes after the last header.
     #[must_use]
     pub fn payload(mut self, payload: impl Into<Vec<u8>>) -> Self {
@@ -160,27 +225,37 @@ impl Packet {
             frame.extend_from_slice(&ether_type.to_be_bytes());
             frame.extend_from_slice(&control.to_be_bytes());
         }
+        let packet = self.build_bare();
+        match &self.pppoe {
+            None => {
+                frame.extend_from_slice(&self.network.ether_type().to_be_bytes());
+            }
+            Some(session) => session.write(&self.network, packet.len(), &mut frame),
+        }
+        frame.extend_from_slice(&packet);
+        frame
+    }
+
+    /// What is behind the Ethernet header, the tags and PPPoE.
+    #[must_use]
+    pub fn build_bare(&self) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(64 + self.payload.len());
         match &self.network {
             Network::V4(header) => {
-                frame.extend_from_slice(&ether_type::IPV4.to_be_bytes());
                 let body = self
                     .transport
                     .write(header.pseudo_sum(), true, &self.payload);
-                header.write(self.transport.number(true), &body, &mut frame);
+                header.write(self.transport.number(true), &body, &mut packet);
             }
             Network::V6(header) => {
-                frame.extend_from_slice(&ether_type::IPV6.to_be_bytes());
                 let body = self
                     .transport
                     .write(header.pseudo_sum(), false, &self.payload);
-                header.write(self.transport.number(false), &body, &mut frame);
+                header.write(self.transport.number(false), &body, &mut packet);
             }
-            Network::Other(ether_type) => {
-                frame.extend_from_slice(&ether_type.to_be_bytes());
-                frame.extend_from_slice(&self.payload);
-            }
+            Network::Other(_) => packet.extend_from_slice(&self.payload),
         }
-        frame
+        packet
     }
 
     /// The packet cut into fragments whose IP payload is at most `size` bytes (rounded down to a

@@ -4,11 +4,13 @@
     reason = "helpers of tests: what fails there fails the test"
 )]
 
-use xdp_common::reason::Reason;
+use xdp_common::abi::{NotIpKind, OTHER_ETHER_TYPES};
+use xdp_common::reason::{Action, Reason};
 use xdp_tests::kernel::{Kernel, MIN_FRAME};
 use xdp_tests::oracle::Rules;
 use xdp_tests::packet::{Extension, Flags, Packet, ether_type, protocol};
 use xdp_tests::require_kernel;
+use xdp_user::datapath::Datapath as _;
 
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
@@ -188,16 +190,23 @@ fn an_ipv6_header_of_another_version_is_malformed() {
 }
 
 #[test]
-fn an_ipv6_length_of_zero_means_a_jumbogram_only_before_hop_by_hop_options() {
-    require_kernel!("an_ipv6_length_of_zero_means_a_jumbogram_only_before_hop_by_hop_options");
+fn an_ipv6_length_of_zero_stands_for_the_length_of_the_frame() {
+    require_kernel!("an_ipv6_length_of_zero_stands_for_the_length_of_the_frame");
     let kernel = kernel();
     let zero = |frame| with(frame, ETHERNET + 4, &[0, 0]);
-    let jumbo = v6().extension(Extension::HopByHop(8));
-    kernel.assert_drops(&zero(no_flags(jumbo.clone()).build()), Reason::TcpFlags);
-    kernel.assert_passes(&zero(jumbo.udp(1, 2).build()), Reason::Accepted);
-    kernel.assert_drops(&zero(no_flags(v6()).build()), Reason::TcpTruncated);
-    let destination = v6().extension(Extension::Destination(8)).udp(1, 2);
-    kernel.assert_drops(&zero(destination.build()), Reason::Ipv6Truncated);
+    for packet in [
+        v6(),
+        v6().extension(Extension::HopByHop(8)),
+        v6().extension(Extension::Destination(8)),
+    ] {
+        kernel.assert_drops(&zero(no_flags(packet.clone()).build()), Reason::TcpFlags);
+        kernel.assert_passes(&zero(packet.clone().udp(1, 2).build()), Reason::Accepted);
+        // As segmentation offload hands it over.
+        let large = packet.tcp(1, 2, Flags::ACK).padded_to(9014).build();
+        kernel.assert_passes(&zero(large), Reason::Accepted);
+    }
+    let cut = zero(no_flags(v6()).build());
+    kernel.assert_drops(&cut[..cut.len() - 1], Reason::TcpTruncated);
     // Nothing at all is a packet too.
     kernel.assert_passes(&v6().protocol(protocol::NO_NEXT).build(), Reason::Accepted);
 }
@@ -307,4 +316,161 @@ fn headers_across_and_behind_the_first_buffer_are_read() {
             "{linear} bytes linear"
         );
     }
+}
+
+/// Where a PPPoE header begins.
+const PPPOE: usize = 6;
+
+#[test]
+fn packets_in_a_pppoe_session_are_filtered_behind_any_tags() {
+    require_kernel!("packets_in_a_pppoe_session_are_filtered_behind_any_tags");
+    let kernel = kernel();
+    type Wrap = fn(Packet) -> Packet;
+    let wraps: [Wrap; 5] = [
+        |packet| packet,
+        |packet| packet.vlan(7),
+        |packet| packet.service_vlan(7),
+        |packet| packet.service_vlan(7).vlan(8),
+        |packet| packet.vlan(7).vlan(8),
+    ];
+    for network in [v4, v6] {
+        for wrap in wraps {
+            for session in [
+                |packet: Packet| packet.pppoe(0x1234),
+                |packet: Packet| packet.pppoe_compressed(0x1234),
+            ] {
+                let frame = |packet| wrap(session(packet)).build();
+                kernel.assert_drops(&frame(no_flags(network())), Reason::TcpFlags);
+                kernel.assert_passes(&frame(network().udp(1, 2)), Reason::Accepted);
+                // Ethernet pads short frames.
+                let padded = [frame(network().udp(1, 2)), vec![0; 20]].concat();
+                kernel.assert_passes(&padded, Reason::Accepted);
+            }
+        }
+        let deep = no_flags(network()).vlan(1).vlan(2).vlan(3).pppoe(1).build();
+        kernel.assert_drops(&deep, Reason::VlanTooDeep);
+    }
+}
+
+#[test]
+fn what_a_pppoe_session_carries_besides_ip_passes() {
+    require_kernel!("what_a_pppoe_session_carries_besides_ip_passes");
+    let kernel = kernel();
+    // LCP, PAP, IPCP, IPv6CP, MPLS.
+    for kind in [0xc021, 0xc023, 0x8021, 0x8057, 0x0281] {
+        let frame = Packet::other(kind).payload([1; 40]).pppoe(9).build();
+        kernel.assert_passes(&frame, Reason::NotIp);
+    }
+    let discovery = Packet::other(0x8863).payload([0x11, 9, 0, 0, 0, 0]).build();
+    kernel.assert_passes(&discovery, Reason::NotIp);
+}
+
+#[test]
+fn a_pppoe_length_past_the_frame_is_truncated_and_one_before_the_packet_ends_cuts_it() {
+    require_kernel!(
+        "a_pppoe_length_past_the_frame_is_truncated_and_one_before_the_packet_ends_cuts_it"
+    );
+    let kernel = kernel();
+    let at = ETHERNET + PPPOE - 2;
+    for (packet, cut) in [
+        (v4().udp(1, 2), Reason::Ipv4Truncated),
+        (v6().udp(1, 2), Reason::Ipv6Truncated),
+    ] {
+        let inside = packet.build_bare().len() as u16 + 2;
+        let frame = packet.pppoe(1).build();
+        let with_length = |length: u16| with(frame.clone(), at, &length.to_be_bytes());
+        kernel.assert_passes(&with_length(inside), Reason::Accepted);
+        for length in [inside + 1, u16::MAX] {
+            kernel.assert_drops(&with_length(length), Reason::EthernetTruncated);
+        }
+        for length in 2..inside {
+            kernel.assert_drops(&with_length(length), cut);
+        }
+        for length in 0..2 {
+            kernel.assert_drops(&with_length(length), Reason::EthernetTruncated);
+        }
+        for length in MIN_FRAME..frame.len() {
+            kernel.assert_drops(&frame[..length], Reason::EthernetTruncated);
+        }
+        // Linux looks neither at the version nor at the code of what a session carries.
+        for byte in [ETHERNET, ETHERNET + 1] {
+            kernel.assert_passes(&with(frame.clone(), byte, &[0xff]), Reason::Accepted);
+        }
+    }
+}
+
+#[test]
+fn a_packet_without_an_ethernet_header_is_judged_from_its_ip_header_on() {
+    require_kernel!("a_packet_without_an_ethernet_header_is_judged_from_its_ip_header_on");
+    let mut kernel = kernel();
+    let mut judge = |packet: &[u8]| kernel.judge_bare(packet).unwrap().reason();
+    // The first two bytes of the source lie where Ethernet has its type: IPv4, IPv6 and two tags.
+    for source in ["8.0.1.2", "134.221.1.2", "129.0.1.2", "136.168.1.2"] {
+        let packet = Packet::v4(source, "198.51.100.1");
+        assert_eq!(
+            judge(&packet.clone().udp(1, 2).build_bare()),
+            Reason::Accepted
+        );
+        assert_eq!(judge(&no_flags(packet).build_bare()), Reason::TcpFlags);
+    }
+    assert_eq!(judge(&v6().udp(1, 2).build_bare()), Reason::Accepted);
+    assert_eq!(judge(&no_flags(v6()).build_bare()), Reason::TcpFlags);
+    let frame = v4().tcp(1, 2, Flags::ACK).build_bare();
+    for length in MIN_FRAME..frame.len() {
+        assert_eq!(judge(&frame[..length]), Reason::Ipv4Truncated, "{length}");
+    }
+    for version in (0..16_u8).filter(|version| ![4, 6].contains(version)) {
+        assert_eq!(
+            judge(&with(frame.clone(), 0, &[version << 4])),
+            Reason::NotIp
+        );
+    }
+}
+
+#[test]
+fn what_is_not_ip_is_counted_by_its_kind_and_other_ether_types_by_number() {
+    require_kernel!("what_is_not_ip_is_counted_by_its_kind_and_other_ether_types_by_number");
+    let mut kernel = kernel();
+    let frames = [
+        (ether_type::ARP, 5),
+        (0x8847, 3),
+        (0x8848, 1),
+        (0x88cc, 2),
+        (0x0026, 4),
+        (0x9000, 6),
+    ];
+    for (kind, times) in frames {
+        for _ in 0..times {
+            let packet = Packet::other(kind).payload([0; 46]);
+            kernel.assert_passes(&packet.vlan(3).build(), Reason::NotIp);
+        }
+    }
+    for kind in 0xa000..0xa020 {
+        let packet = Packet::other(kind).payload([0; 46]);
+        kernel.assert_passes(&packet.build(), Reason::NotIp);
+    }
+    let lcp = Packet::other(0xc021).payload([0; 46]).pppoe(1).build();
+    kernel.assert_passes(&lcp, Reason::NotIp);
+    kernel.judge_bare(&[0; 40]).unwrap();
+    let counters = kernel.datapath().counters().unwrap();
+    for (kind, packets) in [
+        (NotIpKind::Arp, 5),
+        (NotIpKind::Mpls, 4),
+        (NotIpKind::Lldp, 2),
+        (NotIpKind::Llc, 4),
+        (NotIpKind::PppoeControl, 1),
+        (NotIpKind::NoHeader, 1),
+        (NotIpKind::Other, 6 + 0x20),
+    ] {
+        assert_eq!(counters.not_ip(kind), packets, "{kind:?}");
+    }
+    let told: Vec<_> = counters.other_ether_types().collect();
+    assert!(told.contains(&(0x9000, 6)), "{told:x?}");
+    assert!(told.len() <= OTHER_ETHER_TYPES * 2, "{told:x?}");
+    let all: u64 = NotIpKind::ALL
+        .iter()
+        .map(|kind| counters.not_ip(*kind))
+        .sum();
+    let counted = counters.total(Reason::NotIp, Action::Pass).packets;
+    assert_eq!(all, counted);
 }

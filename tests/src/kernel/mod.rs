@@ -181,6 +181,44 @@ impl Kernel {
         Ok(self.run_repeated(frame, 1)?.0)
     }
 
+    /// As [`Kernel::judge`] by the program for interfaces without an Ethernet header, of a packet from its IP
+    /// header on; of [`MIN_FRAME`] bytes at least.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn judge_bare(&mut self, packet: &[u8]) -> Result<Judged> {
+        let before = self.counters()?;
+        let action = self.run_bare(packet)?;
+        let moved = self.counters()?.since(&before);
+        let mut moved = moved.iter();
+        match (moved.next(), moved.next()) {
+            (Some((slot, count)), None) => Ok(Judged {
+                action,
+                slot: *slot,
+                count: *count,
+            }),
+            (first, second) => Err(anyhow!(
+                "one packet must move one counter, moved {first:?}, {second:?}, …"
+            )),
+        }
+    }
+
+    /// Runs one packet through that program.
+    ///
+    /// # Errors
+    /// When it can't be loaded, the run fails, or it returns another action than pass or drop.
+    pub fn run_bare(&mut self, packet: &[u8]) -> Result<Action> {
+        let result = self
+            .datapath
+            .bare_program()?
+            .test_run(TestRunOptions {
+                data_in: Some(packet),
+                ..TestRunOptions::new()
+            })
+            .with_context(|| format!("running the program over {} bytes", packet.len()))?;
+        action(result.return_value)
+    }
+
     /// Runs one frame whose first `linear` bytes alone lie in the first buffer, as a driver may
     /// lay out a large frame; at least [`MIN_FRAME`]. Nothing when the kernel can't (before 6.18).
     ///

@@ -46,8 +46,24 @@ struct Datagram<'a> {
 }
 
 pub(super) fn read(frame: &[u8]) -> Result<Frame, Refused> {
-    let (ether_type, rest) = ethernet(frame)?;
+    let (mut ether_type, mut rest) = ethernet(frame)?;
+    if ether_type == 0x8864 {
+        (ether_type, rest) = pppoe(rest)?;
+    }
     let to_itself = frame.iter().take(12).all(|byte| *byte == 0);
+    packet(frame, ether_type, rest, to_itself)
+}
+
+/// What an interface without an Ethernet header receives: the version says which IP.
+pub(super) fn read_bare(frame: &[u8]) -> Result<Frame, Refused> {
+    match frame.first().map(|byte| byte / 16) {
+        Some(4) => packet(frame, 0x0800, frame, false),
+        Some(6) => packet(frame, 0x86dd, frame, false),
+        _ => Err("not_ip"),
+    }
+}
+
+fn packet(frame: &[u8], ether_type: u16, rest: &[u8], to_itself: bool) -> Result<Frame, Refused> {
     let datagram = match ether_type {
         0x0800 => ipv4(rest)?,
         0x86dd => ipv6(rest)?,
@@ -78,6 +94,28 @@ fn ethernet(frame: &[u8]) -> Result<(u16, &[u8]), Refused> {
         }
         tags += 1;
         at += 4;
+    }
+}
+
+/// RFC 2516, section 4: version, type, code, session, length; RFC 1661, sections 2 and 6.5: the protocol
+/// is in one byte if that is odd.
+fn pppoe(rest: &[u8]) -> Result<(u16, &[u8]), Refused> {
+    let length = usize::from(be16(rest, 4).ok_or("ethernet_truncated")?);
+    let payload = rest.get(6..6 + length).ok_or("ethernet_truncated")?;
+    // Nothing that is shorter than both bytes of a protocol is behind the header in a frame.
+    if rest.len() < 8 {
+        return Err("ethernet_truncated");
+    }
+    let first = *payload.first().ok_or("ethernet_truncated")?;
+    let (protocol, length) = if first % 2 == 1 {
+        (u16::from(first), 1)
+    } else {
+        (be16(payload, 0).ok_or("ethernet_truncated")?, 2)
+    };
+    match protocol {
+        0x0021 => Ok((0x0800, &payload[length..])),
+        0x0057 => Ok((0x86dd, &payload[length..])),
+        _ => Err("not_ip"),
     }
 }
 
@@ -125,8 +163,8 @@ fn ipv6(bytes: &[u8]) -> Result<Datagram<'_>, Refused> {
     }
     let stated = usize::from(header[4]) * 256 + usize::from(header[5]);
     let behind = &bytes[40..];
-    // RFC 2675, section 3: a jumbogram states 0 and carries a hop-by-hop header.
-    let body = if stated == 0 && header[6] == 0 {
+    // RFC 2675, section 3: a jumbogram states 0, as does what segmentation offload hands over.
+    let body = if stated == 0 {
         behind
     } else {
         behind.get(..stated).ok_or("ipv6_truncated")?

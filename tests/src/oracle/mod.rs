@@ -60,6 +60,7 @@ pub struct Oracle {
     rules: Rules,
     sources: BTreeMap<IpNet, Source>,
     bans: BTreeMap<IpNet, Banned>,
+    bare: bool,
 }
 
 impl Oracle {
@@ -70,6 +71,21 @@ impl Oracle {
             rules,
             sources: BTreeMap::new(),
             bans: BTreeMap::new(),
+            bare: false,
+        }
+    }
+
+    /// The same of frames that begin with their IP header.
+    #[must_use]
+    pub fn without_ethernet(self) -> Self {
+        Self { bare: true, ..self }
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<Frame, &'static str> {
+        if self.bare {
+            frame::read_bare(bytes)
+        } else {
+            frame::read(bytes)
         }
     }
 
@@ -104,7 +120,7 @@ impl Oracle {
     /// The source that a frame counts as, when it says one.
     #[must_use]
     pub fn source_in(&self, bytes: &[u8]) -> Option<IpNet> {
-        let frame = frame::read(bytes).ok()?;
+        let frame = self.read(bytes).ok()?;
         Some(self.source_of(frame.source))
     }
 
@@ -117,7 +133,7 @@ impl Oracle {
     /// there, and the buffer is no larger than a frame of 1,500 bytes wants, what follows in others isn't
     /// counted.
     pub fn judge_split(&mut self, bytes: &[u8], first_buffer: usize, now_ns: u64) -> Judgement {
-        let frame = frame::read(bytes);
+        let frame = self.read(bytes);
         let length = match &frame {
             Ok(frame) if frame.end <= first_buffer && first_buffer <= 1536 => first_buffer as u64,
             Ok(_) | Err(_) => bytes.len() as u64,

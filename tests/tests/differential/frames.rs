@@ -79,6 +79,13 @@ fn frame(rng: &mut StdRng, population: &Population) -> Vec<u8> {
     frame
 }
 
+/// What is behind a frame's hardware addresses and EtherType, as an interface without them has it.
+pub(crate) fn bare(frame: &[u8]) -> Vec<u8> {
+    let mut packet = frame.get(14..).unwrap_or_default().to_vec();
+    packet.resize(packet.len().max(MIN_FRAME), 0);
+    packet
+}
+
 /// How much of the frame lies in the first buffer, when that isn't left to the kernel: so headers
 /// also lie across buffers and behind the first.
 pub(crate) fn first_buffer(rng: &mut StdRng, frame: &[u8]) -> Option<usize> {
@@ -90,7 +97,13 @@ fn noise(rng: &mut StdRng) -> Vec<u8> {
     let mut bytes = vec![0; rng.random_range(MIN_FRAME..200)];
     rng.fill_bytes(&mut bytes);
     if bytes.len() > 40 {
-        let kinds = [[0x08, 0x00], [0x86, 0xdd], [0x81, 0x00], [0x88, 0xa8]];
+        let kinds = [
+            [0x08, 0x00],
+            [0x86, 0xdd],
+            [0x81, 0x00],
+            [0x88, 0xa8],
+            [0x88, 0x64],
+        ];
         bytes[12..14].copy_from_slice(kinds.choose(rng).unwrap_or(&[8, 0]));
     }
     bytes
@@ -99,7 +112,14 @@ fn noise(rng: &mut StdRng) -> Vec<u8> {
 fn not_ip(rng: &mut StdRng) -> Vec<u8> {
     let kinds = [ether_type::ARP, 0x88cc, 46, 0x8847];
     let kind = *kinds.choose(rng).unwrap_or(&ether_type::ARP);
-    tagged(rng, Packet::other(kind).payload([0; 46])).build()
+    let packet = Packet::other(kind).payload([0; 46]);
+    // As the protocol of a session: LCP, and what has an odd first byte.
+    let packet = match rng.random_range(0..4) {
+        0 => packet.pppoe(1),
+        1 => Packet::other(0xc021).payload([0; 8]).pppoe(1),
+        _ => packet,
+    };
+    tagged(rng, packet).build()
 }
 
 fn honest(rng: &mut StdRng, population: &Population) -> Vec<u8> {
@@ -118,6 +138,11 @@ fn honest(rng: &mut StdRng, population: &Population) -> Vec<u8> {
         short_transport(rng, packet)
     } else {
         packet.transport(transport(rng)).payload(vec![0xa5; length])
+    };
+    let packet = match rng.random_range(0..12) {
+        0 => packet.pppoe(rng.random()),
+        1 => packet.pppoe_compressed(rng.random()),
+        _ => packet,
     };
     let mut frame = tagged(rng, packet).build();
     // Trailing bytes behind the packet, as Ethernet pads short frames.

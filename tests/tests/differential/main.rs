@@ -37,6 +37,14 @@ const NOT_HERE: [Reason; 11] = [
 const HOUR_NS: u64 = 3_600_000_000_000;
 const MS: u64 = 1_000_000;
 
+/// What frames begin with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Ethernet,
+    /// The IP header, as on a tun.
+    Bare,
+}
+
 #[test]
 fn the_program_and_the_oracle_agree_on_random_frames() -> Result<()> {
     if !kernel_usable("the_program_and_the_oracle_agree_on_random_frames") {
@@ -48,13 +56,15 @@ fn the_program_and_the_oracle_agree_on_random_frames() -> Result<()> {
     println!("repeat with XDP_THROTTLE_SEED={seed} XDP_THROTTLE_FRAMES={frames}");
     kernel::pin_to_cpu(0)?;
     let mut all = Counters::default();
-    for (name, rules) in [
-        ("enforced", enforced()?),
-        ("observed", observed()?),
-        ("in part, by wider sources", in_part()?),
+    for (name, rules, begin) in [
+        ("enforced", enforced()?, Begin::Ethernet),
+        ("observed", observed()?, Begin::Ethernet),
+        ("in part, by wider sources", in_part()?, Begin::Ethernet),
+        ("enforced, without Ethernet", enforced()?, Begin::Bare),
     ] {
         let mut rng = StdRng::seed_from_u64(seed);
-        let counters = compare(rules, &mut rng, frames).with_context(|| format!("rules {name}"))?;
+        let counters =
+            compare(rules, begin, &mut rng, frames).with_context(|| format!("rules {name}"))?;
         print_counts(name, &counters);
         all.merge(&counters);
     }
@@ -152,12 +162,15 @@ fn listed() -> Result<Rules> {
 }
 
 /// Runs frames through both and returns what the program counted.
-fn compare(rules: Rules, rng: &mut StdRng, frames: usize) -> Result<Counters> {
+fn compare(rules: Rules, begin: Begin, rng: &mut StdRng, frames: usize) -> Result<Counters> {
     let mut kernel = {
         // Damaged addresses are new sources: none may be evicted.
         Kernel::load_with(&Sizes::default().sources(1 << 20).bans(1 << 16))?
     };
     let mut oracle = Oracle::new(rules);
+    if begin == Begin::Bare {
+        oracle = oracle.without_ethernet();
+    }
     kernel.apply(oracle.rules())?;
     ban_some(&mut kernel, &mut oracle)?;
 
@@ -165,13 +178,17 @@ fn compare(rules: Rules, rng: &mut StdRng, frames: usize) -> Result<Counters> {
     let mut expected = Counters::default();
     let mut frame = Vec::new();
     for number in 0..frames {
-        frame = frames::next(rng, &population, frame);
-        let linear = frames::first_buffer(rng, &frame);
-        let (slot, length) =
-            step(&kernel, &mut oracle, &expected, &frame, linear).with_context(|| {
+        let whole = frames::next(rng, &population, frame);
+        let (bytes, linear) = match begin {
+            Begin::Ethernet => (whole.clone(), frames::first_buffer(rng, &whole)),
+            Begin::Bare => (frames::bare(&whole), None),
+        };
+        frame = whole;
+        let (slot, length) = step(&mut kernel, &mut oracle, &expected, &bytes, linear, begin)
+            .with_context(|| {
                 format!(
                     "frame {number}, {linear:?} in its first buffer: {}",
-                    hex(&frame)
+                    hex(&bytes)
                 )
             })?;
         expected.add(slot, length);
@@ -202,11 +219,12 @@ fn ban_some(kernel: &mut Kernel, oracle: &mut Oracle) -> Result<()> {
 
 /// One frame through both; the counter that both moved, and by how many bytes.
 fn step(
-    kernel: &Kernel,
+    kernel: &mut Kernel,
     oracle: &mut Oracle,
     counted: &Counters,
     frame: &[u8],
     linear: Option<usize>,
+    begin: Begin,
 ) -> Result<(Slot, u64)> {
     let source = oracle.source_in(frame);
     let before = kernel::boot_ns()?;
@@ -215,7 +233,11 @@ fn step(
         None => None,
     };
     let first_buffer = linear.filter(|_| action.is_some()).unwrap_or(frame.len());
-    let action = action.map_or_else(|| kernel.run(frame), Ok)?;
+    let action = match (action, begin) {
+        (Some(action), _) => action,
+        (None, Begin::Ethernet) => kernel.run(frame)?,
+        (None, Begin::Bare) => kernel.run_bare(frame)?,
+    };
     let after = kernel::boot_ns()?;
 
     // A source that reached its limits tells the program's own time. Elsewhere a ban may end
