@@ -23,6 +23,7 @@ use xdp_tests::netns::Namespace;
 use xdp_tests::netns::privilege::kernel_usable;
 use xdp_user::config::Config;
 use xdp_user::datapath::{ClassSet, Datapath as _};
+use xdp_user::host::framing::Framing;
 use xdp_user::replay::Engine;
 
 const FOLDER: &str = "XDP_THROTTLE_CORPUS";
@@ -131,7 +132,7 @@ impl Both {
         let mut frame = packet
             .into_frame()
             .context("a kind of network that isn't read")?;
-        frame.resize(frame.len().max(MIN_FRAME), 0);
+        frame.bytes.resize(frame.bytes.len().max(MIN_FRAME), 0);
         let judged = self.engine.judge(&frame, at)?;
         for change in &judged.escalated {
             let datapath = self.kernel.datapath();
@@ -139,7 +140,10 @@ impl Both {
         }
         self.policy.clock_offset_ns = self.engine.now_ns();
         self.kernel.set_policy(&self.policy)?;
-        let action = self.kernel.run(&frame)?;
+        let action = match frame.framing {
+            Framing::Ethernet => self.kernel.run(&frame.bytes)?,
+            Framing::Bare => self.kernel.run_bare(&frame.bytes)?,
+        };
         let verdict = judged.verdict;
         let dropped = verdict.action != Action::Pass;
         let counter = self.counted.entry((verdict.reason.code(), dropped));

@@ -103,7 +103,10 @@ fn render_head(report: &Report) -> String {
         format::share(report.stopped.bytes, report.bytes),
     );
     for (count, what) in [
-        (report.unread, "packets of another kind of network left out"),
+        (
+            report.unread,
+            "packets of another kind of network, or no IP, left out",
+        ),
         (
             report.filled,
             "packets were captured in part: zeros stand for the rest",
@@ -116,6 +119,12 @@ fn render_head(report: &Report) -> String {
         if count > 0 {
             text += &format!("note     {} {what}\n", format::count(count));
         }
+    }
+    if !report.unread_links.is_empty() {
+        text += &format!(
+            "note     link types that aren't read: {}\n",
+            report.unread_links.join(", ")
+        );
     }
     if let Some(why) = &report.ended_early {
         text += &format!(

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xdp_common::abi::{Limits, Policy};
-use xdp_common::packet::{self, Packet};
+use xdp_common::packet::Packet;
 use xdp_common::verdict::{Verdict, places};
 
+use super::link::Frame;
 use crate::config::Config;
 use crate::control::{Escalated, Escalations, LOOK, policy};
 use crate::daemon::capacity;
-use crate::datapath::memory::MemoryDatapath;
+use crate::datapath::memory::{MemoryDatapath, read};
 use crate::datapath::{Datapath, NewEntry};
 use crate::domain::Prefix;
 
@@ -103,16 +104,16 @@ impl Engine {
     ///
     /// # Errors
     /// When the tables refuse.
-    pub fn judge(&mut self, frame: &[u8], at: Duration) -> Result<Judged> {
+    pub fn judge(&mut self, frame: &Frame, at: Duration) -> Result<Judged> {
         let at_ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX / 2);
         let now_ns = START_NS.saturating_add(at_ns).max(self.now_ns);
         let escalated = self.pass_time(now_ns)?;
-        let packet = match packet::parse(&frame) {
+        let packet = match read(frame.framing, &frame.bytes) {
             ControlFlow::Continue(packet) => Some(packet),
             ControlFlow::Break(_) => None,
         };
         let class = packet.as_ref().map(|packet| self.class_of(packet));
-        let verdict = self.datapath.judge(frame, now_ns);
+        let verdict = self.datapath.judge_as(frame.framing, &frame.bytes, now_ns);
         Ok(Judged {
             verdict,
             packet,

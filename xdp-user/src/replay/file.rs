@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use pcap_parser::pcapng::Block;
-use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::pcapng::{Block, EnhancedPacketBlock, OptionCode, PcapNGOption};
+use pcap_parser::traits::{PcapNGPacketBlock as _, PcapReaderIterator};
 use pcap_parser::{PcapBlockOwned, PcapError, create_reader};
+
+use super::link::{self, Frame};
 
 pub use pcap_parser::Linktype;
 
@@ -19,6 +21,10 @@ const BUFFER: usize = 1 << 20;
 const LONGEST: usize = 1 << 18;
 /// More interfaces than any machine has; a file may describe as many as it likes.
 const MOST_INTERFACES: usize = 4096;
+
+/// `if_fcslen` and `epb_flags` (draft-ietf-opsawg-pcapng, sections 4.2 and 4.3).
+const CHECK_LENGTH: OptionCode = OptionCode(13);
+const PACKET_FLAGS: OptionCode = OptionCode(2);
 
 /// One packet with all of its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,72 +112,12 @@ impl Iterator for Packets {
 }
 
 impl Captured {
-    /// The packet as an Ethernet frame, at least as long as one's header; nothing for a kind of
-    /// network that isn't read: see [`is_read`].
+    /// The packet as an interface hands it over; nothing for a kind of network that isn't read
+    /// ([`super::link::is_read`]), nor for what its header says to be no IP.
     #[must_use]
-    pub fn into_frame(self) -> Option<Vec<u8>> {
-        let header = header_of(self.link)?;
-        let mut frame = match header {
-            Header::Ethernet => self.bytes,
-            Header::None => {
-                let kind: [u8; 2] = match self.bytes.first().map(|byte| byte >> 4) {
-                    Some(6) => [0x86, 0xdd],
-                    _ => [0x08, 0x00],
-                };
-                framed(kind, &self.bytes)
-            }
-            Header::Cooked { kind, length } => {
-                let of_network = self.bytes.get(kind..kind + 2)?.try_into().ok()?;
-                framed(of_network, self.bytes.get(length..)?)
-            }
-        };
-        frame.resize(frame.len().max(ETHERNET), 0);
-        Some(frame)
+    pub fn into_frame(self) -> Option<Frame> {
+        link::frame(self.link, self.bytes)
     }
-}
-
-const ETHERNET: usize = 14;
-
-/// What a packet of a file begins with.
-#[derive(Clone, Copy)]
-enum Header {
-    Ethernet,
-    /// IP itself.
-    None,
-    /// Linux's own (LINKTYPE_LINUX_SLL and SLL2): where its EtherType is, and how long it is.
-    Cooked {
-        kind: usize,
-        length: usize,
-    },
-}
-
-fn header_of(link: Linktype) -> Option<Header> {
-    Some(match link {
-        Linktype::ETHERNET => Header::Ethernet,
-        Linktype::RAW | Linktype::IPV4 | Linktype::IPV6 => Header::None,
-        Linktype::LINUX_SLL => Header::Cooked {
-            kind: 14,
-            length: 16,
-        },
-        Linktype::LINUX_SLL2 => Header::Cooked {
-            kind: 0,
-            length: 20,
-        },
-        _ => return None,
-    })
-}
-
-/// Whether packets of this kind can be made frames.
-#[must_use]
-pub fn is_read(link: Linktype) -> bool {
-    header_of(link).is_some()
-}
-
-fn framed(kind: [u8; 2], packet: &[u8]) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
-    frame.extend(kind);
-    frame.extend(packet);
-    frame
 }
 
 /// What the records of a file are to be read with.
@@ -192,6 +138,8 @@ struct Interface {
     offset: i64,
     /// Longest captured part; 0: any.
     most: usize,
+    /// Bytes of check sequence at a packet's end.
+    check: usize,
 }
 
 impl Reading {
@@ -202,11 +150,13 @@ impl Reading {
                     true => 1_000_000_000,
                     false => 1_000_000,
                 };
+                let (link, check) = link::from_header(header.network);
                 self.interfaces = vec![Interface {
-                    link: header.network,
+                    link,
                     resolution,
                     offset: 0,
                     most: 0,
+                    check,
                 }];
             }
             PcapBlockOwned::Legacy(packet) => {
@@ -231,10 +181,16 @@ impl Reading {
                     resolution: interface.ts_resolution().context("an odd unit of time")?,
                     offset: interface.ts_offset(),
                     most: usize::try_from(interface.snaplen)?,
+                    check: option(&interface.options, CHECK_LENGTH)
+                        .and_then(|value| value.first())
+                        .map_or(0, |stated| link::check_bytes(*stated)),
                 });
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-                let interface = self.interface(packet.if_id)?;
+                let mut interface = self.interface(packet.if_id)?;
+                if let Some(check) = check_in_flags(packet) {
+                    interface.check = check;
+                }
                 let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                 let resolution = interface.resolution.max(1);
                 let seconds = (units / resolution).saturating_add_signed(interface.offset);
@@ -278,7 +234,8 @@ impl Reading {
     ) -> Result<()> {
         let captured = usize::try_from(captured)?;
         let mut bytes = data.get(..captured).context("a packet cut short")?.to_vec();
-        let original = usize::try_from(original)?;
+        let original = usize::try_from(original)?.saturating_sub(interface.check);
+        bytes.truncate(original);
         if original > LONGEST {
             bail!("a packet of {original} bytes");
         }
@@ -296,6 +253,26 @@ impl Reading {
             filled,
         });
         Ok(())
+    }
+}
+
+/// Of an option of pcapng, if it is there.
+fn option<'a>(options: &'a [PcapNGOption<'_>], code: OptionCode) -> Option<&'a [u8]> {
+    let found = options.iter().find(|option| option.code == code);
+    found.and_then(|option| option.as_bytes().ok())
+}
+
+/// Bytes of check sequence that a packet says to have for itself: bits 5 to 8 of its flags
+/// (draft-ietf-opsawg-pcapng, section 4.3.1), in this machine's order as the reader has it.
+fn check_in_flags(packet: &EnhancedPacketBlock<'_>) -> Option<usize> {
+    let flags: [u8; 4] = option(&packet.options, PACKET_FLAGS)?.try_into().ok()?;
+    let flags = match packet.big_endian() {
+        true => u32::from_be_bytes(flags),
+        false => u32::from_le_bytes(flags),
+    };
+    match flags >> 5 & 0xf {
+        0 => None,
+        bytes => usize::try_from(bytes).ok(),
     }
 }
 
@@ -381,29 +358,71 @@ mod tests {
     }
 
     #[test]
-    fn packets_without_ethernet_get_a_header_of_their_family() {
-        let frame = |link: i32, bytes: &[u8]| {
-            let packet = Captured {
-                at: Duration::ZERO,
-                link: Linktype(link),
-                bytes: bytes.to_vec(),
-                filled: false,
-            };
-            packet.into_frame()
+    fn a_check_sequence_that_the_header_tells_of_is_no_part_of_the_packet() {
+        let frame: Vec<u8> = (0..64).collect();
+        let packets = read(classic(0x2400_0001, &[&frame]));
+        let packet = packets.into_iter().next().unwrap().unwrap();
+        assert_eq!((packet.link, packet.filled), (Linktype::ETHERNET, false));
+        assert_eq!(packet.bytes, frame[..60]);
+        let mut longer = classic(0x2400_0001, &[]);
+        // 50 bytes of a packet of 64 with its check sequence.
+        for word in [0_u32, 0, 50, 64] {
+            longer.extend(word.to_le_bytes());
+        }
+        longer.extend(&frame[..50]);
+        let packet = read(longer).into_iter().next().unwrap().unwrap();
+        assert_eq!((packet.bytes.len(), packet.filled), (60, true));
+        let short = read(classic(0xf400_0001, &[&[1, 2, 3]]));
+        assert_eq!(short.into_iter().next().unwrap().unwrap().bytes, [0_u8; 0]);
+    }
+
+    /// A block of pcapng.
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let mut body = body.to_vec();
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = (u32::try_from(body.len()).unwrap() + 12).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, &body, &length].concat()
+    }
+
+    #[test]
+    fn each_interface_of_pcapng_has_its_own_link_type_and_check_sequence() {
+        let section = [
+            &0x1a2b_3c4d_u32.to_le_bytes()[..],
+            &[1, 0, 0, 0],
+            &[0xff; 8],
+        ]
+        .concat();
+        let interface = |link: u8, options: &[u8]| {
+            let body = [&[link, 0, 0, 0, 0, 0, 1, 0][..], options].concat();
+            block(1, &body)
         };
-        let kind = |frame: &[u8]| [frame[12], frame[13]];
-        let v4 = [0x45, 0, 0, 20];
-        assert_eq!(kind(&frame(101, &v4).unwrap()), [0x08, 0]);
-        assert_eq!(kind(&frame(101, &[0x60, 0]).unwrap()), [0x86, 0xdd]);
-        let mut cooked = vec![0; 14];
-        cooked.extend([0x86, 0xdd, 0x60, 1, 2]);
-        let of_sll = frame(113, &cooked).unwrap();
-        assert_eq!(
-            (kind(&of_sll), &of_sll[14..]),
-            ([0x86, 0xdd], &[0x60, 1, 2][..])
-        );
-        assert_eq!(frame(113, &[0; 15]), None);
-        assert_eq!(frame(105, &v4), None, "802.11");
-        assert_eq!(frame(1, &[]).unwrap().len(), 14);
+        let packet = |interface: u8, options: &[u8]| {
+            let mut body = vec![interface, 0, 0, 0];
+            body.extend([0; 8]);
+            body.extend([64, 0, 0, 0, 64, 0, 0, 0]);
+            body.extend([7; 64]);
+            body.extend(options);
+            block(6, &body)
+        };
+        let bits = [13, 0, 1, 0, 32, 0, 0, 0, 0, 0, 0, 0];
+        let bytes = [13, 0, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+        let flags = [2, 0, 4, 0, 2 << 5, 0, 0, 0, 0, 0, 0, 0];
+        let file = [
+            block(0x0a0d_0d0a, &section),
+            interface(1, &bits),
+            interface(101, &[]),
+            interface(1, &bytes),
+            packet(0, &[]),
+            packet(1, &[]),
+            packet(2, &[]),
+            packet(1, &flags),
+        ]
+        .concat();
+        let read: Vec<(i32, usize)> = read(file)
+            .into_iter()
+            .map(|packet| packet.unwrap())
+            .map(|packet| (packet.link.0, packet.bytes.len()))
+            .collect();
+        assert_eq!(read, [(1, 60), (101, 64), (1, 60), (101, 62)]);
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod engine;
 pub mod file;
+pub mod link;
 pub mod report;
 pub mod suggest;
 mod tally;

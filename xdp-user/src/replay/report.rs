@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
-use super::file::{Packets, is_read};
+use super::file::Packets;
+use super::link;
 use super::tally::{Both, Count, OfSource, Tally};
 use crate::config::Config;
 use crate::domain::Mode;
@@ -28,8 +29,11 @@ pub struct Report {
     pub seconds: f64,
     /// Packets that were dropped or answered in the receiver's place.
     pub stopped: Count,
-    /// Packets of a kind of network that isn't read.
+    /// Packets of a kind of network that isn't read, or that their header says to be no IP.
     pub unread: u64,
+    /// The link types that aren't read, by number and name, the first sixteen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread_links: Vec<String>,
     /// Packets that were captured in part, with zeros in the place of the rest.
     pub filled: u64,
     /// Why the file was read in part only.
@@ -99,6 +103,8 @@ pub struct ChangeRow {
     pub to: String,
 }
 
+/// Kinds of network in a capture.
+const MOST_LINKS: usize = 16;
 /// States change a few times a minute at most.
 const MOST_CHANGES: usize = 1000;
 
@@ -116,7 +122,7 @@ pub fn replay(
     let mut tally = Tally::default();
     let mut changes = Vec::new();
     let (mut unread, mut filled, mut ended_early) = (0, 0, None);
-    let mut other_kind = None;
+    let mut unread_links = Vec::new();
     for packet in Packets::open(path)? {
         let packet = match packet {
             Ok(packet) => packet,
@@ -129,14 +135,16 @@ pub fn replay(
         filled += u64::from(packet.filled);
         let Some(frame) = packet.into_frame() else {
             unread += 1;
-            if !is_read(link) {
-                other_kind.get_or_insert(link);
+            let name = link::name(link);
+            let is_new = !link::is_read(link) && !unread_links.contains(&name);
+            if is_new && unread_links.len() < MOST_LINKS {
+                unread_links.push(name);
             }
             continue;
         };
         let judged = engine.judge(&frame, at)?;
         let now_ns = engine.now_ns();
-        tally.add(&judged, frame.len() as u64, now_ns);
+        tally.add(&judged, frame.bytes.len() as u64, now_ns);
         for change in judged.escalated {
             if changes.len() < MOST_CHANGES {
                 changes.push(ChangeRow {
@@ -152,12 +160,12 @@ pub fn replay(
         }
     }
     if tally.total.all.packets == 0 {
-        if let Some(link) = other_kind {
+        if !unread_links.is_empty() {
             bail!(
-                "{}: its packets are of link type {}; Ethernet, raw IP and Linux cooked captures are \
-                 read",
+                "{}: its packets are of link type {}, which isn't read; these are: {}",
                 path.display(),
-                link.0
+                unread_links.join(", "),
+                link::readable()
             );
         }
         if let Some(error) = ended_early {
@@ -178,6 +186,7 @@ pub fn replay(
         seconds: seconds(engine.now_ns()),
         stopped: tally.total.stopped,
         unread,
+        unread_links,
         filled,
         ended_early,
         reasons: rows.reasons(),

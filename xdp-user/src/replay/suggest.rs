@@ -148,7 +148,7 @@ pub fn from_capture(path: &Path, config: &Config, mut progress: impl FnMut(u64))
         }
         let judged = engine.judge(&frame, at)?;
         if let Some(packet) = &judged.packet {
-            sources.add(packet, frame.len() as u64, now);
+            sources.add(packet, frame.bytes.len() as u64, now);
         }
         packets += 1;
         if packets % 65_536 == 0 {
