@@ -21,6 +21,7 @@ use crate::config::{Config, KeptList};
 use crate::domain::{IfName, ListName, Prefix};
 use crate::feeds::copy::{self, Meta};
 use crate::feeds::{self, FeedCause, FeedError, Fetched, Job, Parsed, difference, next_try};
+use crate::host::ProtectedPeers;
 use crate::lists::Refused;
 
 /// Refused lines that are kept of each list.
@@ -206,11 +207,11 @@ impl Control {
     }
 
     fn job(&mut self, list: KeptList, held: Arc<Vec<Prefix>>) -> Job {
-        let (mut allowed, mut lifelines) = (Vec::new(), Vec::new());
+        let (mut allowed, mut protected) = (Vec::new(), ProtectedPeers::default());
         if list.kind == ListKind::Block {
-            lifelines = self.find_lifelines();
+            protected = self.protected_peers();
             let allow = self.entries(ListKind::Allow);
-            lifelines.retain(|line| allow.covering(&line.prefix).is_empty());
+            protected.retain(|peer| allow.covering(&peer.prefix).is_empty());
             // An entry that ends would leave a gap in the blocklist until the next text.
             let for_good = allow
                 .iter()
@@ -223,7 +224,7 @@ impl Control {
             meta: None,
             held,
             allowed,
-            lifelines: lifelines.into_iter().map(|line| line.prefix).collect(),
+            protected,
             force: false,
             reread: false,
             dry: false,

@@ -21,6 +21,7 @@ use crate::api::types::{
 use crate::domain::{ListName, Prefix};
 use crate::lists::ParsedList;
 use draft::Draft;
+pub(super) use draft::refuse_unknown;
 
 const MAX_COMMENT: usize = 200;
 const MAX_PAGE: u64 = 10_000;

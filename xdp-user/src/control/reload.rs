@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use xdp_common::abi::MAX_INTERFACES;
 
+use super::lists::refuse_unknown;
 use super::{Control, Interface, Overrides};
 use crate::api::types::{
     Apply, ApplyReport, DetachCause, Happening, InterfaceAttached, ListKind, Reloaded,
@@ -162,10 +163,14 @@ impl Control {
         if new.is_empty() {
             return Ok(());
         }
-        let mut lifelines = self.find_lifelines();
-        lifelines.retain(|line| !next.allow.iter().any(|allow| allow.covers(&line.prefix)));
+        let mut protected = self.protected_peers();
+        refuse_unknown(
+            &protected,
+            "leave block.prefixes as it was, and use `xdp-throttle block add --force`",
+        )?;
+        protected.retain(|peer| !next.allow.iter().any(|allow| allow.covers(&peer.prefix)));
         for prefix in &new {
-            if let Some(what) = self.cuts_off(&lifelines, prefix) {
+            if let Some(what) = self.cuts_off(&protected, prefix) {
                 bail!(
                     "block.prefixes has {prefix}, which holds {what}, and would cut this host off: \
                      put that into allow.prefixes as well"

@@ -5,8 +5,7 @@ use anyhow::Result;
 use super::classes::Aside;
 use super::{Control, policy};
 use crate::domain::IfName;
-use crate::host::lifeline::Lifeline;
-use crate::host::{self, SynCookies};
+use crate::host::{self, HostSnapshot, ProtectedPeers, SynCookies};
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +30,10 @@ pub enum Lifelines {
 }
 
 impl Lifelines {
-    pub(super) fn find(self, interfaces: &[IfName]) -> Vec<Lifeline> {
+    pub(super) fn find(self, interfaces: &[IfName]) -> ProtectedPeers {
         match self {
-            Self::Nobodys => Vec::new(),
-            Self::ThisHosts => host::lifeline::find(interfaces),
+            Self::Nobodys => ProtectedPeers::default(),
+            Self::ThisHosts => HostSnapshot::take(interfaces).protected_peers(),
         }
     }
 }
@@ -59,7 +58,8 @@ pub type Look = fn(&[IfName]) -> Seen;
 
 /// Looks at the host that this process runs on.
 pub fn look_at_host(interfaces: &[IfName]) -> Seen {
-    let asides = host::asides(interfaces).into_iter().map(|aside| Aside {
+    let snapshot = HostSnapshot::take(interfaces);
+    let asides = snapshot.asides().into_iter().map(|aside| Aside {
         interface: aside.interface,
         family: aside.family,
         reason: aside.reason.to_string(),
@@ -68,7 +68,7 @@ pub fn look_at_host(interfaces: &[IfName]) -> Seen {
         asides: asides.collect(),
         // Without knowing, no cookie is sent that nobody might take.
         syn_cookies: host::tcp_settings().is_ok_and(|tcp| tcp.syn_cookies != SynCookies::Off),
-        mtu: host::smallest_mtu(interfaces).unwrap_or(USUAL_MTU),
+        mtu: snapshot.smallest_mtu().unwrap_or(USUAL_MTU),
         lifelines: Lifelines::ThisHosts,
     }
 }

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::config::{Config, Forwarding};
 use crate::domain::IfName;
-use crate::host::{self, Aside, SynCookies};
+use crate::host::{self, Aside, HostSnapshot, SynCookies};
 
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let names = config
@@ -11,7 +11,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         .iter()
         .map(|interface| interface.name.clone());
     let names: Vec<IfName> = names.collect();
-    let mut findings = forwarding(config, &host::asides(&names));
+    let mut findings = forwarding(config, &HostSnapshot::take(&names).asides());
     match host::tcp_settings() {
         Ok(settings) => findings.push(cookies(settings.syn_cookies)),
         Err(error) => tracing::debug!("{error}"),

@@ -18,7 +18,7 @@ pub(super) fn tidy(job: &Job, entries: Vec<Prefix>) -> (Vec<Prefix>, u64) {
     let before = entries.len();
     let mut kept = entries;
     if job.list.kind == ListKind::Block {
-        kept.retain(|prefix| !job.lifelines.iter().any(|line| prefix.covers(line)));
+        kept.retain(|prefix| job.protected.within(prefix).next().is_none());
         let allowed: HashSet<&Prefix> = job.allowed.iter().collect();
         kept.retain(|prefix| !is_within(&allowed, prefix));
     }
@@ -38,6 +38,18 @@ fn is_within(set: &HashSet<&Prefix>, prefix: &Prefix) -> bool {
         && (0..=prefix.prefix_len())
             .filter_map(|len| Prefix::new(prefix.network(), len))
             .any(|wider| set.contains(&wider))
+}
+
+/// Refuses every text while it isn't known what a block may hold: the last good one stays in force.
+pub(super) fn check_known(job: &Job) -> Result<(), FeedError> {
+    if job.protected.unknown.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "what must stay reachable could not be found out ({}): `xdp-throttle doctor` looks again",
+        job.protected.unknown.join("; ")
+    );
+    Err(FeedError::new(FeedCause::NotApplied, text))
 }
 
 pub(super) fn check_size(list: &KeptList, entries: usize) -> Result<(), FeedError> {

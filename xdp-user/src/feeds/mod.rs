@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::config::KeptList;
 use crate::domain::Prefix;
+use crate::host::ProtectedPeers;
 use crate::lists::Refused;
 use copy::Meta;
 pub use guard::difference;
@@ -125,7 +126,7 @@ pub struct Job {
     /// The allowlist; empty for a list that allows.
     pub allowed: Vec<Prefix>,
     /// Addresses that this host must hear from, and that the allowlist doesn't have.
-    pub lifelines: Vec<Prefix>,
+    pub protected: ProtectedPeers,
     /// Accept a change of any size.
     pub force: bool,
     /// Read the copy again where the text is the same: what was left out may have its place now.
@@ -173,7 +174,10 @@ pub async fn work(job: Job) -> Result<Fetched, FeedError> {
     })??;
     let read = tokio::task::spawn_blocking(move || match download {
         Some(download) => read_new(&job, download).map(Some),
-        None if job.reread => restore(&job),
+        None if job.reread => {
+            guard::check_known(&job)?;
+            restore(&job)
+        }
         None => Ok(None),
     });
     let read = read.await.map_err(|error| {
@@ -184,6 +188,7 @@ pub async fn work(job: Job) -> Result<Fetched, FeedError> {
 }
 
 fn read_new(job: &Job, download: fetch::Download) -> Result<Parsed, FeedError> {
+    guard::check_known(job)?;
     let mut parsed = read(job, &download.part, download.meta)?;
     guard::check_change(job, &parsed.entries)?;
     parsed.file = (!job.dry).then(|| Arc::new(download.part));

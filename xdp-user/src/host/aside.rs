@@ -1,13 +1,13 @@
 //! Where packets may be for somebody else than this host's sockets.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
 use super::file;
-use super::link::{Link, Links, Mac};
+use super::link::{Links, Mac};
 use super::netlink::NetlinkError;
+use super::related::{BRIDGE, MACVLAN, OPENVSWITCH, Related, Step, VLAN};
 use crate::api::types::Family;
 use crate::domain::IfName;
 
@@ -46,7 +46,8 @@ pub enum AsideReason {
         /// Which device.
         device: String,
     },
-    /// The device is a port of a Linux bridge.
+    /// The device is one of several ports of a Linux bridge. The bridge hands what is for none of its
+    /// own addresses to the others; with one port alone there is nobody to hand it to.
     #[error("{device} is a port of the bridge {master}: its packets may be for the other ports")]
     BridgePort {
         /// Which device.
@@ -151,44 +152,36 @@ impl AsideReason {
     }
 }
 
-/// A device's packets go on to these, and to sockets from there.
+/// A device's packets go on to these masters, and to sockets from there.
 const AGGREGATES: [&str; 2] = ["bond", "team"];
-/// Stands on a device and takes the packets with its tag.
-const VLAN: &str = "vlan";
-/// Stand on a device and take packets for addresses of their own (drivers/net/macvlan.c, ipvlan).
-const SHARING: [&str; 4] = ["macvlan", "macvtap", "ipvlan", "ipvtap"];
 /// The header lines and the first services; what counts is whether there is one.
 const IPVS_LIMIT: u64 = 1 << 20;
 
-/// At most one reason for each interface and family: what concerns both comes first. `addresses`
-/// tells the further addresses that an interface takes frames for.
+/// At most one reason for an interface and each family: what concerns both comes first. `related`
+/// is what the interface's packets reach; `addresses` tells the further addresses that a device
+/// takes frames for.
 pub(super) fn find(
-    interfaces: &[IfName],
-    links: &Result<Links, NetlinkError>,
+    interface: &IfName,
+    related: Result<(&Links, Vec<Related<'_>>), String>,
     addresses: impl Fn(u32) -> Result<Vec<Mac>, NetlinkError>,
     proc: &Path,
 ) -> Vec<Aside> {
+    let devices = related
+        .map_err(|what| AsideReason::Unknown { what })
+        .and_then(|(links, related)| devices(&related, links, addresses));
     let ipvs = ipvs(proc);
+    let both = devices.as_ref().err().or(ipvs.as_ref());
     let mut asides = Vec::new();
-    for interface in interfaces {
-        let devices = match links {
-            Ok(links) => devices(interface, links, &addresses),
-            Err(error) => Err(unknown(format!(
-                "the interfaces could not be listed: {error}"
-            ))),
+    for family in Family::ALL {
+        let reason = match (both, &devices) {
+            (Some(reason), _) | (None, Err(reason)) => Some(reason.clone()),
+            (None, Ok(devices)) => forwarding(devices, family, proc),
         };
-        let both = devices.as_ref().err().or(ipvs.as_ref());
-        for family in Family::ALL {
-            let reason = match (both, &devices) {
-                (Some(reason), _) | (None, Err(reason)) => Some(reason.clone()),
-                (None, Ok(devices)) => forwarding(devices, family, proc),
-            };
-            asides.extend(reason.map(|reason| Aside {
-                interface: interface.clone(),
-                family,
-                reason,
-            }));
-        }
+        asides.extend(reason.map(|reason| Aside {
+            interface: interface.clone(),
+            family,
+            reason,
+        }));
     }
     asides
 }
@@ -197,26 +190,21 @@ fn unknown(what: String) -> AsideReason {
     AsideReason::Unknown { what }
 }
 
-/// The devices that an interface's packets come in through, itself first, unless one of them gives
+/// The names of the devices that an interface's packets come in through, unless one of them gives
 /// them to others.
 fn devices(
-    interface: &IfName,
+    related: &[Related<'_>],
     links: &Links,
     addresses: impl Fn(u32) -> Result<Vec<Mac>, NetlinkError>,
 ) -> Result<Vec<String>, AsideReason> {
-    let first = links
-        .by_name(interface.as_str())
-        .ok_or_else(|| unknown(format!("there is no interface {interface}")))?;
-    let mut found = Vec::new();
-    let mut seen = BTreeSet::from([first.index]);
-    let mut waiting = vec![first];
-    while let Some(device) = waiting.pop() {
-        found.push(device.name.clone());
-        for next in next_devices(device, links)? {
-            if seen.insert(next.index) {
-                waiting.push(next);
-            }
+    for step in related {
+        if let Some(reason) = given_away(step, links) {
+            return Err(reason);
         }
+    }
+    let mut names = Vec::new();
+    for step in related {
+        let device = step.link;
         let further = addresses(device.index)
             .map_err(|error| unknown(format!("the addresses of {}: {error}", device.name)))?;
         if let Some(address) = further.into_iter().find(|address| !links.have(*address)) {
@@ -225,45 +213,43 @@ fn devices(
                 address: address.map(|byte| format!("{byte:02x}")).join(":"),
             });
         }
+        names.push(device.name.clone());
     }
-    Ok(found)
+    Ok(names)
 }
 
-fn next_devices<'l>(device: &Link, links: &'l Links) -> Result<Vec<&'l Link>, AsideReason> {
-    let mut next = Vec::new();
-    if let Some(master) = device.master {
-        let master = links.by_index(master).ok_or_else(|| {
-            unknown(format!(
-                "{} belongs to interface {master}, which is not there",
-                device.name
-            ))
-        })?;
-        match master.kind.as_deref() {
-            Some(kind) if AGGREGATES.contains(&kind) => next.push(master),
-            kind => return Err(master_reason(&device.name, &master.name, kind)),
-        }
+/// Why packets that take this step may end up with somebody else.
+fn given_away(step: &Related<'_>, links: &Links) -> Option<AsideReason> {
+    let (device, next) = (&step.from.name, step.link);
+    let kind = next.kind.as_deref();
+    match step.step {
+        Step::Start => None,
+        Step::Master => match kind {
+            Some(kind) if AGGREGATES.contains(&kind) => None,
+            // Frames for others come back out of a port in hairpin mode.
+            Some(BRIDGE) if links.ports(next.index).count() == 1 && !step.from.hairpin => None,
+            kind => Some(master_reason(device, &next.name, kind)),
+        },
+        Step::Upper => match kind {
+            // A macvlan device of this namespace is one more interface of this host. One that was
+            // moved away shows by its hardware address.
+            Some(VLAN | MACVLAN) => None,
+            kind => Some(AsideReason::Shared {
+                device: device.clone(),
+                upper: next.name.clone(),
+                kind: kind.unwrap_or("unnamed").to_owned(),
+            }),
+        },
+        // What comes before these has a reason already, or is this host's own session.
+        Step::InternalPort | Step::PortPeer | Step::Session => None,
     }
-    for upper in links.on(device.index) {
-        match upper.kind.as_deref() {
-            Some(VLAN) => next.push(upper),
-            Some(kind) if SHARING.contains(&kind) => {
-                return Err(AsideReason::Shared {
-                    device: device.name.clone(),
-                    upper: upper.name.clone(),
-                    kind: kind.to_owned(),
-                });
-            }
-            Some(_) | None => {}
-        }
-    }
-    Ok(next)
 }
 
 fn master_reason(device: &str, master: &str, kind: Option<&str>) -> AsideReason {
     let (device, master) = (device.to_owned(), master.to_owned());
     match kind {
-        Some("bridge") => AsideReason::BridgePort { device, master },
-        Some("openvswitch") => AsideReason::SwitchPort { device, master },
+        Some(BRIDGE) => AsideReason::BridgePort { device, master },
+        Some(OPENVSWITCH) => AsideReason::SwitchPort { device, master },
         Some("vrf") => AsideReason::VrfPort { device, master },
         kind => AsideReason::OtherMaster {
             device,

@@ -16,6 +16,11 @@ use nix::sys::time::TimeVal;
 const ANSWER: usize = 32 * 1024;
 /// Messages of one answer, such as the links of a host.
 const MAX_MESSAGES: usize = 65_536;
+/// Messages of one answer about routes: four times what a router with every route of the Internet
+/// has.
+const MAX_ROUTES: usize = 1 << 22;
+/// A list that changes while it is read is read again, so often.
+const TRIES: usize = 3;
 const TIMEOUT: TimeVal = TimeVal::new(2, 0);
 const HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
@@ -42,7 +47,7 @@ pub enum NetlinkError {
     #[error("an answer over netlink could not be read")]
     Malformed,
     /// More than this module takes.
-    #[error("the kernel's answer has over {MAX_MESSAGES} parts")]
+    #[error("the kernel's answer has too many parts")]
     TooMuch,
     /// What was listed changed meanwhile, each time.
     #[error("the kernel's answer kept changing while it was read")]
@@ -53,7 +58,19 @@ pub enum NetlinkError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     One,
+    /// All, of a kind that a host has few of.
     All,
+    /// All, of a kind that a host may have a million of.
+    Routes,
+}
+
+impl Asked {
+    fn limit(self) -> usize {
+        match self {
+            Self::One | Self::All => MAX_MESSAGES,
+            Self::Routes => MAX_ROUTES,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +89,11 @@ impl Socket {
     /// A socket for families that are found by name.
     pub(super) fn generic() -> Result<Self, NetlinkError> {
         Self::of(SockProtocol::NetlinkGeneric)
+    }
+
+    /// A socket for questions about other sockets.
+    pub(super) fn diagnostics() -> Result<Self, NetlinkError> {
+        Self::of(SockProtocol::NetlinkSockDiag)
     }
 
     fn of(protocol: SockProtocol) -> Result<Self, NetlinkError> {
@@ -125,7 +147,7 @@ impl Socket {
                     };
                 }
                 taken += 1;
-                if taken > MAX_MESSAGES {
+                if taken > asked.limit() {
                     return Err(NetlinkError::TooMuch);
                 }
                 take(message.body);
@@ -134,10 +156,29 @@ impl Socket {
     }
 }
 
+/// Lists everything of a kind over a routing socket, again where it changed meanwhile. `parse` gives
+/// what a message holds; the order is the kernel's.
+pub(super) fn list<T>(
+    kind: u16,
+    asked: Asked,
+    body: &[u8],
+    mut parse: impl FnMut(&[u8]) -> Vec<T>,
+) -> Result<Vec<T>, NetlinkError> {
+    let mut socket = Socket::open()?;
+    for _ in 0..TRIES {
+        let mut found = Vec::new();
+        match socket.ask(kind, asked, body, |message| found.extend(parse(message))) {
+            Err(NetlinkError::Unsteady) => {}
+            other => return other.map(|()| found),
+        }
+    }
+    Err(NetlinkError::Unsteady)
+}
+
 fn request(kind: u16, asked: Asked, sequence: u32, body: &[u8]) -> Vec<u8> {
     let how = match asked {
         Asked::One => ACKNOWLEDGE,
-        Asked::All => DUMP,
+        Asked::All | Asked::Routes => DUMP,
     };
     let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
     let mut request = Vec::with_capacity(HEADER + body.len());

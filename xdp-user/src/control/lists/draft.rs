@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::control::entries::{ListId, Member, Outcome};
 use crate::control::names::MANUAL;
 use crate::domain::{ListName, Prefix, Span};
-use crate::host::lifeline::Lifeline;
+use crate::host::ProtectedPeers;
 use crate::state::{EntryChange, EntryRow};
 
 /// Refusals that a report spells out.
@@ -50,7 +50,7 @@ pub(super) struct Target {
     pub(super) comment: Option<String>,
     pub(super) force: bool,
     /// What a block must not hold, unless forced to.
-    pub(super) lifelines: Vec<Lifeline>,
+    pub(super) protected: ProtectedPeers,
 }
 
 impl Control {
@@ -84,9 +84,13 @@ impl Control {
             expires,
             comment,
             force,
-            lifelines: match kind {
-                ListKind::Block if !force => self.find_lifelines(),
-                ListKind::Block | ListKind::Allow => Vec::new(),
+            protected: match kind {
+                ListKind::Block if !force => {
+                    let protected = self.protected_peers();
+                    refuse_unknown(&protected, "use --force if you know what it cuts off")?;
+                    protected
+                }
+                ListKind::Block | ListKind::Allow => ProtectedPeers::default(),
             },
         })
     }
@@ -169,7 +173,7 @@ impl Control {
         }
         if target.kind == ListKind::Block
             && !target.force
-            && let Some(what) = self.cuts_off(&target.lifelines, prefix)
+            && let Some(what) = self.cuts_off(&target.protected, prefix)
         {
             return Some(format!(
                 "it holds {what}, and would cut this host off: allow that first, or use --force"
@@ -195,7 +199,8 @@ impl Control {
         None
     }
 
-    pub(in crate::control) fn find_lifelines(&self) -> Vec<Lifeline> {
+    /// The addresses that this host must hear from to stay reachable.
+    pub(in crate::control) fn protected_peers(&self) -> ProtectedPeers {
         let configured = self.config.interfaces.iter();
         let names: Vec<_> = configured.map(|one| one.name.clone()).collect();
         self.lifelines.find(&names)
@@ -204,14 +209,14 @@ impl Control {
     /// What a block of this prefix would cut the host off from, if anything that no allowlist saves.
     pub(in crate::control) fn cuts_off(
         &mut self,
-        lifelines: &[Lifeline],
+        protected: &ProtectedPeers,
         prefix: &Prefix,
     ) -> Option<String> {
-        let within = lifelines.iter().filter(|line| prefix.covers(&line.prefix));
         let allow = self.entries(ListKind::Allow);
-        let mut lost = within.filter(|line| allow.covering(&line.prefix).is_empty());
-        lost.next()
-            .map(|line| format!("{}, {}", line.prefix, line.what))
+        let mut lost = protected
+            .within(prefix)
+            .filter(|peer| allow.covering(&peer.prefix).is_empty());
+        lost.next().map(|peer| format!("{}, {peer}", peer.prefix))
     }
 
     pub(super) fn draft_take(
@@ -279,6 +284,18 @@ impl Control {
             prefix,
         }));
     }
+}
+
+/// A guard that could not look holds nothing back, so it holds back everything.
+pub(in crate::control) fn refuse_unknown(protected: &ProtectedPeers, next: &str) -> Result<()> {
+    if protected.unknown.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "what must stay reachable could not be found out ({}), so that a block might cut this host \
+         off: {next}",
+        protected.unknown.join("; ")
+    )
 }
 
 /// To the millisecond, as it is on disk, and never earlier: what was asked for lasts as long.

@@ -1,36 +1,10 @@
 //! Hosts made up of links and sysctls.
 
+use super::super::link::Link;
+use super::super::made_up::{in_master, link, of_kind, on};
+use super::super::snapshot::HostSnapshot;
 use super::*;
 use tempfile::TempDir;
-
-fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        ..Link::default()
-    }
-}
-
-fn of_kind(index: u32, name: &str, kind: &str) -> Link {
-    Link {
-        kind: Some(kind.to_owned()),
-        ..link(index, name)
-    }
-}
-
-fn on(lower: u32, link: Link) -> Link {
-    Link {
-        lower: Some(lower),
-        ..link
-    }
-}
-
-fn in_master(master: u32, link: Link) -> Link {
-    Link {
-        master: Some(master),
-        ..link
-    }
-}
 
 /// A host that forwards nothing.
 struct Host {
@@ -76,22 +50,21 @@ impl Host {
     }
 
     fn asides_of(&self, interface: &str) -> Vec<(Family, AsideReason)> {
-        let interfaces = [interface.parse().unwrap()];
-        let links = Ok(self.links.iter().cloned().collect());
-        let asides = find(
-            &interfaces,
-            &links,
-            |index| self.further(index),
-            self.proc.path(),
-        )
-        .into_iter();
+        let interface: IfName = interface.parse().unwrap();
+        let asides = self.seen(&interface).asides_by(|index| self.further(index));
         asides
+            .into_iter()
             .map(|aside| {
-                assert_eq!(aside.interface, interfaces[0]);
+                assert_eq!(aside.interface, interface);
                 assert!(AsideReason::NAMES.contains(&aside.reason.name()));
                 (aside.family, aside.reason)
             })
             .collect()
+    }
+
+    fn seen(&self, interface: &IfName) -> HostSnapshot {
+        let links = Ok(self.links.iter().cloned().collect());
+        HostSnapshot::of(std::slice::from_ref(interface), links, self.proc.path())
     }
 
     fn further(&self, index: u32) -> Result<Vec<Mac>, NetlinkError> {
@@ -154,7 +127,11 @@ fn ports_of_bridges_switches_and_vrfs_stand_aside_for_both_families() {
         ("vrf", "vrf_port"),
         ("hsr", "other_master"),
     ] {
-        let host = Host::of(&[in_master(9, link(2, "eth0")), of_kind(9, "up0", kind)]);
+        let host = Host::of(&[
+            in_master(9, link(2, "eth0")),
+            of_kind(9, "up0", kind),
+            in_master(9, link(3, "guest0")),
+        ]);
         let reason = host.both();
         assert_eq!(reason.name(), name);
         let sentence = reason.to_string();
@@ -178,6 +155,7 @@ fn a_bond_is_looked_through() {
         assert_eq!(host.asides(), [(Family::Ipv4, forwards("bond0"))]);
         links[1].master = Some(10);
         links.push(of_kind(10, "br0", "bridge"));
+        links.push(in_master(10, link(11, "guest0")));
         let expected = AsideReason::BridgePort {
             device: "bond0".to_owned(),
             master: "br0".to_owned(),
@@ -197,6 +175,7 @@ fn vlan_devices_are_looked_at_as_well() {
         link(2, "eth0"),
         in_master(9, vlan),
         of_kind(9, "br0", "bridge"),
+        in_master(9, link(10, "guest0")),
     ];
     assert_eq!(Host::of(&bridged).both().name(), "bridge_port");
     // A VLAN on a bond of which the interface is a slave.
@@ -212,8 +191,41 @@ fn vlan_devices_are_looked_at_as_well() {
 }
 
 #[test]
+fn the_only_port_of_a_bridge_is_looked_through_unless_frames_come_back_out_of_it() {
+    let mut links = [
+        in_master(9, link(2, "eth0")),
+        of_kind(9, "br0", "bridge"),
+        on(9, of_kind(10, "br0.7", "vlan")),
+    ];
+    let host = Host::of(&links);
+    assert_eq!(host.asides(), []);
+    host.set("sys/net/ipv4/conf/br0.7/forwarding", "1\n");
+    assert_eq!(host.asides(), [(Family::Ipv4, forwards("br0.7"))]);
+    links[0].hairpin = true;
+    assert_eq!(Host::of(&links).both().name(), "bridge_port");
+}
+
+#[test]
+fn a_macvlan_device_of_this_host_is_looked_through() {
+    let host = Host::of(&[link(2, "eth0"), on(2, of_kind(5, "mv0", "macvlan"))]);
+    assert_eq!(host.asides(), []);
+    host.set("sys/net/ipv4/conf/mv0/forwarding", "1\n");
+    assert_eq!(host.asides(), [(Family::Ipv4, forwards("mv0"))]);
+}
+
+#[test]
+fn an_altname_stands_for_its_interface() {
+    let mut named = link(2, "eth0");
+    named.altnames = vec!["uplink".to_owned()];
+    let host = Host::of(&[named]);
+    assert_eq!(host.asides_of("uplink"), []);
+    host.set("sys/net/ipv4/conf/eth0/forwarding", "1\n");
+    assert_eq!(host.asides_of("uplink"), [(Family::Ipv4, forwards("eth0"))]);
+}
+
+#[test]
 fn virtual_interfaces_that_share_the_device_stand_aside() {
-    for kind in ["macvlan", "macvtap", "ipvlan", "ipvtap"] {
+    for kind in ["macvtap", "ipvlan", "ipvtap"] {
         let host = Host::of(&[link(2, "eth0"), on(2, of_kind(5, "mv0", kind))]);
         assert_eq!(host.both().name(), "shared");
         assert!(host.both().to_string().contains(kind));
@@ -281,17 +293,16 @@ fn what_cannot_be_read_stands_aside_and_says_what() {
     told(host.asides(), "\"nonsense\" is no number");
     let lost = Host::of(&[in_master(9, link(2, "eth0"))]);
     told(lost.asides(), "belongs to interface 9");
-    let refused = find(
-        &["eth0".parse().unwrap()],
-        &Err(NetlinkError::TooMuch),
-        |_| Ok(Vec::new()),
+    let interface: IfName = "eth0".parse().unwrap();
+    let unlisted = HostSnapshot::of(
+        std::slice::from_ref(&interface),
+        Err(NetlinkError::TooMuch),
         host.proc.path(),
     );
+    let refused = unlisted.asides_by(|_| Ok(Vec::new()));
     assert_eq!(refused.len(), 2);
-    let interfaces = ["eth0".parse().unwrap()];
-    let links = Ok(host.links.iter().cloned().collect());
     let unanswered = |_| Err(NetlinkError::Malformed);
-    let asides = find(&interfaces, &links, unanswered, host.proc.path());
+    let asides = host.seen(&interface).asides_by(unanswered);
     let reasons = asides.into_iter().map(|aside| (aside.family, aside.reason));
     told(reasons.collect(), "the addresses of eth0");
     assert!(

@@ -1,0 +1,240 @@
+//! What reaches this host through its protected interfaces: one model, which the lock-out guard,
+//! standing aside, the largest segment of SYN cookies, `doctor` and `status` share.
+//!
+//! The links are listed when the snapshot is taken. Addresses, routes and sessions are asked for by
+//! whom they concern.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::aside::{self, Aside};
+use super::link::{self, Link, Links, Mac};
+use super::netlink::NetlinkError;
+use super::peers::{self, ProtectedPeers};
+use super::related::{self, Related};
+use super::{PROC, file};
+use crate::domain::IfName;
+
+/// A line for each session; a host that ends thousands of them is another kind of host.
+const PPPOE_LIMIT: u64 = 1 << 20;
+
+/// The host as it is now.
+#[derive(Clone, Debug)]
+pub struct HostSnapshot {
+    interfaces: Vec<IfName>,
+    links: Result<Links, NetlinkError>,
+    /// Devices that PPPoE sessions go over.
+    pppoe: BTreeSet<String>,
+    proc: PathBuf,
+}
+
+/// A device that the packets of a protected interface reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReachedDevice {
+    /// Its name.
+    pub name: String,
+    /// What made it, as `ip -details link` has it; none for a plain device.
+    pub kind: Option<String>,
+    /// How the packets reach it, such as "bridge that eth0 belongs to".
+    pub how: String,
+}
+
+/// What is known of one protected interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// As it was asked for: the kernel's name, or an altname.
+    pub interface: IfName,
+    /// Every device that its packets reach, itself first under the kernel's name; or why that isn't
+    /// known.
+    pub devices: Result<Vec<ReachedDevice>, String>,
+}
+
+impl HostSnapshot {
+    /// Looks at the host through these interfaces.
+    #[must_use]
+    pub fn take(interfaces: &[IfName]) -> Self {
+        Self::of(interfaces, Links::read(), Path::new(PROC))
+    }
+
+    pub(super) fn of(
+        interfaces: &[IfName],
+        links: Result<Links, NetlinkError>,
+        proc: &Path,
+    ) -> Self {
+        // Without the module there is no such file, and no session.
+        let sessions = file::read(&proc.join("thread-self/net/pppoe"), PPPOE_LIMIT);
+        Self {
+            interfaces: interfaces.to_vec(),
+            links,
+            pppoe: sessions.map_or_else(|_none| BTreeSet::new(), |text| pppoe_devices(&text)),
+            proc: proc.to_path_buf(),
+        }
+    }
+
+    /// Where the program must stand aside on this host now: at most one reason for each interface
+    /// and family, in the order of the interfaces.
+    ///
+    /// Nothing is trusted to be harmless unread: what can't be found out is a reason, too.
+    #[must_use]
+    pub fn asides(&self) -> Vec<Aside> {
+        self.asides_by(link::further_addresses)
+    }
+
+    /// The same, with another way to find the further addresses of a device.
+    pub(super) fn asides_by(
+        &self,
+        addresses: impl Fn(u32) -> Result<Vec<Mac>, NetlinkError>,
+    ) -> Vec<Aside> {
+        let of = |interface| {
+            let related = self.links().and_then(|links| {
+                let related = self.related(interface)?;
+                Ok((links, related))
+            });
+            aside::find(interface, related, &addresses, &self.proc)
+        };
+        self.interfaces.iter().flat_map(of).collect()
+    }
+
+    /// The largest packet that every device takes that the packets of the protected interfaces
+    /// reach; nothing when none of the interfaces is there.
+    #[must_use]
+    pub fn smallest_mtu(&self) -> Option<u32> {
+        let of = |interface| self.related(interface).unwrap_or_default();
+        let related = self.interfaces.iter().flat_map(of);
+        related
+            .map(|device| device.link.mtu)
+            .filter(|mtu| *mtu > 0)
+            .min()
+    }
+
+    /// The addresses that must stay reachable, and what could not be found out of them.
+    #[must_use]
+    pub fn protected_peers(&self) -> ProtectedPeers {
+        let mut unknown = Vec::new();
+        let mut devices = Vec::new();
+        match self.links() {
+            Err(what) => unknown.push(what),
+            Ok(links) => {
+                let there = |name: &&IfName| links.by_name(name.as_str()).is_some();
+                for interface in self.interfaces.iter().filter(there) {
+                    match self.related(interface) {
+                        Ok(related) => devices.extend(related.iter().map(|one| one.link)),
+                        Err(what) => unknown.push(what),
+                    }
+                }
+            }
+        }
+        peers::find(&devices, unknown, &self.proc)
+    }
+
+    /// What the packets of each interface reach, in the order of the interfaces.
+    #[must_use]
+    pub fn reach(&self) -> Vec<Reach> {
+        let of = |interface: &IfName| {
+            let related = self.related(interface);
+            Reach {
+                interface: interface.clone(),
+                devices: related.map(|related| related.iter().map(reached).collect()),
+            }
+        };
+        self.interfaces.iter().map(of).collect()
+    }
+
+    fn links(&self) -> Result<&Links, String> {
+        let links = self.links.as_ref();
+        links.map_err(|error| format!("the interfaces could not be listed: {error}"))
+    }
+
+    fn related(&self, interface: &IfName) -> Result<Vec<Related<'_>>, String> {
+        let links = self.links()?;
+        let start: &Link = links
+            .by_name(interface.as_str())
+            .ok_or_else(|| format!("there is no interface {interface}"))?;
+        let has_sessions = |device: &str| self.pppoe.contains(device);
+        related::find(start, links, has_sessions).map_err(|missing| missing.to_string())
+    }
+}
+
+fn reached(device: &Related<'_>) -> ReachedDevice {
+    ReachedDevice {
+        name: device.link.name.clone(),
+        kind: device.link.kind.clone(),
+        how: device.to_string(),
+    }
+}
+
+/// `/proc/net/pppoe`: a heading, then number, hardware address and device of each session
+/// (drivers/net/ppp/pppoe.c, `pppoe_seq_show`).
+fn pppoe_devices(text: &str) -> BTreeSet<String> {
+    let devices = text.lines().skip(1);
+    devices
+        .filter_map(|line| line.split_whitespace().nth(2).map(str::to_owned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made_up::{in_master, link, of_kind, on};
+    use super::*;
+
+    fn snapshot(interface: &str, links: &[Link]) -> HostSnapshot {
+        let links = Ok(links.iter().cloned().collect());
+        HostSnapshot::of(&[interface.parse().unwrap()], links, Path::new("/nowhere"))
+    }
+
+    #[test]
+    fn the_smallest_packet_of_all_that_is_reached_counts() {
+        let with_mtu = |mtu, link| Link { mtu, ..link };
+        let links = [
+            with_mtu(9000, in_master(9, link(2, "eth0"))),
+            with_mtu(9000, of_kind(9, "br0", "bridge")),
+            with_mtu(1400, on(9, of_kind(10, "br0.7", "vlan"))),
+            with_mtu(576, link(3, "eth1")),
+        ];
+        assert_eq!(snapshot("eth0", &links).smallest_mtu(), Some(1400));
+        assert_eq!(snapshot("eth9", &links).smallest_mtu(), None);
+    }
+
+    #[test]
+    fn an_altname_reaches_the_same_and_the_kernels_name_is_told() {
+        let mut port = in_master(9, link(2, "eth0"));
+        port.altnames = vec!["uplink".to_owned()];
+        let links = [port, of_kind(9, "br0", "bridge")];
+        let told = snapshot("uplink", &links).reach().remove(0);
+        assert_eq!(told.interface.as_str(), "uplink");
+        let expected = [
+            ("eth0", None, "the protected interface"),
+            ("br0", Some("bridge"), "bridge that eth0 belongs to"),
+        ];
+        let expected = expected.map(|(name, kind, how)| ReachedDevice {
+            name: name.to_owned(),
+            kind: kind.map(str::to_owned),
+            how: how.to_owned(),
+        });
+        assert_eq!(told.devices, Ok(expected.to_vec()));
+        let absent = snapshot("eth9", &links).reach().remove(0).devices;
+        assert_eq!(absent, Err("there is no interface eth9".to_owned()));
+    }
+
+    #[test]
+    fn devices_with_pppoe_sessions_are_read() {
+        let text = "Id       Address              Device\n\
+                    0B000000 02:00:00:00:00:01    eth0\n\
+                    0C000000 02:00:00:00:00:01 eth1.7\n";
+        let devices: Vec<String> = pppoe_devices(text).into_iter().collect();
+        assert_eq!(devices, ["eth0", "eth1.7"]);
+        assert!(pppoe_devices("").is_empty());
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_listed_is_unknown_and_an_absent_interface_is_not() {
+        let listed = HostSnapshot::take(&["absent0".parse().unwrap()]);
+        assert_eq!(listed.protected_peers().unknown, Vec::<String>::new());
+        let unlisted = HostSnapshot {
+            links: Err(NetlinkError::Malformed),
+            ..listed
+        };
+        let unknown = unlisted.protected_peers().unknown;
+        assert!(unknown[0].contains("could not be listed"), "{unknown:?}");
+    }
+}
