@@ -11,7 +11,7 @@ use xdp_tests::netns::link::{End, VlanProtocol, veth_pair};
 use xdp_tests::require_kernel;
 use xdp_tests::wait::wait_until;
 use xdp_user::domain::IfName;
-use xdp_user::host::{self, SynCookies};
+use xdp_user::host::{self, HostSnapshot, SynCookies};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -23,10 +23,14 @@ fn namespace(name: &str) -> Result<Namespace> {
     Ok(namespace)
 }
 
+fn interface() -> IfName {
+    #[expect(clippy::unwrap_used, reason = "a constant")]
+    "in0".parse().unwrap()
+}
+
 /// Family and reason's name of each, as seen from the namespace.
 fn asides(namespace: &Namespace) -> Result<Vec<(&'static str, &'static str)>> {
-    let interfaces: [IfName; 1] = ["in0".parse()?];
-    let found = namespace.run(|| host::asides(&interfaces))?;
+    let found = namespace.run(|| HostSnapshot::by_names(&[interface()]).asides())?;
     Ok(found
         .iter()
         .map(|aside| (aside.family.title(), aside.reason.name()))
@@ -67,11 +71,24 @@ fn a_port_of_a_bridge_is_found_and_the_bridge_itself_is_none() -> Result<()> {
     require_kernel!("a_port_of_a_bridge_is_found_and_the_bridge_itself_is_none");
     let namespace = namespace("bridged")?;
     namespace.add_bridge("br0", &["in0"])?;
+    assert_eq!(asides(&namespace)?, [], "there is no other port");
+    namespace.ip(&["link", "set", "in0", "type", "bridge_slave", "hairpin", "on"])?;
+    assert_eq!(asides(&namespace)?, both("bridge_port"));
+    namespace.ip(&["link", "set", "in0", "type", "bridge_slave", "hairpin", "off"])?;
+    add_guest(&namespace)?;
     assert_eq!(asides(&namespace)?, both("bridge_port"));
     let bridge = ["br0".parse()?];
-    assert_eq!(namespace.run(|| host::asides(&bridge))?, []);
+    assert_eq!(namespace.run(|| HostSnapshot::by_names(&bridge).asides())?, []);
     namespace.ip(&["link", "set", "in0", "nomaster"])?;
     assert_eq!(asides(&namespace)?, []);
+    Ok(())
+}
+
+/// Adds a second port to the bridge `br0`.
+fn add_guest(namespace: &Namespace) -> Result<()> {
+    let ends = (End::new(namespace, "guest0"), End::new(namespace, "guest1"));
+    veth_pair(ends.0, ends.1, 1500)?;
+    namespace.ip(&["link", "set", "guest0", "master", "br0"])?;
     Ok(())
 }
 
@@ -100,6 +117,7 @@ fn a_vrf_stands_aside_and_a_bond_is_looked_through() -> Result<()> {
         if port_of(&namespace, &[kind]) {
             assert_eq!(asides(&namespace)?, []);
             namespace.add_bridge("br0", &["up0"])?;
+            add_guest(&namespace)?;
             assert_eq!(asides(&namespace)?, both("bridge_port"));
         }
     }
@@ -109,14 +127,18 @@ fn a_vrf_stands_aside_and_a_bond_is_looked_through() -> Result<()> {
 #[test]
 fn virtual_interfaces_that_share_it_are_found() -> Result<()> {
     require_kernel!("virtual_interfaces_that_share_it_are_found");
-    for kind in ["macvlan", "macvtap", "ipvlan"] {
+    for (kind, expected) in [
+        ("macvlan", [].as_slice()),
+        ("macvtap", &both("shared")),
+        ("ipvlan", &both("shared")),
+    ] {
         let namespace = namespace(kind)?;
         let add = ["link", "add", "link", "in0", "up0", "type", kind];
         if let Err(error) = namespace.ip(&add) {
             eprintln!("skipped {kind}: {error:#}");
             continue;
         }
-        assert_eq!(asides(&namespace)?, both("shared"), "{kind}");
+        assert_eq!(asides(&namespace)?, expected, "{kind}");
         namespace.ip(&["link", "del", "up0"])?;
         assert_eq!(asides(&namespace)?, [], "{kind}");
     }
@@ -155,6 +177,7 @@ fn a_vlan_device_counts_as_its_interface() -> Result<()> {
     namespace.sysctl("net/ipv4/conf/in0.7/forwarding", "1")?;
     assert_eq!(asides(&namespace)?, [("IPv4", "forwarding")]);
     namespace.add_bridge("br0", &["in0.7"])?;
+    add_guest(&namespace)?;
     assert_eq!(asides(&namespace)?, both("bridge_port"));
     Ok(())
 }
@@ -178,11 +201,11 @@ fn links_are_those_of_the_namespace_whatever_sys_shows() -> Result<()> {
     require_kernel!("links_are_those_of_the_namespace_whatever_sys_shows");
     let namespace = namespace("sysless")?;
     namespace.add_bridge("br0", &["in0"])?;
-    let interfaces: [IfName; 1] = ["in0".parse()?];
+    add_guest(&namespace)?;
     let found = namespace.run(|| -> Result<_> {
         nix::mount::umount2("/sys", nix::mount::MntFlags::MNT_DETACH)?;
         anyhow::ensure!(!std::fs::exists("/sys/class/net/in0")?, "it is in /sys");
-        Ok(host::asides(&interfaces))
+        Ok(HostSnapshot::by_names(&[interface()]).asides())
     })??;
     let reasons: Vec<_> = found.iter().map(|aside| aside.reason.name()).collect();
     assert_eq!(reasons, ["bridge_port", "bridge_port"]);
@@ -202,11 +225,12 @@ fn the_settings_for_cookies_and_the_mtu_are_those_of_the_namespace() -> Result<(
         let read = namespace.run(host::tcp_settings)??;
         assert_eq!(read.syn_cookies, expected);
     }
-    let loopback = ["lo".parse()?];
     namespace.ip(&["link", "set", "lo", "mtu", "1400"])?;
-    assert_eq!(namespace.run(|| host::smallest_mtu(&loopback))?, Some(1400));
-    let nowhere = ["nowhere".parse()?];
-    assert_eq!(namespace.run(|| host::smallest_mtu(&nowhere))?, None);
+    let smallest = |name: IfName| {
+        namespace.run(|| HostSnapshot::by_names(&[name]).smallest_mtu())
+    };
+    assert_eq!(smallest("lo".parse()?)?, Some(1400));
+    assert_eq!(smallest("nowhere".parse()?)?, None);
     Ok(())
 }
 

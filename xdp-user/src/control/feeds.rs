@@ -18,7 +18,7 @@ use crate::api::types::{
     Happening, KeptListStatus, ListCause, ListChanged, ListFailure, ListKind, NamedCount,
 };
 use crate::config::{Config, KeptList};
-use crate::domain::{IfName, ListName, Prefix};
+use crate::domain::{ListName, Prefix};
 use crate::feeds::copy::{self, Meta};
 use crate::feeds::{self, FeedCause, FeedError, Fetched, Job, Parsed, difference, next_try};
 use crate::host::ProtectedPeers;
@@ -282,12 +282,8 @@ impl Control {
 
     /// Puts the copies of the last good texts in force, before anything is attached.
     pub(super) fn restore_feeds(&mut self) {
-        let names: Vec<IfName> = {
-            let configured = self.config.interfaces.iter();
-            configured.map(|interface| interface.name.clone()).collect()
-        };
         if !self.config.lists.is_empty() {
-            self.lifelines = (self.look)(&names).lifelines;
+            self.lifelines = (self.look)(&self.watched()).lifelines;
         }
         let lists = self.config.lists.clone();
         let known: Vec<&ListName> = lists.iter().map(|list| &list.name).collect();

@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use super::classes::Aside;
 use super::{Control, policy};
-use crate::domain::IfName;
-use crate::host::{self, HostSnapshot, ProtectedPeers, SynCookies};
+use crate::host::{self, HostSnapshot, ProtectedPeers, SynCookies, Watched};
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub enum Lifelines {
 }
 
 impl Lifelines {
-    pub(super) fn find(self, interfaces: &[IfName]) -> ProtectedPeers {
+    pub(super) fn find(self, interfaces: &[Watched]) -> ProtectedPeers {
         match self {
             Self::Nobodys => ProtectedPeers::default(),
             Self::ThisHosts => HostSnapshot::take(interfaces).protected_peers(),
@@ -54,10 +53,10 @@ impl Default for Seen {
 }
 
 /// Whoever looks.
-pub type Look = fn(&[IfName]) -> Seen;
+pub type Look = fn(&[Watched]) -> Seen;
 
 /// Looks at the host that this process runs on.
-pub fn look_at_host(interfaces: &[IfName]) -> Seen {
+pub fn look_at_host(interfaces: &[Watched]) -> Seen {
     let snapshot = HostSnapshot::take(interfaces);
     let asides = snapshot.asides().into_iter().map(|aside| Aside {
         interface: aside.interface,
@@ -74,16 +73,29 @@ pub fn look_at_host(interfaces: &[IfName]) -> Seen {
 }
 
 impl Control {
+    /// The configured interfaces, with the numbers of those that the program is attached to.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let configured = self.config.interfaces.iter();
+        configured
+            .map(|interface| {
+                let name = &interface.name;
+                let known = self.interfaces.iter().find(|known| known.name == *name);
+                Watched {
+                    name: name.clone(),
+                    index: known.and_then(|known| known.attached).map(|a| a.index),
+                }
+            })
+            .collect()
+    }
+
     /// Looks around, and puts a policy in force that fits what is seen.
     pub(super) fn look_around(&mut self) -> Result<()> {
-        let configured = self.config.interfaces.iter();
-        let names: Vec<IfName> = configured.map(|interface| interface.name.clone()).collect();
         let Seen {
             asides,
             syn_cookies,
             mtu,
             lifelines,
-        } = (self.look)(&names);
+        } = (self.look)(&self.watched());
         self.lifelines = lifelines;
         if (syn_cookies, mtu) != (self.surroundings.syn_cookies, self.surroundings.mtu) {
             if !syn_cookies {

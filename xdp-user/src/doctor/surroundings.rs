@@ -11,7 +11,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         .iter()
         .map(|interface| interface.name.clone());
     let names: Vec<IfName> = names.collect();
-    let mut findings = forwarding(config, &HostSnapshot::take(&names).asides());
+    let mut findings = forwarding(config, &HostSnapshot::by_names(&names).asides());
     match host::tcp_settings() {
         Ok(settings) => findings.push(cookies(settings.syn_cookies)),
         Err(error) => tracing::debug!("{error}"),

@@ -37,7 +37,7 @@ use std::path::Path;
 pub use aside::{Aside, AsideReason};
 pub use netlink::NetlinkError;
 pub use peers::{PeerRole, ProtectedPeer, ProtectedPeers};
-pub use snapshot::{HostSnapshot, Reach, ReachedDevice};
+pub use snapshot::{HostSnapshot, Reach, ReachedDevice, Watched};
 pub use tcp::{SynCookies, TcpError, TcpSettings};
 
 const PROC: &str = "/proc";

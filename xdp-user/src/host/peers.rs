@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn loopback_has_its_own() {
-        let peers = HostSnapshot::take(&["lo".parse().unwrap()]).protected_peers();
+        let peers = HostSnapshot::by_names(&["lo".parse().unwrap()]).protected_peers();
         assert_eq!(peers.unknown, Vec::<String>::new());
         let own = "127.0.0.1".parse().unwrap();
         assert!(peers.iter().any(|peer| peer.prefix == own), "{peers:?}");

@@ -18,10 +18,26 @@ use crate::domain::IfName;
 /// A line for each session; a host that ends thousands of them is another kind of host.
 const PPPOE_LIMIT: u64 = 1 << 20;
 
+/// An interface to look through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// As it is configured: the kernel's name at that time, or an altname.
+    pub name: IfName,
+    /// Its number where the program is attached to it: the interface may have another name by now,
+    /// and the name may be another's.
+    pub index: Option<u32>,
+}
+
+impl From<IfName> for Watched {
+    fn from(name: IfName) -> Self {
+        Self { name, index: None }
+    }
+}
+
 /// The host as it is now.
 #[derive(Clone, Debug)]
 pub struct HostSnapshot {
-    interfaces: Vec<IfName>,
+    interfaces: Vec<Watched>,
     links: Result<Links, NetlinkError>,
     /// Devices that PPPoE sessions go over.
     pppoe: BTreeSet<String>,
@@ -52,12 +68,19 @@ pub struct Reach {
 impl HostSnapshot {
     /// Looks at the host through these interfaces.
     #[must_use]
-    pub fn take(interfaces: &[IfName]) -> Self {
+    pub fn take(interfaces: &[Watched]) -> Self {
         Self::of(interfaces, Links::read(), Path::new(PROC))
     }
 
+    /// The same for interfaces that are known by name only.
+    #[must_use]
+    pub fn by_names<'i>(names: impl IntoIterator<Item = &'i IfName>) -> Self {
+        let interfaces: Vec<Watched> = names.into_iter().cloned().map(Watched::from).collect();
+        Self::take(&interfaces)
+    }
+
     pub(super) fn of(
-        interfaces: &[IfName],
+        interfaces: &[Watched],
         links: Result<Links, NetlinkError>,
         proc: &Path,
     ) -> Self {
@@ -85,12 +108,12 @@ impl HostSnapshot {
         &self,
         addresses: impl Fn(u32) -> Result<Vec<Mac>, NetlinkError>,
     ) -> Vec<Aside> {
-        let of = |interface| {
+        let of = |interface: &Watched| {
             let related = self.links().and_then(|links| {
                 let related = self.related(interface)?;
                 Ok((links, related))
             });
-            aside::find(interface, related, &addresses, &self.proc)
+            aside::find(&interface.name, related, &addresses, &self.proc)
         };
         self.interfaces.iter().flat_map(of).collect()
     }
@@ -115,7 +138,7 @@ impl HostSnapshot {
         match self.links() {
             Err(what) => unknown.push(what),
             Ok(links) => {
-                let there = |name: &&IfName| links.by_name(name.as_str()).is_some();
+                let there = |interface: &&Watched| find(interface, links).is_some();
                 for interface in self.interfaces.iter().filter(there) {
                     match self.related(interface) {
                         Ok(related) => devices.extend(related.iter().map(|one| one.link)),
@@ -130,10 +153,10 @@ impl HostSnapshot {
     /// What the packets of each interface reach, in the order of the interfaces.
     #[must_use]
     pub fn reach(&self) -> Vec<Reach> {
-        let of = |interface: &IfName| {
+        let of = |interface: &Watched| {
             let related = self.related(interface);
             Reach {
-                interface: interface.clone(),
+                interface: interface.name.clone(),
                 devices: related.map(|related| related.iter().map(reached).collect()),
             }
         };
@@ -145,14 +168,19 @@ impl HostSnapshot {
         links.map_err(|error| format!("the interfaces could not be listed: {error}"))
     }
 
-    fn related(&self, interface: &IfName) -> Result<Vec<Related<'_>>, String> {
+    fn related(&self, interface: &Watched) -> Result<Vec<Related<'_>>, String> {
         let links = self.links()?;
-        let start: &Link = links
-            .by_name(interface.as_str())
-            .ok_or_else(|| format!("there is no interface {interface}"))?;
+        let start = find(interface, links)
+            .ok_or_else(|| format!("there is no interface {}", interface.name))?;
         let has_sessions = |device: &str| self.pppoe.contains(device);
         related::find(start, links, has_sessions).map_err(|missing| missing.to_string())
     }
+}
+
+/// The interface that the program is attached to, else the one of that name.
+fn find<'l>(interface: &Watched, links: &'l Links) -> Option<&'l Link> {
+    let attached = interface.index.and_then(|index| links.by_index(index));
+    attached.or_else(|| links.by_name(interface.name.as_str()))
 }
 
 fn reached(device: &Related<'_>) -> ReachedDevice {
@@ -179,7 +207,12 @@ mod tests {
 
     fn snapshot(interface: &str, links: &[Link]) -> HostSnapshot {
         let links = Ok(links.iter().cloned().collect());
-        HostSnapshot::of(&[interface.parse().unwrap()], links, Path::new("/nowhere"))
+        HostSnapshot::of(&[watched(interface, None)], links, Path::new("/nowhere"))
+    }
+
+    fn watched(name: &str, index: Option<u32>) -> Watched {
+        let name = name.parse().unwrap();
+        Watched { name, index }
     }
 
     #[test]
@@ -217,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn a_renamed_interface_is_followed_by_its_number() {
+        // Its old name is another's by now.
+        let links = [
+            in_master(9, link(2, "wan0")),
+            of_kind(9, "br0", "bridge"),
+            link(3, "eth0"),
+        ];
+        let of = |index| {
+            let links = Ok(links.iter().cloned().collect());
+            let watched = [watched("eth0", index)];
+            let mut reach = HostSnapshot::of(&watched, links, Path::new("/nowhere")).reach();
+            let devices = reach.remove(0).devices.unwrap();
+            devices.into_iter().map(|device| device.name)
+        };
+        assert_eq!(of(Some(2)).collect::<Vec<_>>(), ["wan0", "br0"]);
+        assert_eq!(of(None).collect::<Vec<_>>(), ["eth0"]);
+        assert_eq!(of(Some(7)).collect::<Vec<_>>(), ["eth0"], "gone since");
+    }
+
+    #[test]
     fn devices_with_pppoe_sessions_are_read() {
         let text = "Id       Address              Device\n\
                     0B000000 02:00:00:00:00:01    eth0\n\
@@ -228,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_host_that_cannot_be_listed_is_unknown_and_an_absent_interface_is_not() {
-        let listed = HostSnapshot::take(&["absent0".parse().unwrap()]);
+        let listed = HostSnapshot::take(&[watched("absent0", None)]);
         assert_eq!(listed.protected_peers().unknown, Vec::<String>::new());
         let unlisted = HostSnapshot {
             links: Err(NetlinkError::Malformed),

@@ -201,9 +201,7 @@ impl Control {
 
     /// The addresses that this host must hear from to stay reachable.
     pub(in crate::control) fn protected_peers(&self) -> ProtectedPeers {
-        let configured = self.config.interfaces.iter();
-        let names: Vec<_> = configured.map(|one| one.name.clone()).collect();
-        self.lifelines.find(&names)
+        self.lifelines.find(&self.watched())
     }
 
     /// What a block of this prefix would cut the host off from, if anything that no allowlist saves.

@@ -64,7 +64,7 @@ impl Host {
 
     fn seen(&self, interface: &IfName) -> HostSnapshot {
         let links = Ok(self.links.iter().cloned().collect());
-        HostSnapshot::of(std::slice::from_ref(interface), links, self.proc.path())
+        HostSnapshot::of(&[interface.clone().into()], links, self.proc.path())
     }
 
     fn further(&self, index: u32) -> Result<Vec<Mac>, NetlinkError> {
@@ -295,7 +295,7 @@ fn what_cannot_be_read_stands_aside_and_says_what() {
     told(lost.asides(), "belongs to interface 9");
     let interface: IfName = "eth0".parse().unwrap();
     let unlisted = HostSnapshot::of(
-        std::slice::from_ref(&interface),
+        &[interface.clone().into()],
         Err(NetlinkError::TooMuch),
         host.proc.path(),
     );
