@@ -30,6 +30,14 @@ impl Failure {
         }
     }
 
+    /// One that says nothing: only the exit code tells.
+    pub const fn silent(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            message: String::new(),
+        }
+    }
+
     /// What kind it is.
     pub const fn kind(&self) -> FailureKind {
         self.kind

@@ -14,12 +14,13 @@ use serde::de::DeserializeOwned;
 use super::types::{
     AddEntries, AddToken, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, CaptureQuery,
     ChangeReport, ClassList, DiffList, EntryPage, EntryQuery, ErrorBody, Event, EventQuery,
-    ExplainQuery, Explanation, FlushEntries, ImportQuery, KeptLists, LiftBans, LiftReport,
-    LimitList, ListDiff, ListKind, NewToken, PendingStatus, RefreshLists, RemoveEntries,
-    RevokeToken, SetLimits, SourceList, SourceQuery, Status, TokenList, TokenView,
+    ExplainQuery, Explanation, ExportQuery, FlushEntries, ImportQuery, KeptLists, LiftBans,
+    LiftReport, LimitList, ListDiff, ListKind, NewToken, PendingStatus, RefreshLists,
+    RemoveEntries, RevokeToken, SetLimits, SourceList, SourceQuery, Status, TestQuery, TestReport,
+    TokenList, TokenView,
 };
 use crate::failure::FailureKind;
-pub use lines::Lines;
+pub use lines::{Lines, Pieces};
 pub use remote::Remote;
 
 /// How long an answer may take. Most take milliseconds; a change of a large list takes longest.
@@ -187,14 +188,15 @@ impl Client {
             .await
     }
 
-    /// `POST /v1/block/import`: sends the text chunk by chunk, as it comes.
+    /// `POST /v1/allow/import`, `POST /v1/block/import`: sends the text chunk by chunk, as it comes.
     pub async fn import(
         &self,
+        kind: ListKind,
         query: &ImportQuery,
         text: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<ChangeReport, ClientError> {
         let request = self
-            .request(Method::POST, "/v1/block/import")
+            .request(Method::POST, &format!("/v1/{}/import", kind.name()))
             .query(query)
             .timeout(IMPORT_TIMEOUT)
             .body(reqwest::Body::wrap_stream(text));
@@ -218,9 +220,27 @@ impl Client {
         self.answer(request.timeout(IMPORT_TIMEOUT)).await
     }
 
-    /// `POST /v1/block/flush`.
-    pub async fn flush(&self, entries: &FlushEntries) -> Result<ChangeReport, ClientError> {
-        self.post("/v1/block/flush", entries).await
+    /// `POST /v1/allow/flush`, `POST /v1/block/flush`.
+    pub async fn flush(
+        &self,
+        kind: ListKind,
+        entries: &FlushEntries,
+    ) -> Result<ChangeReport, ClientError> {
+        self.post(&format!("/v1/{}/flush", kind.name()), entries)
+            .await
+    }
+
+    /// `GET /v1/allow/export`, `GET /v1/block/export`: the text in pieces, as it comes.
+    pub async fn export(&self, kind: ListKind, query: &ExportQuery) -> Result<Pieces, ClientError> {
+        let path = format!("/v1/{}/export", kind.name());
+        let request = self.request(Method::GET, &path).query(query);
+        let response = self.success(request.timeout(IMPORT_TIMEOUT)).await?;
+        Ok(Pieces::new(response, self.daemon.clone()))
+    }
+
+    /// `GET /v1/allow/test`, `GET /v1/block/test`.
+    pub async fn test(&self, kind: ListKind, query: &TestQuery) -> Result<TestReport, ClientError> {
+        self.get(&format!("/v1/{}/test", kind.name()), query).await
     }
 
     /// `GET /v1/bans`.
@@ -388,6 +408,7 @@ async fn refusal(response: reqwest::Response) -> ClientError {
     let text = response.text().await.unwrap_or_default();
     let body = serde_json::from_str(&text).unwrap_or_else(|_| ErrorBody {
         error: plain_refusal(status, &text),
+        cause: None,
         details: Vec::new(),
     });
     ClientError::Refused {

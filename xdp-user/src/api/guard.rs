@@ -21,6 +21,7 @@ use nix::unistd::{Uid, User};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::outcome::Outcome;
 use super::refused::Refused;
 use super::rights::{Rights, needed};
 use super::types::Role;
@@ -180,7 +181,9 @@ pub(super) async fn check(
         return no_right(&caller, has, needed);
     }
     let patience = match path.as_str() {
-        "/v1/block/import" | "/v1/lists/refresh" | "/v1/lists/diff" => LONG_PATIENCE,
+        "/v1/allow/import" | "/v1/block/import" | "/v1/lists/refresh" | "/v1/lists/diff" => {
+            LONG_PATIENCE
+        }
         _ => PATIENCE,
     };
     let answered = timeout(patience, async {
@@ -212,9 +215,11 @@ async fn change(guard: &Guard, caller: &Caller, request: Request, next: Next) ->
         Err(refused) => return refused.into_response(),
     };
     let response = next.run(request).await;
-    let outcome = match response.status() {
-        status if status.is_success() => "done".to_owned(),
-        status => format!("refused: {status}"),
+    let said = response.extensions().get::<Outcome>();
+    let outcome = match (said, response.status()) {
+        (Some(Outcome(said)), _) => said.chars().take(NOTED).collect(),
+        (None, status) if status.is_success() => "done".to_owned(),
+        (None, status) => format!("refused: {status}"),
     };
     // Before the answer goes out: what was acknowledged is in the trail.
     note(guard, caller, format!("{method} {path} {text}"), outcome).await;

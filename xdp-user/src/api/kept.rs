@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::openapi::about;
+use super::outcome::{Change, Noted};
 use super::refused::{Answer, Given, Refused};
 use super::types::{DiffList, KeptLists, ListDiff, RefreshLists};
 use crate::control::Handle;
@@ -49,7 +50,7 @@ async fn show(State(control): State<Handle>) -> Answer<KeptLists> {
 async fn refresh(
     State(control): State<Handle>,
     Given(request): Given<RefreshLists>,
-) -> Answer<KeptLists> {
+) -> Change<KeptLists> {
     let name = request.name.clone();
     let jobs = control.call(move |c| c.asked_feeds(request.name.as_ref(), request.force));
     for job in jobs.await? {
@@ -60,7 +61,7 @@ async fn refresh(
     }
     let mut lists = control.call(|c| Ok(c.kept_lists())).await?;
     lists.retain(|list| name.as_ref().is_none_or(|name| *name == list.name));
-    Ok(Json(KeptLists { lists }))
+    Ok(Noted(KeptLists { lists }))
 }
 
 async fn diff(State(control): State<Handle>, Given(request): Given<DiffList>) -> Answer<ListDiff> {

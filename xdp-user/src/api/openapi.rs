@@ -30,7 +30,10 @@ const REFUSALS: [(u16, &str); 11] = [
     ),
     (405, "The path has no such method."),
     (408, "The request took too long to come."),
-    (409, "What it is about is used otherwise."),
+    (
+        409,
+        "What it is about is used otherwise; or a guard refused a list, and `cause` says which.",
+    ),
     (
         429,
         "Too much at once: `Retry-After` says when to come again.",

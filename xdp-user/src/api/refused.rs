@@ -11,9 +11,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 
+use super::outcome::Outcome;
 use super::types::ErrorBody;
 use crate::config::{ConfigError, LoadError};
-use crate::control::Unavailable;
+use crate::control::{ImportRefused, Unavailable};
 use crate::datapath::DatapathError;
 use crate::events::TooMany;
 
@@ -29,6 +30,7 @@ impl Refused {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let body = ErrorBody {
             error: error.into(),
+            cause: None,
             details: Vec::new(),
         };
         Self { status, body }
@@ -37,11 +39,17 @@ impl Refused {
 
 impl From<anyhow::Error> for Refused {
     fn from(error: anyhow::Error) -> Self {
+        if let Some(refused) = error.downcast_ref::<ImportRefused>() {
+            let mut refusal = Self::new(StatusCode::CONFLICT, format!("{error:#}"));
+            refusal.body.cause = Some(refused.name().to_owned());
+            return refusal;
+        }
         let Some(details) = problems(&error) else {
             return Self::new(status_of(&error), format!("{error:#}"));
         };
         let body = ErrorBody {
             error: "the configuration has mistakes; the one in force stays".to_owned(),
+            cause: None,
             details,
         };
         Self {
@@ -71,7 +79,10 @@ impl From<BytesRejection> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
+        let outcome = Outcome(format!("refused: {}: {}", self.status, self.body.error));
+        let mut response = (self.status, Json(self.body)).into_response();
+        response.extensions_mut().insert(outcome);
+        response
     }
 }
 

@@ -2,40 +2,24 @@
 
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
-use anyhow::Context;
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
-use tokio::sync::Semaphore;
 
-use super::refused::{Answer, Asked, Given, Refused, Text};
+use super::outcome::{Change, Noted};
+use super::refused::{Answer, Asked, Given};
 use super::types::{
     AddEntries, Apply, ApplyReport, AuditQuery, AuditTrail, BanList, ChangeReport, ClassList,
-    EntryPage, EntryQuery, ExplainQuery, Explanation, FlushEntries, ImportQuery, LiftBans,
-    LiftReport, LimitList, ListKind, PendingStatus, RemoveEntries, SetLimits, SourceList,
-    SourceQuery, Status,
+    EntryPage, EntryQuery, ExplainQuery, Explanation, LiftBans, LiftReport, LimitList, ListKind,
+    PendingStatus, RemoveEntries, SetLimits, SourceList, SourceQuery, Status,
 };
-use super::{kept, openapi::about, stream, tokens};
+use super::{kept, openapi::about, stream, tokens, transfer};
 use crate::control::{Control, Handle};
-use crate::lists::{self, Bounds};
 
-/// Largest list text that `import` takes.
-const MAX_IMPORT: usize = 256 << 20;
-/// Largest body of any other request.
+/// Largest body of any request but an import.
 const MAX_BODY: usize = 4 << 20;
-const MAX_IMPORT_ENTRIES: usize = 10_000_000;
-/// Lists that are imported at a time, as each is in memory.
-static IMPORTS: Semaphore = Semaphore::const_new(1);
 
 /// The routes of everything that is in the API's document.
 pub(super) fn routes() -> ApiRouter<Handle> {
-    let import = post_with(import, |it| {
-        about(
-            it,
-            "importList",
-            "Add a list of addresses to the blocklist, or replace one: an address, a prefix or a range on each line. One at a time.",
-        )
-    });
     ApiRouter::new()
         .api_route(
             "/v1/status",
@@ -72,20 +56,6 @@ pub(super) fn routes() -> ApiRouter<Handle> {
             post_with(remove_block, |it| {
                 about(it, "removeBlock", "Remove from the blocklist")
             }),
-        )
-        .api_route(
-            "/v1/block/flush",
-            post_with(flush_block, |it| {
-                about(
-                    it,
-                    "flushBlock",
-                    "Empty a list of the blocklist, or all of them but the configuration's",
-                )
-            }),
-        )
-        .api_route(
-            "/v1/block/import",
-            import.layer(DefaultBodyLimit::max(MAX_IMPORT)),
         )
         .api_route(
             "/v1/bans",
@@ -192,6 +162,7 @@ pub(super) fn routes() -> ApiRouter<Handle> {
         )
         .merge(kept::routes())
         .merge(tokens::routes())
+        .merge(transfer::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
@@ -231,8 +202,8 @@ async fn list_block(
 async fn add_allow(
     State(control): State<Handle>,
     Given(request): Given<AddEntries>,
-) -> Answer<ChangeReport> {
-    Ok(Json(
+) -> Change<ChangeReport> {
+    Ok(Noted(
         control
             .call(move |c| c.add_entries(ListKind::Allow, request))
             .await?,
@@ -242,8 +213,8 @@ async fn add_allow(
 async fn add_block(
     State(control): State<Handle>,
     Given(request): Given<AddEntries>,
-) -> Answer<ChangeReport> {
-    Ok(Json(
+) -> Change<ChangeReport> {
+    Ok(Noted(
         control
             .call(move |c| c.add_entries(ListKind::Block, request))
             .await?,
@@ -253,8 +224,8 @@ async fn add_block(
 async fn remove_allow(
     State(control): State<Handle>,
     Given(request): Given<RemoveEntries>,
-) -> Answer<ChangeReport> {
-    Ok(Json(
+) -> Change<ChangeReport> {
+    Ok(Noted(
         control
             .call(move |c| c.remove_entries(ListKind::Allow, &request))
             .await?,
@@ -264,45 +235,12 @@ async fn remove_allow(
 async fn remove_block(
     State(control): State<Handle>,
     Given(request): Given<RemoveEntries>,
-) -> Answer<ChangeReport> {
-    Ok(Json(
+) -> Change<ChangeReport> {
+    Ok(Noted(
         control
             .call(move |c| c.remove_entries(ListKind::Block, &request))
             .await?,
     ))
-}
-
-async fn flush_block(
-    State(control): State<Handle>,
-    Given(request): Given<FlushEntries>,
-) -> Answer<ChangeReport> {
-    Ok(Json(
-        control
-            .call(move |c| c.flush_entries(ListKind::Block, &request))
-            .await?,
-    ))
-}
-
-/// Parses off the control task, so that traffic and other callers don't wait for a long text.
-async fn import(
-    State(control): State<Handle>,
-    Asked(query): Asked<ImportQuery>,
-    Text(body): Text,
-) -> Answer<ChangeReport> {
-    let Ok(_turn) = IMPORTS.try_acquire() else {
-        let error = "another list is being imported: try again when it is in";
-        return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, error));
-    };
-    let bounds = Bounds {
-        max_entries: MAX_IMPORT_ENTRIES,
-        max_bytes: MAX_IMPORT as u64,
-        accept_wide: query.force,
-    };
-    let parsed = tokio::task::spawn_blocking(move || lists::parse(&body[..], bounds))
-        .await
-        .context("the list could not be read")?
-        .context("the list was refused as a whole, nothing was changed")?;
-    Ok(Json(control.call(move |c| c.import(query, parsed)).await?))
 }
 
 async fn bans(State(control): State<Handle>) -> Answer<BanList> {
@@ -312,8 +250,8 @@ async fn bans(State(control): State<Handle>) -> Answer<BanList> {
 async fn lift(
     State(control): State<Handle>,
     Given(request): Given<LiftBans>,
-) -> Answer<LiftReport> {
-    Ok(Json(control.call(move |c| c.lift_bans(&request)).await?))
+) -> Change<LiftReport> {
+    Ok(Noted(control.call(move |c| c.lift_bans(&request)).await?))
 }
 
 async fn limits(State(control): State<Handle>) -> Answer<LimitList> {

@@ -33,6 +33,10 @@ pub use tokens::*;
 pub struct ErrorBody {
     /// What went wrong, and what to do next.
     pub error: String,
+    /// A word for what went wrong, where programs may want to tell it from others: `too_few_entries`,
+    /// `not_a_list`, `large_change`, `export` and `table_full` of an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// Each mistake on its own, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,

@@ -1,8 +1,10 @@
 //! What a change of a list did: as text, and as success or failure.
 
-use super::Session;
-use super::format;
+use std::io::Write;
+
+use super::{Output, Session, format};
 use crate::api::types::ChangeReport;
+use crate::domain::Prefix;
 use crate::failure::{Failure, FailureKind};
 
 /// What of a request may fail without the command failing.
@@ -10,6 +12,8 @@ use crate::failure::{Failure, FailureKind};
 pub(crate) enum Tolerance {
     /// Nothing: the operator named every prefix.
     None,
+    /// That something isn't there which was to be removed: it is as it was wanted.
+    Missing,
     /// Some lines, as long as others were taken.
     SomeRefused,
 }
@@ -20,8 +24,23 @@ pub(crate) fn show(
     report: &ChangeReport,
     tolerance: Tolerance,
 ) -> anyhow::Result<()> {
+    if session.output == Output::Table {
+        for cut in &report.host_bits_cut {
+            note_cut(Some(&cut.given), &cut.prefix);
+        }
+    }
     session.output.show(report, render)?;
     Ok(judge(report, tolerance)?)
+}
+
+/// Says on standard error that a prefix was given with host bits, and what was taken.
+pub(crate) fn note_cut(given: Option<&str>, prefix: &Prefix) {
+    if let Some(given) = given {
+        let given = format::printable(given);
+        let note = format!("note: {given} has bits behind its prefix length: taken as {prefix}");
+        // A note that nobody can read changes nothing.
+        writeln!(std::io::stderr().lock(), "{note}").ok();
+    }
 }
 
 fn judge(report: &ChangeReport, tolerance: Tolerance) -> Result<(), Failure> {
@@ -29,6 +48,7 @@ fn judge(report: &ChangeReport, tolerance: Tolerance) -> Result<(), Failure> {
     let missing = report.missing.len() as u64;
     let fails = match tolerance {
         Tolerance::None => report.refused != 0 || missing != 0,
+        Tolerance::Missing => report.refused != 0,
         Tolerance::SomeRefused => report.refused != 0 && accepted == 0,
     };
     if !fails {
@@ -63,7 +83,8 @@ fn render(report: &ChangeReport) -> String {
             report.private,
             "of local networks: make sure that none of them is yours",
         ),
-        ("not removed", report.missing.len() as u64, ""),
+        ("ended", report.ended, "their end has passed: left out"),
+        ("not there", report.missing.len() as u64, ""),
         ("refused", report.refused, ""),
     ];
     let seen = counts.iter().filter(|(_, count, _)| *count != 0);
@@ -75,7 +96,7 @@ fn render(report: &ChangeReport) -> String {
     }
     text += &format!("{:<13} {}\n", "took", milliseconds(report.took_ms));
     for missing in &report.missing {
-        text += &format!("not removed: {}\n", format::printable(missing));
+        text += &format!("not there: {}\n", format::printable(missing));
     }
     text + &render_refusals(report)
 }
@@ -139,15 +160,14 @@ mod tests {
     #[test]
     fn what_isnt_there_is_named() {
         let report = ChangeReport {
-            missing: vec!["192.0.2.1: not there".into()],
+            missing: vec!["192.0.2.1: covered".into()],
             ..ChangeReport::default()
         };
         let text = render(&report);
-        assert!(
-            text.contains("\nnot removed: 192.0.2.1: not there\n"),
-            "{text}"
-        );
+        assert!(text.contains("\nnot there: 192.0.2.1: covered\n"), "{text}");
         assert!(render(&ChangeReport::default()).starts_with("nothing to do\n"));
+        judge(&report, Tolerance::Missing).unwrap();
+        judge(&report, Tolerance::None).unwrap_err();
     }
 
     #[test]

@@ -2,25 +2,26 @@
 
 use jiff::Timestamp;
 
-use super::Session;
 use super::change::{self, Tolerance};
-use super::format;
+use super::lifetime::Lifetime;
 use super::table::{Table, numbers, words};
+use super::{Output, Session, format};
 use crate::api::types::{AddEntries, EntryPage, EntryQuery, ListKind, RemoveEntries};
-use crate::domain::{ListName, Prefix, Span};
+use crate::domain::{GivenPrefix, ListName};
 use crate::failure::{Failure, FailureKind};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddArgs {
     /// Addresses and prefixes: 203.0.113.9, 203.0.113.0/24, 2001:db8::/32
     #[arg(value_name = "PREFIX", required = true)]
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<GivenPrefix>,
     /// List to add them to [default: manual]
     #[arg(long, value_name = "NAME")]
     list: Option<ListName>,
-    /// For how long: 30m, 1h, 7d; for good if left out
-    #[arg(long = "for", value_name = "SPAN")]
-    ttl: Option<Span>,
+    /// For how long: 30m, 1h30m, 7d, or a number of seconds; for good if left out, and with -1, 0 and
+    /// permanent
+    #[arg(long = "for", value_name = "SPAN", allow_negative_numbers = true)]
+    ttl: Option<Lifetime>,
     /// Why, for those who wonder later; at most 200 characters
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
@@ -33,10 +34,13 @@ pub(crate) struct AddArgs {
 pub(crate) struct DelArgs {
     /// Addresses and prefixes, just as `list` shows them
     #[arg(value_name = "PREFIX", required = true)]
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<GivenPrefix>,
     /// List to remove them from; all but the configuration's if left out
     #[arg(long, value_name = "NAME")]
     list: Option<ListName>,
+    /// Fail if one of them isn't there
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,9 +48,9 @@ pub(crate) struct ListArgs {
     /// Only the entries of this list
     #[arg(long, value_name = "NAME")]
     list: Option<ListName>,
-    /// Only entries that cover this address or prefix, or lie in it
+    /// Only entries that cover this address or prefix, or lie in it; exit code 1 without any
     #[arg(long = "match", value_name = "PREFIX")]
-    matching: Option<Prefix>,
+    matching: Option<GivenPrefix>,
     /// How many to show, at most 10,000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     limit: u64,
@@ -63,7 +67,7 @@ impl AddArgs {
         let entries = AddEntries {
             prefixes: self.prefixes,
             list: self.list,
-            ttl: self.ttl,
+            ttl: self.ttl.and_then(Lifetime::span),
             comment: self.comment,
             force: self.force,
         };
@@ -76,7 +80,7 @@ impl AddArgs {
 const SSH_CONNECTION: &str = "SSH_CONNECTION";
 
 /// The daemon knows sessions to the usual port; this one is known wherever it came in.
-fn refuse_own_session(prefixes: &[Prefix], connection: Option<String>) -> Result<(), Failure> {
+fn refuse_own_session(prefixes: &[GivenPrefix], connection: Option<String>) -> Result<(), Failure> {
     let connection = connection.unwrap_or_default();
     let client = connection.split(' ').next().unwrap_or_default();
     // Without a zone, which no packet has.
@@ -85,7 +89,8 @@ fn refuse_own_session(prefixes: &[Prefix], connection: Option<String>) -> Result
         return Ok(());
     };
     let client = client.to_canonical();
-    match prefixes.iter().find(|prefix| prefix.contains(client)) {
+    let mut prefixes = prefixes.iter().map(GivenPrefix::prefix);
+    match prefixes.find(|prefix| prefix.contains(client)) {
         Some(prefix) => Err(Failure::new(
             FailureKind::Failed,
             format!(
@@ -103,7 +108,11 @@ impl DelArgs {
             list: self.list,
         };
         let report = session.client.remove(kind, &entries).await?;
-        change::show(session, &report, Tolerance::None)
+        let tolerance = match self.strict {
+            true => Tolerance::None,
+            false => Tolerance::Missing,
+        };
+        change::show(session, &report, tolerance)
     }
 }
 
@@ -112,13 +121,27 @@ impl ListArgs {
         let offset = self.offset;
         let query = EntryQuery {
             list: self.list,
-            matching: self.matching,
+            matching: self.matching.clone(),
             offset,
             limit: Some(self.limit),
         };
         let page = session.client.entries(kind, &query).await?;
         let now = Timestamp::now();
-        session.output.show(&page, |page| render(page, offset, now))
+        session
+            .output
+            .show(&page, |page| render(page, offset, now))?;
+        let Some(matching) = self.matching else {
+            return Ok(());
+        };
+        if session.output == Output::Table {
+            change::note_cut(matching.cut_from(), &matching.prefix());
+        }
+        if page.total == 0 {
+            let prefix = matching.prefix();
+            let message = format!("nothing on the {}list matches {prefix}", kind.name());
+            return Err(Failure::new(FailureKind::Failed, message).into());
+        }
+        Ok(())
     }
 }
 
@@ -202,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_session_that_a_block_comes_from_is_not_blocked() {
-        let prefixes = |text: &str| -> Vec<Prefix> { vec![text.parse().unwrap()] };
+        let prefixes = |text: &str| -> Vec<GivenPrefix> { vec![text.parse().unwrap()] };
         let session = |client: &str| Some(format!("{client} 52000 192.0.2.1 2222"));
         for (client, prefix, refused) in [
             ("198.51.100.7", "198.51.100.0/24", true),

@@ -20,6 +20,19 @@ pub enum ExitCode {
     Unsupported = 4,
 }
 
+impl ExitCode {
+    /// The word for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+            Self::Privilege => "privilege",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
 impl From<FailureKind> for ExitCode {
     fn from(kind: FailureKind) -> Self {
         match kind {
@@ -112,6 +125,7 @@ mod tests {
     fn a_refused_request_is_usage_and_a_closed_socket_privilege() {
         let body = crate::api::types::ErrorBody {
             error: "no".into(),
+            cause: None,
             details: Vec::new(),
         };
         let refused = |status| ClientError::Refused {

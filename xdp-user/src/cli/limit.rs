@@ -21,9 +21,11 @@ Examples:
   xdp-throttle limit set --packets 20kpps --packets-burst 40k
   xdp-throttle limit set --bytes 200Mbps --bytes-burst 4MB --tcp-new 100/s
   xdp-throttle limit set --prefix 198.51.100.0/24 --packets off
+  xdp-throttle limit set --prefix 198.51.100.0/24 --reset
   xdp-throttle limit set --reset
 
-What is left out stays as it is. Takes effect at once and outlives a restart, until --reset.";
+What is left out stays as it is. Takes effect at once and outlives a restart, until --reset, which
+forgets everything that was set, for prefixes as well; with --prefix only what was set for that one.";
 
 // What clap makes of the group is one line with every option in it.
 const SET_USAGE: &str = "\
@@ -62,7 +64,8 @@ pub(crate) struct SetArgs {
     /// Only for sources in this prefix; everybody if left out
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<Prefix>,
-    /// Forget what was set: the configuration's limits are in force again
+    /// Forget what was set, for everybody and every prefix, or only for --prefix: the configuration's
+    /// limits are in force again
     #[arg(long, group = "change", conflicts_with_all = ["packets", "packets_burst", "bytes", "bytes_burst", "tcp_new", "tcp_new_burst"])]
     reset: bool,
     /// Packets per second: 500pps, 20kpps; or off

@@ -16,9 +16,11 @@ mod entries;
 mod events;
 pub mod exit;
 mod explain;
+mod export;
 mod format;
 mod generate_docs;
 mod host;
+mod lifetime;
 mod limit;
 mod list;
 mod man;
@@ -29,11 +31,12 @@ mod sources;
 mod status;
 mod suggest;
 mod table;
+mod test;
 mod token;
 pub mod top;
+mod trouble;
 
 use std::future::Future;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -74,6 +77,9 @@ Exit codes:
   2  wrong usage or invalid configuration
   3  a capability or a permission is missing
   4  the kernel or a network driver lacks something
+
+Under --output json an error is one JSON object on standard error:
+  {\"error\": {\"kind\": \"failed\", \"code\": 1, \"message\": \"…\"}}
 
 `xdp-throttle help COMMAND` says more about a command, with examples.";
 
@@ -188,17 +194,21 @@ pub(crate) struct Session {
 
 /// Runs the command that the process was started with.
 pub fn main() -> std::process::ExitCode {
-    // Clap prints its own errors and help texts, and ends with 2 or 0.
-    let matches = Cli::command().get_matches();
-    let socket_named = matches.value_source("socket") == Some(ValueSource::CommandLine);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let socket_named = matches.value_source("socket") == Some(ValueSource::CommandLine);
+        Ok((Cli::from_arg_matches(&matches)?, socket_named))
+    });
+    let (cli, socket_named) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let output = trouble::wanted_output(std::env::args_os().skip(1));
+            return trouble::tell_usage(&error, output);
+        }
+    };
+    let output = cli.global.output;
     match cli.execute(socket_named) {
         Ok(()) => ExitCode::Ok.into(),
-        Err(error) => {
-            // Nothing is left to do if standard error is closed: the exit code still tells.
-            writeln!(std::io::stderr().lock(), "error: {error:#}").ok();
-            ExitCode::from(&error).into()
-        }
+        Err(error) => trouble::tell(&error, output).into(),
     }
 }
 

@@ -35,7 +35,7 @@ impl Control {
     pub fn lift_bans(&mut self, request: &LiftBans) -> Result<LiftReport> {
         let mut sources: Vec<(String, Prefix)> = Vec::new();
         for asked in &request.sources {
-            sources.push((asked.to_string(), self.source_of(asked)));
+            sources.push((asked.to_string(), self.source_of(&asked.prefix())));
         }
         if request.all {
             let all = self.datapath.bans()?;

@@ -32,10 +32,13 @@ impl Control {
         Ok(LimitList { limits })
     }
 
-    /// Changes the limits of everybody or of a prefix, or forgets such a change.
+    /// Changes the limits of everybody or of a prefix, or forgets such a change: that of a prefix, or
+    /// without one all of them.
     pub fn set_limits(&mut self, request: SetLimits) -> Result<LimitList> {
         let before = self.runtime_limits.clone();
-        if request.reset {
+        if request.reset && request.prefix.is_none() {
+            self.runtime_limits.clear();
+        } else if request.reset {
             self.runtime_limits.remove(&request.prefix);
         } else {
             if request.limits == LimitFields::default() {
@@ -52,10 +55,13 @@ impl Control {
             return Err(error);
         }
         let kept = self.runtime_limits.get(&request.prefix).cloned();
-        if let Err(error) = self
-            .state
-            .set_limits(request.prefix.as_ref(), kept.as_ref())
-        {
+        let written = match self.runtime_limits.is_empty() {
+            true => self.state.forget_limits(),
+            false => self
+                .state
+                .set_limits(request.prefix.as_ref(), kept.as_ref()),
+        };
+        if let Err(error) = written {
             self.runtime_limits = before;
             return Err(error);
         }

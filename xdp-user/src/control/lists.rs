@@ -4,9 +4,12 @@
 //! back and nothing has changed; if the kernel refuses, the entry is on disk and is tried again.
 
 mod draft;
+pub(super) mod export;
+pub(super) mod guard;
+pub(super) mod import;
 mod settle;
+pub(super) mod test;
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -15,11 +18,10 @@ use super::Control;
 use super::entries::{ListId, Member};
 use super::names::{CONFIG, MANUAL};
 use crate::api::types::{
-    AddEntries, ChangeReport, EntryPage, EntryQuery, EntryView, FlushEntries, ImportQuery,
-    ListCause, ListKind, Refusal, RemoveEntries,
+    AddEntries, ChangeReport, EntryPage, EntryQuery, EntryView, FlushEntries, HostBitsCut,
+    ListCause, ListKind, RemoveEntries,
 };
-use crate::domain::{ListName, Prefix};
-use crate::lists::ParsedList;
+use crate::domain::{GivenPrefix, ListName, Prefix};
 use draft::Draft;
 pub(super) use draft::refuse_unknown;
 
@@ -46,39 +48,9 @@ impl Control {
             request.force,
         )?;
         let mut draft = Draft::of(ListCause::Request, Some(target.name.clone()));
-        for prefix in request.prefixes {
-            self.draft_put(&target, prefix, &mut draft);
-        }
-        self.commit(kind, draft, started)
-    }
-
-    /// Adds what a text held to a list, and with `replace` removes from the list what it didn't.
-    pub fn import(&mut self, query: ImportQuery, parsed: ParsedList) -> Result<ChangeReport> {
-        let started = Instant::now();
-        let kind = ListKind::Block;
-        let target = self.target(kind, query.list, query.ttl, None, query.force)?;
-        let mut draft = Draft::of(ListCause::Import, Some(target.name.clone()));
-        draft.report.refused = parsed.refused_count();
-        draft.report.duplicates = parsed.duplicates;
-        draft.report.private = parsed.private;
-        draft
-            .report
-            .refusals
-            .extend(parsed.refused.iter().map(|r| Refusal {
-                line: Some(r.line),
-                text: r.text.clone(),
-                why: r.reason.to_string(),
-            }));
-        if query.replace {
-            let kept: BTreeSet<&Prefix> = parsed.entries.iter().collect();
-            for prefix in self.prefixes_of(kind, target.list) {
-                if !kept.contains(&prefix) {
-                    self.draft_take(kind, &prefix, target.list, &mut draft);
-                }
-            }
-        }
-        for prefix in &parsed.entries {
-            self.draft_put(&target, *prefix, &mut draft);
+        for given in &request.prefixes {
+            note_cut(given, &mut draft.report);
+            self.draft_put(&target, given.prefix(), target.terms(), &mut draft);
         }
         self.commit(kind, draft, started)
     }
@@ -92,10 +64,18 @@ impl Control {
         let started = Instant::now();
         self.refuse_config_list(request.list.as_ref())?;
         let mut draft = Draft::of(ListCause::Request, request.list.clone());
-        for prefix in &request.prefixes {
+        for given in &request.prefixes {
+            note_cut(given, &mut draft.report);
+            let prefix = &given.prefix();
             let lists = self.removable(kind, prefix, request.list.as_ref());
             if lists.is_empty() {
-                draft.report.missing.push(self.why_missing(kind, prefix));
+                match self.why_fixed(kind, prefix, request.list.as_ref()) {
+                    Some(why) => draft.refuse(prefix, why),
+                    None => {
+                        let why = self.why_missing(kind, prefix, request.list.as_ref());
+                        draft.report.missing.push(why);
+                    }
+                }
             }
             for list in lists {
                 self.draft_take(kind, prefix, list, &mut draft);
@@ -153,6 +133,8 @@ impl Control {
         let matches = |prefix: &Prefix| {
             query
                 .matching
+                .as_ref()
+                .map(GivenPrefix::prefix)
                 .is_none_or(|m| m.covers(prefix) || prefix.covers(&m))
         };
         let (mut page, mut total) = (Vec::new(), 0u64);
@@ -212,20 +194,56 @@ impl Control {
             .collect()
     }
 
-    fn why_missing(&mut self, kind: ListKind, prefix: &Prefix) -> String {
-        let in_config = !self.entries(kind).members(prefix).is_empty();
+    /// Why a prefix that is there can't be removed: whoever put it there would put it there again.
+    fn why_fixed(
+        &mut self,
+        kind: ListKind,
+        prefix: &Prefix,
+        only: Option<&ListName>,
+    ) -> Option<String> {
+        let asked = only.map(|name| self.names.find(name));
+        let is_there = |member: &Member| asked.is_none_or(|asked| asked == Some(member.list));
+        let member = self
+            .entries(kind)
+            .members(prefix)
+            .iter()
+            .find(|m| is_there(m));
+        let list = member?.list;
+        let name = self.names.name(list)?;
+        Some(match name.as_str() == CONFIG {
+            true => "it stands in the configuration: change it there, and reload".to_owned(),
+            false => {
+                format!("the [[list]] section \"{name}\" has it: change its source, or allow it")
+            }
+        })
+    }
+
+    /// What is there in the place of a prefix that isn't.
+    fn why_missing(&mut self, kind: ListKind, prefix: &Prefix, only: Option<&ListName>) -> String {
+        let of_others: Vec<ListId> = self
+            .entries(kind)
+            .members(prefix)
+            .iter()
+            .map(|m| m.list)
+            .collect();
+        let of_others: Vec<&str> = of_others
+            .iter()
+            .filter_map(|list| self.names.name(*list))
+            .map(ListName::as_str)
+            .collect();
+        if let (Some(name), false) = (only, of_others.is_empty()) {
+            let lists = of_others.join(", ");
+            return format!("{prefix}: not in the list {name}, but in {lists}");
+        }
         let covering = self
             .entries(kind)
             .covering(prefix)
             .iter()
             .map(|(wider, _)| wider.to_string())
             .next();
-        match (in_config, covering) {
-            (true, _) => format!(
-                "{prefix}: it stands in the config file, in a list that keeps itself, or in another list; change it there"
-            ),
-            (false, Some(wider)) => format!("{prefix}: not there by itself; {wider} covers it"),
-            (false, None) => format!("{prefix}: not there"),
+        match covering {
+            Some(wider) => format!("{prefix}: not by itself, but {wider} covers it"),
+            None => prefix.to_string(),
         }
     }
 
@@ -254,5 +272,19 @@ impl Control {
             Some(name) => Ok(name.clone()),
             None => Ok(MANUAL.parse()?),
         }
+    }
+}
+
+/// Host bits that an answer spells out.
+const MAX_CUTS: usize = 100;
+
+fn note_cut(given: &GivenPrefix, report: &mut ChangeReport) {
+    if let Some(text) = given.cut_from()
+        && report.host_bits_cut.len() < MAX_CUTS
+    {
+        report.host_bits_cut.push(HostBitsCut {
+            given: text.to_owned(),
+            prefix: given.prefix(),
+        });
     }
 }

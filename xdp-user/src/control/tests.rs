@@ -5,6 +5,7 @@ mod classes;
 mod events;
 mod explain;
 mod frames;
+mod imports;
 mod kernel;
 mod limits;
 mod lists;

@@ -4,6 +4,7 @@
 //! writes the same text. Config, command line and control socket share it.
 
 mod class;
+mod given;
 mod mode;
 mod name;
 mod prefix;
@@ -12,6 +13,7 @@ mod rate;
 mod span;
 
 pub use class::{ClassName, ClassNameError, ClassState};
+pub use given::GivenPrefix;
 pub use mode::{AttachMode, Mode, UnknownChoice};
 pub use name::{IfName, IfNameError, ListName, ListNameError};
 pub use prefix::{AddrBytes, Prefix, PrefixError};

@@ -8,9 +8,7 @@ use super::{FeedCause, FeedError, Job};
 use crate::api::types::ListKind;
 use crate::config::KeptList;
 use crate::domain::Prefix;
-
-/// So many entries may change however small the list is.
-const SMALL_CHANGE: usize = 10;
+use crate::lists::guard::{self, Change, Suspicion, Tally};
 
 /// Merges what lies side by side or in one another, and leaves out what needs no place. Also tells
 /// how many entries were left out.
@@ -53,33 +51,35 @@ pub(super) fn check_known(job: &Job) -> Result<(), FeedError> {
 }
 
 pub(super) fn check_size(list: &KeptList, entries: usize) -> Result<(), FeedError> {
-    if entries >= list.min_entries as usize {
-        return Ok(());
-    }
-    let text = format!(
-        "{entries} entries, fewer than min_entries = {}: the source may be broken",
-        list.min_entries
-    );
-    Err(FeedError::new(FeedCause::TooFewEntries, text))
+    let least = list.min_entries as usize;
+    guard::check_size(entries, least, &Tally::default()).map_err(|_suspicion| {
+        let text = format!(
+            "{entries} entries, fewer than min_entries = {least}: the source may be broken"
+        );
+        FeedError::new(FeedCause::TooFewEntries, text)
+    })
 }
 
 /// Refuses a text that differs a lot from what is held, unless forced or nothing is held.
 pub(super) fn check_change(job: &Job, entries: &[Prefix]) -> Result<(), FeedError> {
     let (added, removed) = difference(&job.held, entries);
-    let (added, removed) = (added.len(), removed.len());
-    let held = job.held.len();
-    let most = (held * job.list.max_change as usize / 100).max(SMALL_CHANGE);
-    if held == 0 || job.force || job.dry || (added <= most && removed <= most) {
+    if job.force || job.dry {
         return Ok(());
     }
-    let text = format!(
-        "{added} of {} entries would come and {removed} of {held} go, more than max_change = {}: \
-         look with `xdp-throttle list diff {name}`, accept with `xdp-throttle list refresh {name} --force`",
-        entries.len(),
-        job.list.max_change,
-        name = job.list.name,
-    );
-    Err(FeedError::new(FeedCause::LargeChange, text))
+    let change = Change {
+        held: job.held.len(),
+        entries: entries.len(),
+        added: added.len(),
+        removed: removed.len(),
+    };
+    guard::check_change(change, job.list.max_change).map_err(|suspicion: Suspicion| {
+        let text = format!(
+            "{suspicion} (max_change): look with `xdp-throttle list diff {name}`, accept with \
+             `xdp-throttle list refresh {name} --force`",
+            name = job.list.name,
+        );
+        FeedError::new(FeedCause::LargeChange, text)
+    })
 }
 
 /// What is only in the second and only in the first of two sorted lists.

@@ -8,6 +8,8 @@
 //! Input comes from strangers: line length, size and number of entries are bounded, and every
 //! line is either an entry, a comment, or counted as refused with a reason.
 
+pub mod export;
+pub mod guard;
 mod line;
 mod refused;
 

@@ -293,6 +293,12 @@ impl State {
         self.noted(written.map(|_rows| ()).map_err(Into::into))
     }
 
+    /// Removes every limit that was set at run time.
+    pub fn forget_limits(&mut self) -> Result<()> {
+        let written = self.connection.execute("DELETE FROM limits", []);
+        self.noted(written.map(|_rows| ()).map_err(Into::into))
+    }
+
     /// Limits set at run time: the default ones, if any, and by prefix.
     pub fn limits(&self) -> Result<Vec<(Option<Prefix>, LimitFields)>> {
         let mut statement = self

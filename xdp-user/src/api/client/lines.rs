@@ -33,6 +33,27 @@ impl<T> Lines<T> {
     }
 }
 
+/// A text in pieces of any size.
+pub struct Pieces {
+    response: reqwest::Response,
+    daemon: String,
+}
+
+impl Pieces {
+    pub(super) fn new(response: reqwest::Response, daemon: String) -> Self {
+        Self { response, daemon }
+    }
+
+    /// The next piece; nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<bytes::Bytes>, ClientError> {
+        let chunk = self.response.chunk().await;
+        chunk.map_err(|source| ClientError::Transport {
+            daemon: self.daemon.clone(),
+            source,
+        })
+    }
+}
+
 impl<T: DeserializeOwned> Lines<T> {
     /// Waits for the next one; nothing when there will be none. May be given up half way without a
     /// loss.

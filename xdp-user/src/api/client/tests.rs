@@ -85,7 +85,15 @@ async fn an_import_streams_its_text_with_its_query() {
     };
     let chunks = ["192.0.2.1\n192.", "0.2.2\n", "192.0.2.3\n"];
     let text = stream::iter(chunks.map(|chunk| Ok(Bytes::from(chunk))));
-    assert_eq!(served.client.import(&query, text).await.unwrap().added, 3);
+    assert_eq!(
+        served
+            .client
+            .import(ListKind::Block, &query, text)
+            .await
+            .unwrap()
+            .added,
+        3
+    );
 }
 
 #[tokio::test]
@@ -94,7 +102,10 @@ async fn a_text_that_breaks_off_fails_with_its_own_error() {
     let served = Served::with(Router::new().route("/v1/block/import", post(import)));
     let broken = Err(io::Error::other("the list is larger than 5 bytes"));
     let text = stream::iter([Ok(Bytes::from("192.0.2.1\n")), broken]);
-    let failed = served.client.import(&ImportQuery::default(), text).await;
+    let failed = served
+        .client
+        .import(ListKind::Block, &ImportQuery::default(), text)
+        .await;
     let text = format!("{:#}", anyhow::Error::from(failed.unwrap_err()));
     assert!(text.contains("the list is larger than 5 bytes"), "{text}");
 }

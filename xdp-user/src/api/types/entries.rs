@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ListName, Prefix, Span};
+use crate::domain::{GivenPrefix, ListName, Prefix, Span};
 
 /// `GET /v1/allow`, `GET /v1/block`: query.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +13,7 @@ pub struct EntryQuery {
     /// Only this list.
     pub list: Option<ListName>,
     /// Only entries that cover this prefix or lie in it.
-    pub matching: Option<Prefix>,
+    pub matching: Option<GivenPrefix>,
     /// How many to skip.
     #[serde(default)]
     pub offset: u64,
@@ -31,7 +31,7 @@ pub struct EntryPage {
 }
 
 /// One list entry.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EntryView {
     /// The prefix.
     pub prefix: Prefix,
@@ -54,7 +54,7 @@ pub struct EntryView {
 #[serde(deny_unknown_fields)]
 pub struct AddEntries {
     /// What to add.
-    pub prefixes: Vec<Prefix>,
+    pub prefixes: Vec<GivenPrefix>,
     /// To which list; `manual` if absent.
     pub list: Option<ListName>,
     /// For how long; for good if absent.
@@ -70,13 +70,13 @@ pub struct AddEntries {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveEntries {
-    /// What to remove; each must be there just as it is.
-    pub prefixes: Vec<Prefix>,
+    /// What to remove, each just as it is there. What isn't there is told of, and no mistake.
+    pub prefixes: Vec<GivenPrefix>,
     /// From which list; from all but the configuration's if absent.
     pub list: Option<ListName>,
 }
 
-/// `POST /v1/block/flush`.
+/// `POST /v1/allow/flush`, `POST /v1/block/flush`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlushEntries {
@@ -84,15 +84,15 @@ pub struct FlushEntries {
     pub list: Option<ListName>,
 }
 
-/// `POST /v1/block/import`: query. The body is the list's text, at most 256 MiB.
+/// `POST /v1/allow/import`, `POST /v1/block/import`: query. The body is the list's text, at most 256 MiB.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportQuery {
-    /// Into which list; `manual` if absent.
+    /// Into which list; `manual` if absent. In place of the lists that an export names.
     pub list: Option<ListName>,
-    /// For how long; for good if absent.
+    /// For how long; for good if absent. In place of the ends that an export has.
     pub ttl: Option<Span>,
-    /// Also very wide prefixes.
+    /// Also very wide prefixes, and a text that the guards refuse.
     #[serde(default)]
     pub force: bool,
     /// Remove what the list holds and the text doesn't.
@@ -114,7 +114,7 @@ pub struct ChangeReport {
     pub merged: u64,
     /// Entries that are gone.
     pub removed: u64,
-    /// Entries that were asked to go and weren't there.
+    /// Entries that were asked to go and weren't there, each with what is there in its place.
     pub missing: Vec<String>,
     /// Lines or prefixes that were refused, in all.
     pub refused: u64,
@@ -126,8 +126,55 @@ pub struct ChangeReport {
     /// these may lock a local network out.
     #[serde(default)]
     pub private: u64,
+    /// Lines of an export whose end has passed: left out.
+    #[serde(default)]
+    pub ended: u64,
+    /// The first of the prefixes that were given with host bits, and what was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_bits_cut: Vec<HostBitsCut>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
+}
+
+/// A prefix that was given with bits behind its length.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostBitsCut {
+    /// What was given.
+    pub given: String,
+    /// What was taken.
+    pub prefix: Prefix,
+}
+
+/// `GET /v1/allow/export`, `GET /v1/block/export`: query.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportQuery {
+    /// Only this list; all but the configuration's and those of `[[list]]` sections if absent.
+    pub list: Option<ListName>,
+}
+
+/// `GET /v1/allow/test`, `GET /v1/block/test`: query.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestQuery {
+    /// Addresses or prefixes, joined by commas; at most 100.
+    pub addresses: String,
+}
+
+/// `GET /v1/allow/test`, `GET /v1/block/test`: each address in the order of the question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TestReport {
+    /// One for each address.
+    pub results: Vec<TestResult>,
+}
+
+/// Which entries hold an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TestResult {
+    /// The address or prefix.
+    pub address: Prefix,
+    /// Entries that hold all of it, the widest first; none: it isn't listed.
+    pub matches: Vec<EntryView>,
 }
 
 /// One refused line or prefix.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ListKind, Sample};
-use crate::domain::{Mode, Prefix};
+use crate::domain::{GivenPrefix, Mode, Prefix};
 
 /// `GET /v1/bans`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +41,7 @@ pub struct BanView {
 pub struct LiftBans {
     /// Addresses or sources whose ban to lift.
     #[serde(default)]
-    pub sources: Vec<Prefix>,
+    pub sources: Vec<GivenPrefix>,
     /// Lift all.
     #[serde(default)]
     pub all: bool,
@@ -102,7 +102,8 @@ pub struct SetLimits {
     /// What changes.
     #[serde(flatten)]
     pub limits: LimitFields,
-    /// Forget what was set at run time: the configuration's limits are in force again.
+    /// Forget what was set at run time for the prefix, or without one for everybody and every prefix:
+    /// the configuration's limits are in force again.
     #[serde(default)]
     pub reset: bool,
 }

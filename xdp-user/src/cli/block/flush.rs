@@ -1,25 +1,17 @@
-//! `block flush`: an empty blocklist.
+//! `block flush`, `allow flush`: an empty list.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::api::types::FlushEntries;
+use crate::api::types::{FlushEntries, ListKind};
 use crate::cli::Session;
 use crate::cli::change::{self, Tolerance};
 use crate::domain::ListName;
 use crate::failure::{Failure, FailureKind};
 
-const EXAMPLES: &str = "\
-Examples:
-  xdp-throttle block flush --list spamhaus-drop
-  xdp-throttle block flush --yes
-
-Asks first on a terminal. Without one, --yes has to say that it is meant.";
-
 /// Remove every entry of a list, or of all lists
 ///
 /// Entries of the configuration stay: they are removed there.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// List to empty; all but the configuration's if left out
     #[arg(long, value_name = "NAME")]
@@ -52,20 +44,20 @@ impl Operator for Terminal {
 }
 
 impl Args {
-    pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
-        self.confirm(&Terminal)?;
+    pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
+        self.confirm(kind, &Terminal)?;
         let entries = FlushEntries { list: self.list };
-        let report = session.client.flush(&entries).await?;
+        let report = session.client.flush(kind, &entries).await?;
         change::show(session, &report, Tolerance::None)
     }
 
-    fn confirm(&self, operator: &impl Operator) -> anyhow::Result<()> {
+    fn confirm(&self, kind: ListKind, operator: &impl Operator) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
         let what = match &self.list {
             Some(list) => format!("every entry of the list {list}"),
-            None => "every blocklist entry but the configuration's".to_owned(),
+            None => format!("every {}list entry but the configuration's", kind.name()),
         };
         if !operator.is_present() {
             let message = format!("flush removes {what}: say --yes if you mean it");
@@ -106,19 +98,25 @@ mod tests {
 
     #[test]
     fn without_a_terminal_it_takes_yes() {
-        let refused = args(false).confirm(&Answers(None)).unwrap_err();
+        let refused = args(false)
+            .confirm(ListKind::Block, &Answers(None))
+            .unwrap_err();
         assert_eq!(ExitCode::from(&refused), ExitCode::Invalid);
         assert!(refused.to_string().contains("--yes"), "{refused}");
-        args(true).confirm(&Answers(None)).unwrap();
+        args(true).confirm(ListKind::Block, &Answers(None)).unwrap();
     }
 
     #[test]
     fn on_a_terminal_only_a_yes_is_one() {
         for answer in ["y\n", "Yes\n"] {
-            args(false).confirm(&Answers(Some(answer))).unwrap();
+            args(false)
+                .confirm(ListKind::Block, &Answers(Some(answer)))
+                .unwrap();
         }
         for answer in ["", "\n", "n\n", "yeah sure\n"] {
-            args(false).confirm(&Answers(Some(answer))).unwrap_err();
+            args(false)
+                .confirm(ListKind::Block, &Answers(Some(answer)))
+                .unwrap_err();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `block import`: a blocklist from a file or a pipe.
+//! `block import`, `allow import`: a list from a file or a pipe.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,58 +10,50 @@ use futures_util::stream::{self, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::api::types::ImportQuery;
+use crate::api::types::{ImportQuery, ListKind};
 use crate::cli::Session;
 use crate::cli::change::{self, Tolerance};
-use crate::domain::{ListName, Span};
-
-const EXAMPLES: &str = "\
-Examples:
-  xdp-throttle block import spamhaus-drop.txt --list spamhaus-drop --replace
-  curl -s https://example.org/list.txt | xdp-throttle block import - --list example --for 1d
-
-One address or prefix on a line; what follows it, comments and empty lines are skipped. Says what
-was added, was there already, lies in a wider entry, and was refused and why. Exit code 1 only if
-lines were refused and none was taken.";
+use crate::cli::lifetime::Lifetime;
+use crate::domain::ListName;
 
 /// The daemon's bound for a list's text.
 const MAX_BYTES: u64 = 256 << 20;
 
 const CHUNK: usize = 64 << 10;
 
-/// Import a blocklist
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// File to read; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// List to import into [default: manual]
+    /// List to import into [default: manual, or those that an export names]
     #[arg(long, value_name = "NAME")]
     list: Option<ListName>,
-    /// For how long: 30m, 1h, 7d; for good if left out
-    #[arg(long = "for", value_name = "SPAN")]
-    ttl: Option<Span>,
-    /// Take very wide prefixes, too, and those that would cut this host off
+    /// For how long: 30m, 1h30m, 7d, or a number of seconds; for good if left out, and with -1, 0 and
+    /// permanent
+    #[arg(long = "for", value_name = "SPAN", allow_negative_numbers = true)]
+    ttl: Option<Lifetime>,
+    /// Take very wide prefixes, too, those that would cut this host off, and a text that looks wrong
     #[arg(long)]
     force: bool,
-    /// Remove what the list holds and the text doesn't
+    /// Remove what the list holds and the text doesn't; not if the text is empty, mostly no addresses,
+    /// or changes more than half of the list
     #[arg(long)]
     replace: bool,
 }
 
 impl Args {
-    pub(crate) async fn run(self, session: &Session) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
         let (text, size) = open(&self.file).await?;
         let progress = progress_bar(size)?;
         let query = ImportQuery {
             list: self.list,
-            ttl: self.ttl,
+            ttl: self.ttl.and_then(Lifetime::span),
             force: self.force,
             replace: self.replace,
         };
         let chunks = chunks(text, progress.clone(), MAX_BYTES);
-        let answer = session.client.import(&query, chunks).await;
+        let answer = session.client.import(kind, &query, chunks).await;
         progress.finish_and_clear();
         change::show(session, &answer?, Tolerance::SomeRefused)
     }

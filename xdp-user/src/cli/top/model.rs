@@ -47,7 +47,7 @@ impl Change {
     /// What the daemon is asked.
     pub(super) fn request(&self) -> AddEntries {
         AddEntries {
-            prefixes: vec![self.source],
+            prefixes: vec![self.source.into()],
             list: None,
             ttl: Some(Span::from_secs(self.length)),
             comment: Some(COMMENT.to_owned()),

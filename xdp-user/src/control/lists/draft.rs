@@ -28,6 +28,8 @@ pub(super) struct Draft {
     pub(super) list: Option<ListName>,
     pub(super) new_v4: usize,
     pub(super) new_v6: usize,
+    /// Entries that were refused because the table is full.
+    pub(super) without_room: u64,
 }
 
 impl Draft {
@@ -39,6 +41,25 @@ impl Draft {
             ..Self::default()
         }
     }
+
+    /// Counts a prefix that isn't taken, and spells out the first ones.
+    pub(super) fn refuse(&mut self, prefix: &Prefix, why: String) {
+        self.report.refused += 1;
+        if self.report.refusals.len() < MAX_REFUSALS {
+            self.report.refusals.push(Refusal {
+                line: None,
+                text: prefix.to_string(),
+                why,
+            });
+        }
+    }
+}
+
+/// How long one entry lasts, and why it is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) expires: Option<Timestamp>,
+    pub(super) comment: Option<&'a str>,
 }
 
 /// Where entries go and until when.
@@ -53,6 +74,28 @@ pub(super) struct Target {
     pub(super) protected: ProtectedPeers,
 }
 
+impl Target {
+    pub(super) fn terms(&self) -> Terms<'_> {
+        Terms {
+            expires: self.expires,
+            comment: self.comment.as_deref(),
+        }
+    }
+
+    /// The same for another list.
+    pub(super) fn of_list(&self, name: ListName, list: ListId) -> Self {
+        Self {
+            kind: self.kind,
+            name,
+            list,
+            expires: self.expires,
+            comment: self.comment.clone(),
+            force: self.force,
+            lifelines: self.lifelines.clone(),
+        }
+    }
+}
+
 impl Control {
     pub(super) fn target(
         &mut self,
@@ -62,14 +105,11 @@ impl Control {
         comment: Option<String>,
         force: bool,
     ) -> Result<Target> {
-        self.refuse_config_list(list.as_ref())?;
-        if let Some(name) = list.as_ref().filter(|name| self.feeds.contains_key(name)) {
-            bail!("the list \"{name}\" keeps itself, by a [[list]] section: use another name");
-        }
         let name = match list {
             Some(name) => name,
             None => MANUAL.parse()?,
         };
+        let list = self.list_to_change(&name)?;
         let expires = match ttl {
             Some(ttl) if ttl.is_zero() => {
                 bail!("a time of zero ends at once: give a longer one, or none")
@@ -79,7 +119,7 @@ impl Control {
         };
         Ok(Target {
             kind,
-            list: self.names.id(&name),
+            list,
             name,
             expires,
             comment,
@@ -95,16 +135,24 @@ impl Control {
         })
     }
 
-    pub(super) fn draft_put(&mut self, target: &Target, prefix: Prefix, draft: &mut Draft) {
-        if let Some(why) = self.refusal(target, &prefix, draft) {
-            draft.report.refused += 1;
-            if draft.report.refusals.len() < MAX_REFUSALS {
-                draft.report.refusals.push(Refusal {
-                    line: None,
-                    text: prefix.to_string(),
-                    why,
-                });
-            }
+    /// The number of a list that may be changed by hand.
+    pub(super) fn list_to_change(&mut self, name: &ListName) -> Result<ListId> {
+        self.refuse_config_list(Some(name))?;
+        if self.feeds.contains_key(name) {
+            bail!("the list \"{name}\" keeps itself, by a [[list]] section: use another name");
+        }
+        Ok(self.names.id(name))
+    }
+
+    pub(super) fn draft_put(
+        &mut self,
+        target: &Target,
+        prefix: Prefix,
+        terms: Terms<'_>,
+        draft: &mut Draft,
+    ) {
+        if let Some(why) = self.refusal(target, &prefix, terms, draft) {
+            draft.refuse(&prefix, why);
             return;
         }
         let added = Timestamp::from_millisecond(Timestamp::now().as_millisecond())
@@ -117,14 +165,14 @@ impl Control {
             .cloned();
         // Saying nothing about the why leaves what somebody has said.
         let said = before.as_ref().and_then(|old| old.comment.as_deref());
-        let comment = target.comment.as_deref().or(said).map(str::to_owned);
+        let comment = terms.comment.or(said).map(str::to_owned);
         let member = Member {
             list: target.list,
-            expires: target.expires,
+            expires: terms.expires,
             comment: comment.as_deref().map(Box::from),
             added: Some(added),
         };
-        let covered = entries.is_covered(&prefix, target.expires);
+        let covered = entries.is_covered(&prefix, terms.expires);
         let new_in_kernel = !covered && !entries.is_stored(&prefix);
         match entries.put(prefix, member) {
             Outcome::Unchanged => {
@@ -151,7 +199,7 @@ impl Control {
             kind: target.kind,
             prefix,
             list: target.name.clone(),
-            expires: target.expires,
+            expires: terms.expires,
             comment,
             added,
         }));
@@ -162,7 +210,8 @@ impl Control {
         &mut self,
         target: &Target,
         prefix: &Prefix,
-        draft: &Draft,
+        terms: Terms<'_>,
+        draft: &mut Draft,
     ) -> Option<String> {
         if prefix.is_wide() && !target.force {
             let family = if prefix.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -189,8 +238,9 @@ impl Control {
             draft.new_v6
         };
         let entries = self.entries(target.kind);
-        let needs_room = !entries.is_stored(prefix) && !entries.is_covered(prefix, target.expires);
+        let needs_room = !entries.is_stored(prefix) && !entries.is_covered(prefix, terms.expires);
         if needs_room && entries.stored(prefix.is_ipv4()) + new >= capacity as usize {
+            draft.without_room += 1;
             let kind = target.kind.name();
             return Some(format!(
                 "the table is full at {capacity} entries: raise capacity.{kind} and restart"
@@ -245,12 +295,7 @@ impl Control {
         started: Instant,
     ) -> Result<ChangeReport> {
         if let Err(error) = self.state.change_entries(&draft.rows) {
-            for (prefix, list, before) in draft.undo.into_iter().rev() {
-                self.entries(kind).take(&prefix, list);
-                if let Some(member) = before {
-                    self.entries(kind).put(prefix, member);
-                }
-            }
+            self.take_back(kind, draft);
             return Err(error);
         }
         self.note_list_change(kind, &draft);
@@ -260,6 +305,16 @@ impl Control {
         self.carry_out(kind, plan)?;
         draft.report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(draft.report)
+    }
+
+    /// Puts memory back to what it was before a draft.
+    pub(super) fn take_back(&mut self, kind: ListKind, draft: Draft) {
+        for (prefix, list, before) in draft.undo.into_iter().rev() {
+            self.entries(kind).take(&prefix, list);
+            if let Some(member) = before {
+                self.entries(kind).put(prefix, member);
+            }
+        }
     }
 
     fn note_list_change(&self, kind: ListKind, draft: &Draft) {
@@ -297,7 +352,7 @@ pub(in crate::control) fn refuse_unknown(protected: &ProtectedPeers, next: &str)
 }
 
 /// To the millisecond, as it is on disk, and never earlier: what was asked for lasts as long.
-fn round_up(at: Timestamp) -> Result<Timestamp> {
+pub(super) fn round_up(at: Timestamp) -> Result<Timestamp> {
     let round = TimestampRound::new()
         .smallest(Unit::Millisecond)
         .mode(RoundMode::Ceil);

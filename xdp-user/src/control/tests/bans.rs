@@ -48,7 +48,7 @@ fn event(source: &str, ban: &Ban) -> Event {
 
 fn lift(world: &mut World, sources: &[&str], all: bool) -> LiftReport {
     let request = LiftBans {
-        sources: sources.iter().map(|s| prefix(s)).collect(),
+        sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
         all,
     };
     world.control.lift_bans(&request).unwrap()

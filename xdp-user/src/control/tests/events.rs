@@ -47,7 +47,7 @@ fn every_change_of_a_list_is_told_with_its_counts_and_its_cause() {
     world.block(&["192.0.2.1"]);
     world.block(&["192.0.2.2", "192.0.2.3"]);
     let remove = RemoveEntries {
-        prefixes: vec![prefix("192.0.2.1")],
+        prefixes: vec![prefix("192.0.2.1").into()],
         list: None,
     };
     world
@@ -141,7 +141,7 @@ fn bans_are_told_as_they_begin_end_and_are_lifted() {
     world.control.tick();
     world.control.tick();
     let lift = LiftBans {
-        sources: vec![prefix("192.0.2.1")],
+        sources: vec![prefix("192.0.2.1").into()],
         all: false,
     };
     world.control.lift_bans(&lift).unwrap();

@@ -86,6 +86,20 @@ fn the_default_is_changed_and_given_back() {
 }
 
 #[test]
+fn a_reset_without_a_prefix_forgets_all_that_was_set() {
+    let mut world = World::new(OVERRIDE);
+    set(&mut world, None, packets("9pps")).unwrap();
+    set(&mut world, Some("192.0.2.0/24"), packets("4pps")).unwrap();
+    set(&mut world, Some("203.0.113.0/24"), packets("2pps")).unwrap();
+    reset(&mut world, None);
+    assert_eq!(passing(&world, "192.0.2.3"), 7, "the file's own override");
+    assert!(view(&mut world, Some("203.0.113.0/24")).is_none());
+    let mut world = world.restarted(OVERRIDE);
+    let limits = world.control.list_limits().unwrap().limits;
+    assert!(limits.iter().all(|view| view.origin == "config"));
+}
+
+#[test]
 fn a_prefix_gets_limits_of_its_own_over_the_files() {
     let mut world = World::new(OVERRIDE);
     assert_eq!(passing(&world, "192.0.2.1"), 7);

@@ -9,14 +9,17 @@ const SMALL: &str = "[capacity]\nallow = 2\nblock = 3\n";
 
 fn removing(prefixes: &[&str], list: Option<&str>) -> RemoveEntries {
     RemoveEntries {
-        prefixes: prefixes.iter().map(|p| prefix(p)).collect(),
+        prefixes: prefixes.iter().map(|p| p.parse().unwrap()).collect(),
         list: list.and_then(list_name),
     }
 }
 
 fn import(world: &mut World, query: ImportQuery, text: &str) -> ChangeReport {
     let parsed = lists::parse(text.as_bytes(), Bounds::default()).unwrap();
-    world.control.import(query, parsed).unwrap()
+    world
+        .control
+        .import(ListKind::Block, query, parsed)
+        .unwrap()
 }
 
 fn into_list(name: &str) -> ImportQuery {
@@ -132,7 +135,7 @@ fn pages_and_filters_count_the_whole() {
     };
     assert_eq!(page(middle), ("10.1.0.0/16 10.1.2.3".to_owned(), 5));
     let around = EntryQuery {
-        matching: Some(prefix("10.1.0.0/16")),
+        matching: Some(prefix("10.1.0.0/16").into()),
         ..EntryQuery::default()
     };
     assert_eq!(
@@ -167,13 +170,24 @@ fn removing_says_what_was_not_there_and_why() {
         .remove_entries(ListKind::Block, &asked)
         .unwrap();
     assert_eq!(report.removed, 0);
-    assert_eq!(report.missing.len(), 3);
-    assert!(report.missing[0].contains("config file"), "{report:?}");
-    assert!(
-        report.missing[1].contains("192.0.2.0/24 covers it"),
-        "{report:?}"
+    assert_eq!(report.refused, 1, "what the configuration has stays");
+    let why = &report.refusals[0].why;
+    assert!(why.contains("configuration"), "{report:?}");
+    let missing = [
+        "192.0.2.9: not by itself, but 192.0.2.0/24 covers it",
+        "203.0.113.1",
+    ];
+    assert_eq!(report.missing, missing);
+    let elsewhere = removing(&["192.0.2.0/24"], Some("third"));
+    let report = world
+        .control
+        .remove_entries(ListKind::Block, &elsewhere)
+        .unwrap();
+    assert_eq!(report.refused, 0);
+    assert_eq!(
+        report.missing,
+        ["192.0.2.0/24: not in the list third, but in manual, other"]
     );
-    assert!(report.missing[2].ends_with("not there"), "{report:?}");
 
     let from_one = removing(&["192.0.2.0/24"], Some("other"));
     let report = world

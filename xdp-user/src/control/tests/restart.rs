@@ -88,7 +88,7 @@ fn what_was_removed_stays_away() {
     let mut world = World::new("");
     world.block(&["192.0.2.1", "192.0.2.2"]);
     let request = crate::api::types::RemoveEntries {
-        prefixes: vec![prefix("192.0.2.1")],
+        prefixes: vec![prefix("192.0.2.1").into()],
         list: None,
     };
     world

@@ -16,7 +16,7 @@ BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END;
 
 fn removing(prefixes: &[&str]) -> RemoveEntries {
     RemoveEntries {
-        prefixes: prefixes.iter().map(|p| prefix(p)).collect(),
+        prefixes: prefixes.iter().map(|p| p.parse().unwrap()).collect(),
         list: None,
     }
 }
