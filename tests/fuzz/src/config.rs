@@ -1,7 +1,10 @@
 //! Configuration files: whatever a file holds, it is taken whole or refused with a place.
 
+use xdp_tests::packet::Packet;
 use xdp_user::config::Config;
+use xdp_user::host::framing::Framing;
 use xdp_user::replay::Engine;
+use xdp_user::replay::link::Frame;
 
 /// More than any file that a person writes; the parser's own bound is larger.
 const MOST_BYTES: usize = 64 << 10;
@@ -27,9 +30,12 @@ fn taken(config: &Config) {
     let Ok(mut engine) = Engine::new(config) else {
         return;
     };
-    let frame = xdp_tests::packet::Packet::v4("203.0.113.7", "198.51.100.1")
-        .udp(40_000, 53)
-        .build();
+    let frame = Frame {
+        framing: Framing::Ethernet,
+        bytes: Packet::v4("203.0.113.7", "198.51.100.1")
+            .udp(40_000, 53)
+            .build(),
+    };
     assert!(
         engine.judge(&frame, std::time::Duration::ZERO).is_ok(),
         "a configuration that was taken can't judge a packet"

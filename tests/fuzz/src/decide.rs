@@ -17,6 +17,7 @@ use xdp_user::api::types::ListKind;
 use xdp_user::datapath::memory::MemoryDatapath;
 use xdp_user::datapath::{Capacity, Datapath};
 use xdp_user::domain::Prefix;
+use xdp_user::host::framing::Framing;
 
 /// An hour after boot, so that limits have a past to look back on.
 const START_NS: u64 = 3_600_000_000_000;
@@ -25,6 +26,8 @@ const MS: u64 = 1_000_000;
 const MOST_STEPS: usize = 128;
 /// The frame's bytes that a patch may change: all headers of any kind.
 const PATCHED: u8 = 160;
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 /// Room for every source that the steps can bring.
 const CAPACITY: Capacity = Capacity {
     allow: MOST_STEPS as u32,
@@ -37,8 +40,10 @@ const CAPACITY: Capacity = Capacity {
 /// Plays a scene; what follows the last whole step is left out.
 pub fn run(input: &[u8]) {
     let mut input = Unstructured::new(input);
-    let Ok(rules) = rules(&mut input) else { return };
-    let mut scene = Scene::new(rules);
+    let (Ok(bare), Ok(rules)) = (bool::arbitrary(&mut input), rules(&mut input)) else {
+        return;
+    };
+    let mut scene = Scene::new(rules, bare);
     for _ in 0..MOST_STEPS {
         let Ok(step) = Step::arbitrary(&mut input) else {
             return;
@@ -95,6 +100,7 @@ struct Shape {
     to: Who,
     carried: Carried,
     tags: u8,
+    pppoe: Option<bool>,
     extensions: Vec<u8>,
     fragment: Option<(u16, bool)>,
     payload: u8,
@@ -110,6 +116,11 @@ impl Shape {
                 _ => packet.service_vlan(9),
             };
         }
+        packet = match self.pppoe {
+            None => packet,
+            Some(false) => packet.pppoe(3),
+            Some(true) => packet.pppoe_compressed(3),
+        };
         if self.from.address().is_ipv6() {
             for kind in self.extensions.iter().take(10) {
                 packet = packet.extension(extension(*kind));
@@ -237,6 +248,7 @@ fn rules(input: &mut Unstructured<'_>) -> Result<Rules> {
 
 /// Both, and the frame before.
 struct Scene {
+    framing: Framing,
     rules: Rules,
     oracle: Oracle,
     datapath: MemoryDatapath,
@@ -252,7 +264,8 @@ fn prefix(net: IpNet) -> Prefix {
 }
 
 impl Scene {
-    fn new(rules: Rules) -> Self {
+    /// `bare`: an interface whose frames begin with the IP header.
+    fn new(rules: Rules, bare: bool) -> Self {
         let mut datapath = MemoryDatapath::new(CAPACITY);
         for (net, own) in &rules.overrides {
             let put = datapath.put_limits(&prefix(*net), &limits(own));
@@ -260,8 +273,14 @@ impl Scene {
         }
         let set = datapath.set_policy(&policy(&rules));
         assert!(set.is_ok(), "{set:?}");
+        let oracle = Oracle::new(rules.clone());
+        let (framing, oracle) = match bare {
+            true => (Framing::Bare, oracle.without_ethernet()),
+            false => (Framing::Ethernet, oracle),
+        };
         Self {
-            oracle: Oracle::new(rules.clone()),
+            framing,
+            oracle,
             rules,
             datapath,
             frame: Vec::new(),
@@ -274,7 +293,8 @@ impl Scene {
         match step.what {
             What::Bytes(bytes) => self.frame = bytes,
             What::Shaped(shape) => match shape.build() {
-                Some(frame) => self.frame = frame,
+                Some(frame) if self.framing == Framing::Ethernet => self.frame = frame,
+                Some(frame) => self.frame = frame.get(ETHERNET..).unwrap_or_default().to_vec(),
                 None => return,
             },
             What::Again { patches, cut } => {
@@ -316,7 +336,9 @@ impl Scene {
 
     fn judge(&mut self) {
         let said = self.oracle.judge(&self.frame, self.now_ns);
-        let verdict = self.datapath.judge(&self.frame, self.now_ns);
+        let verdict = self
+            .datapath
+            .judge_as(self.framing, &self.frame, self.now_ns);
         let told = (verdict.reason.name(), verdict.action == Action::Drop);
         assert_eq!(
             told,
@@ -326,7 +348,9 @@ impl Scene {
             self.frame
         );
         // The fast way of reading a packet is another way to the same.
-        if let Some(packet) = parse_usual(&self.frame[..]) {
+        if self.framing == Framing::Ethernet
+            && let Some(packet) = parse_usual(&self.frame[..])
+        {
             let whole = parse(&self.frame[..]).continue_value();
             assert_eq!(whole, Some(packet), "{:02x?}", self.frame);
         }

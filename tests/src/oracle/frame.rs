@@ -56,6 +56,10 @@ pub(super) fn read(frame: &[u8]) -> Result<Frame, Refused> {
 
 /// What an interface without an Ethernet header receives: the version says which IP.
 pub(super) fn read_bare(frame: &[u8]) -> Result<Frame, Refused> {
+    // No header of IP is this short: nothing says that it is one.
+    if frame.len() < 4 {
+        return Err("not_ip");
+    }
     match frame.first().map(|byte| byte / 16) {
         Some(4) => packet(frame, 0x0800, frame, false),
         Some(6) => packet(frame, 0x86dd, frame, false),

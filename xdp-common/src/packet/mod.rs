@@ -315,10 +315,10 @@ pub fn parse<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
 }
 
 /// Reads what an interface without an Ethernet header receives: IP from the first byte on, by its
-/// version.
+/// version. Fewer than four bytes don't say what they are.
 #[inline(always)]
 pub fn parse_bare<V: PacketView + ?Sized>(view: &V) -> ControlFlow<Reason, Packet> {
-    let [first, ..]: [u8; 4] = read_or(view, 0, Reason::Ipv4Truncated)?;
+    let [first, ..]: [u8; 4] = read_or(view, 0, Reason::NotIp)?;
     let kind = match first >> 4 {
         4 => ethernet::IPV4,
         6 => ethernet::IPV6,

@@ -91,7 +91,7 @@ impl Target {
             expires: self.expires,
             comment: self.comment.clone(),
             force: self.force,
-            lifelines: self.lifelines.clone(),
+            protected: self.protected.clone(),
         }
     }
 }
