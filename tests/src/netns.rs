@@ -32,6 +32,7 @@ pub mod remains;
 pub mod serving;
 pub mod stats;
 pub mod stranger;
+pub mod tun;
 
 /// A network namespace with its mount namespace. Clones are handles to the same one.
 #[derive(Clone, Debug)]

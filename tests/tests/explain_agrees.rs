@@ -223,12 +223,16 @@ fn packet(rng: &mut StdRng) -> (ExplainQuery, Vec<u8>) {
             )
         }
     };
+    let in_session = rng.random_ratio(1, 4);
+    let packet = if in_session { packet.pppoe(1) } else { packet };
     let query = ExplainQuery {
         address,
         protocol: Some(name.to_owned()),
         port: Some(port),
         flags,
         length: Some(length),
+        interface: None,
+        pppoe: in_session.then_some(true),
     };
     (query, packet.padded_to(length as usize).build())
 }

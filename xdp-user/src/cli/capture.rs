@@ -160,7 +160,7 @@ fn open(path: &Path) -> Result<Box<dyn Write + Send>> {
 /// on, and packets with comments. Times are in nanoseconds.
 struct Capture<W: Write> {
     writer: PcapNgWriter<BufWriter<W>>,
-    interfaces: HashMap<Option<String>, u32>,
+    interfaces: HashMap<(Option<String>, bool), u32>,
     size: u32,
 }
 
@@ -196,7 +196,7 @@ impl<W: Write> Capture<W> {
     }
 
     fn write(&mut self, at: Timestamp, sample: &Sample) -> std::result::Result<(), PcapError> {
-        let interface_id = self.interface(sample.interface.as_deref())?;
+        let interface_id = self.interface(sample.interface.as_deref(), sample.bare_ip)?;
         let since_1970 = at.duration_since(Timestamp::UNIX_EPOCH);
         self.writer.write_pcapng_block(EnhancedPacketBlock {
             interface_id,
@@ -210,20 +210,28 @@ impl<W: Write> Capture<W> {
         Ok(())
     }
 
-    /// The number of an interface, which is described before its first packet.
-    fn interface(&mut self, name: Option<&str>) -> std::result::Result<u32, PcapError> {
-        let key = name.map(str::to_owned);
+    /// The number of an interface, which is described before its first packet, with what its packets begin
+    /// with: an interface may be replaced by one of the same name and another kind.
+    fn interface(
+        &mut self,
+        name: Option<&str>,
+        bare_ip: bool,
+    ) -> std::result::Result<u32, PcapError> {
+        let key = (name.map(str::to_owned), bare_ip);
         if let Some(number) = self.interfaces.get(&key) {
             return Ok(*number);
         }
         let mut options = vec![InterfaceDescriptionOption::IfTsResol(NANOSECONDS)];
         options.extend(name.map(|name| InterfaceDescriptionOption::IfName(Cow::Borrowed(name))));
         self.writer.write_pcapng_block(InterfaceDescriptionBlock {
-            linktype: DataLink::ETHERNET,
+            linktype: match bare_ip {
+                true => DataLink::RAW,
+                false => DataLink::ETHERNET,
+            },
             snaplen: self.size,
             options,
         })?;
-        // At most 16: the program knows no more interfaces.
+        // At most 16 of each kind: the program knows no more interfaces.
         let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         self.interfaces.insert(key, number);
         Ok(number)
@@ -259,6 +267,7 @@ mod tests {
             stands_for: 12,
             length,
             frame: FrameBytes(vec![7; 61]),
+            bare_ip: false,
         }
     }
 
@@ -290,6 +299,28 @@ mod tests {
             }
         }
         assert_eq!(seen, ["interface", "0", "interface", "1", "0"]);
+    }
+
+    #[test]
+    fn interfaces_with_and_without_ethernet_have_link_types_of_their_own() {
+        let mut bytes = Vec::new();
+        let mut capture = Capture::new(&mut bytes, 128).unwrap();
+        for (interface, bare_ip) in [("eth0", false), ("tun0", true), ("eth0", false)] {
+            let sample = Sample {
+                bare_ip,
+                ..sample(Some(interface), 61)
+            };
+            assert!(capture.add(Timestamp::UNIX_EPOCH, &sample).unwrap());
+        }
+        drop(capture);
+        let mut reader = PcapNgReader::new(&bytes[..]).unwrap();
+        let mut links = Vec::new();
+        while let Some(block) = reader.next_block() {
+            if let Block::InterfaceDescription(described) = block.unwrap() {
+                links.push(described.linktype);
+            }
+        }
+        assert_eq!(links, [DataLink::ETHERNET, DataLink::RAW]);
     }
 
     #[test]

@@ -6,14 +6,16 @@ use std::ops::ControlFlow;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use jiff::Timestamp;
-use xdp_common::packet::{Address, Octets, Packet, Transport, parse, protocol};
+use xdp_common::packet::{Address, Octets, Packet, Transport, protocol};
 use xdp_common::reason::Reason;
 
 use super::output::{Output, print_on};
 use super::{Session, format};
 use crate::api::client::Lines;
 use crate::api::types::{Event, EventKind, EventQuery, Happening, ListChanged, Sample};
+use crate::datapath::memory::read;
 use crate::domain::Prefix;
+use crate::host::framing::Framing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -209,7 +211,11 @@ pub(crate) fn describe_sample(sample: &Sample) -> String {
 
 /// Who to whom, as far as the frame's first bytes say.
 fn headers(sample: &Sample) -> String {
-    match parse(&sample.frame.0[..]) {
+    let framing = match sample.bare_ip {
+        true => Framing::Bare,
+        false => Framing::Ethernet,
+    };
+    match read(framing, &sample.frame.0) {
         ControlFlow::Continue(packet) => flow(&packet),
         ControlFlow::Break(_) => sample
             .source
@@ -351,6 +357,7 @@ mod tests {
             stands_for: 1200,
             length: 54,
             frame: FrameBytes(frame.to_vec()),
+            bare_ip: false,
         };
         assert_eq!(
             describe_sample(&sample(&frame)),

@@ -46,6 +46,12 @@ pub(crate) struct Args {
     /// Length of the whole frame in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = clap::value_parser!(u32).range(14..=65_535), help_heading = "The packet")]
     length: u32,
+    /// The protected interface that it arrives on; the first without one
+    #[arg(long, value_name = "NAME", help_heading = "The packet")]
+    interface: Option<String>,
+    /// In a PPPoE session
+    #[arg(long, help_heading = "The packet")]
+    pppoe: bool,
 }
 
 /// A TCP flag (RFC 9293, section 3.1), or that there is none.
@@ -104,6 +110,8 @@ impl Args {
             port: self.dport,
             flags: (!flags.is_empty()).then(|| flags.join(",")),
             length: Some(self.length),
+            interface: self.interface.clone(),
+            pppoe: self.pppoe.then_some(true),
         }
     }
 }

@@ -348,6 +348,7 @@ fn sample() -> Sample {
         stands_for: 1,
         length: 60,
         frame: FrameBytes::default(),
+        bare_ip: false,
     }
 }
 

@@ -6,11 +6,10 @@ mod escalation;
 mod numbers;
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 
 use anyhow::Result;
 use xdp_common::abi::{ClassCounter, MAX_CLASSES, MAX_INTERFACES, Plain};
-use xdp_common::packet;
+use xdp_common::packet::Packet;
 
 use super::Control;
 use super::clock::Moment;
@@ -284,14 +283,14 @@ impl Control {
     }
 
     /// What `explain` says of a frame's class, and of what nobody can know beforehand.
-    pub(super) fn class_finding(&self, frame: &[u8], is_known: bool) -> String {
-        let ControlFlow::Continue(packet) = packet::parse(&frame) else {
+    pub(super) fn class_finding(&self, packet: Option<&Packet>, is_known: bool) -> String {
+        let Some(packet) = packet else {
             return "not looked at".to_owned();
         };
         if !self.config.mitigation.enabled {
             return "mitigation is off".to_owned();
         }
-        let class = self.class_of(&packet);
+        let class = self.class_of(packet);
         let number = class.and_then(|class| self.classes.numbers.of(&class.name));
         let kept = number.and_then(|number| self.classes.kept.get(number));
         let (Some(class), Some(kept)) = (class, kept) else {

@@ -2,9 +2,7 @@
 
 mod frame;
 
-use std::ops::ControlFlow;
-
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use xdp_common::abi::{Limit, Limits, Plain, Policy, Source, SourceKey};
 use xdp_common::reason::{Action, Reason};
 use xdp_common::verdict::{STALE_NS, Verdict, network};
@@ -19,6 +17,7 @@ use crate::datapath::keys::source_to_abi;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{Capacity, Datapath, Meter};
 use crate::domain::Prefix;
+use crate::host::framing::{self, Framing};
 use frame::Hypothetical;
 
 /// Samples of a source that are shown.
@@ -40,7 +39,8 @@ impl Control {
     /// Judges a hypothetical packet without touching what the program holds.
     pub fn explain(&mut self, query: &ExplainQuery) -> Result<Explanation> {
         let now = Self::now();
-        let packet = Hypothetical::new(query)?;
+        let framing = self.framing_of(query.interface.as_deref())?;
+        let packet = Hypothetical::new(query, framing)?;
         let host = Prefix::host(packet.address);
         let source = self.source_of(&host);
         let key = source_to_abi(&source);
@@ -80,15 +80,16 @@ impl Control {
             copy.put_class_reading(class, reading);
         }
         self.copy_meters(&packet, &key, &policy, &mut copy)?;
-        let verdict = copy.judge(&packet.frame, as_program(&policy, now.boot_ns));
+        let verdict = copy.judge_as(framing, &packet.frame, as_program(&policy, now.boot_ns));
 
+        let parsed = packet.parsed();
         let ban_in_force = ban.filter(|ban| ban.until_ns > now.boot_ns);
         let view = known.map(|known| self.source_view(source, &known, ban, now));
         let findings = Findings {
             allow,
             block,
             ban: ban_in_force.map(|ban| ban_view(source, &ban, now)),
-            class: self.class_finding(&packet.frame, is_known),
+            class: self.class_finding(parsed.as_ref(), is_known),
             limits: limit_levels(&self.effective(&host, &policy), known.as_ref(), now),
             known: view.clone(),
         };
@@ -111,6 +112,23 @@ impl Control {
             limits,
             samples: self.last_samples(&source),
         })
+    }
+
+    /// What the frames of a protected interface begin with; of the first, where none is named.
+    fn framing_of(&self, interface: Option<&str>) -> Result<Framing> {
+        let mut names = self.config.interfaces.iter().map(|one| &one.name);
+        let Some(name) = interface else {
+            let first = names.next().and_then(|name| framing::of(name).ok()?);
+            return Ok(first.and_then(std::result::Result::ok).unwrap_or_default());
+        };
+        let known = names.find(|one| one.as_str() == name).with_context(|| {
+            format!("{name} is no protected interface: see the interfaces of the status")
+        })?;
+        match framing::of(known)? {
+            None => bail!("there is no interface {name} now: see `ip link`"),
+            Some(Ok(framing)) => Ok(framing),
+            Some(Err(unreadable)) => bail!("{name} is not protected: it is {}", unreadable.what),
+        }
     }
 
     fn last_samples(&self, source: &Prefix) -> Vec<SampleView> {
@@ -169,10 +187,8 @@ impl Control {
         policy: &Policy,
         copy: &mut MemoryDatapath,
     ) -> Result<()> {
-        let class = match xdp_common::packet::parse(&packet.frame[..]) {
-            ControlFlow::Continue(packet) => self.class_number_of(&packet),
-            ControlFlow::Break(_) => None,
-        };
+        let class = packet.parsed();
+        let class = class.and_then(|packet| self.class_number_of(&packet));
         let of_class = class.map(|class| (*source, class));
         let network = (network(&packet.address.into(), policy), 0);
         for (key, class) in of_class.into_iter().chain([network]) {

@@ -12,8 +12,10 @@ use xdp_common::verdict::places;
 use super::Control;
 use crate::api::types::{FrameBytes, Happening, ListKind, Sample};
 use crate::config;
+use crate::datapath::memory::read;
 use crate::datapath::samples::Sampled;
 use crate::domain::{Prefix, SampleRate};
+use crate::host::framing::Framing;
 
 /// What samples somebody wants for a while, beside the configuration's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +137,9 @@ impl Control {
         };
         let mut interfaces = self.interfaces.iter();
         let interface = interfaces.find(|interface| interface.slot == sampled.slot);
+        let framing = interface.map_or(Framing::Ethernet, |interface| {
+            self.datapath.framing(&interface.name)
+        });
         Ok(Sample {
             interface: interface.map(|interface| interface.name.to_string()),
             reason: sampled.reason.name().to_owned(),
@@ -146,10 +151,11 @@ impl Control {
             .to_owned(),
             source: sampled.source,
             list,
-            class: self.class_name_of(&sampled.frame, sampled.length),
+            class: self.class_name_of(framing, &sampled.frame, sampled.length),
             stands_for: sampled.stands_for.into(),
             length: sampled.length,
             frame: FrameBytes(sampled.frame.to_vec()),
+            bare_ip: framing == Framing::Bare,
         })
     }
 
@@ -169,11 +175,11 @@ impl Control {
     }
 
     /// The class that a frame of a length is in now, by its first bytes.
-    fn class_name_of(&self, frame: &[u8], length: u32) -> Option<String> {
+    fn class_name_of(&self, framing: Framing, frame: &[u8], length: u32) -> Option<String> {
         // The parser holds headers against the frame's length; no class looks at what is behind them.
         let mut whole = frame.to_vec();
         whole.resize(frame.len().max(length.min(MAX_FRAME) as usize), 0);
-        let ControlFlow::Continue(packet) = packet::parse(&whole[..]) else {
+        let ControlFlow::Continue(packet) = read(framing, &whole) else {
             return None;
         };
         let class = self.class_of(&packet)?;

@@ -38,6 +38,7 @@ use super::{
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use crate::host::framing::Framing;
 use classes::Classes;
 use continuity::Held;
 use hits::Hits;
@@ -310,6 +311,10 @@ impl Datapath for KernelDatapath {
         self.links.get(interface).is_some_and(|(_, attached)| {
             nix::net::if_::if_indextoname(attached.index).is_ok_and(|name| !name.is_empty())
         })
+    }
+
+    fn framing(&self, interface: &IfName) -> Framing {
+        self.noted_framing(interface)
     }
 
     fn detach(&mut self, interface: &IfName) -> Result<()> {

@@ -33,6 +33,7 @@ use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use crate::host::framing::Framing;
 pub use classes::{ClassReading, ClassSet};
 pub use cost::Memory;
 pub use counters::Counters;
@@ -303,6 +304,10 @@ pub trait Datapath: Send {
     fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached>;
     /// Whether an interface that was attached still is: the program goes with its device.
     fn is_attached(&self, interface: &IfName) -> bool;
+    /// What the frames of an attached interface begin with.
+    fn framing(&self, _interface: &IfName) -> Framing {
+        Framing::Ethernet
+    }
     /// Detaches an interface; nothing happens if it isn't attached.
     fn detach(&mut self, interface: &IfName) -> Result<()>;
 

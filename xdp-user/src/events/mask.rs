@@ -163,6 +163,7 @@ mod tests {
             stands_for: 1,
             length: 60,
             frame: FrameBytes(vec![1; 60]),
+            bare_ip: false,
         }))));
         let json = serde_json::to_value(&sample).unwrap();
         assert_eq!(

@@ -34,6 +34,7 @@ fn sample(source: &str, reason: &str, action: &str) -> Happening {
         stands_for: 1,
         length: 60,
         frame: FrameBytes::default(),
+        bare_ip: false,
     }))
 }
 

@@ -391,6 +391,9 @@ pub struct Sample {
     pub length: u32,
     /// The frame's first bytes.
     pub frame: FrameBytes,
+    /// Whether they begin with the IP header, as on an interface without an Ethernet header.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bare_ip: bool,
 }
 
 impl Sample {

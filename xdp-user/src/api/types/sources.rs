@@ -196,6 +196,11 @@ pub struct ExplainQuery {
     pub flags: Option<String>,
     /// Length of the frame; 64 if absent.
     pub length: Option<u32>,
+    /// The protected interface that it arrives on; the first if absent. One without an Ethernet header
+    /// has frames that begin with the IP header.
+    pub interface: Option<String>,
+    /// Whether it arrives in a PPPoE session.
+    pub pppoe: Option<bool>,
 }
 
 /// `GET /v1/explain`.

@@ -155,6 +155,8 @@ fn packet_of(address: IpAddr) -> ExplainQuery {
         port: None,
         flags: None,
         length: None,
+        interface: None,
+        pppoe: None,
     }
 }
 

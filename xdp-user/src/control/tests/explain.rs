@@ -196,6 +196,8 @@ fn random_packet(dice: &mut StdRng) -> (ExplainQuery, Vec<u8>) {
         port: Some(port),
         flags: Some(words.into()),
         length: Some(length),
+        interface: None,
+        pppoe: None,
     };
     let frame = Frame {
         source: address,
@@ -279,6 +281,8 @@ fn explain_says_what_a_class_under_attack_makes_of_a_newcomer() {
             port: Some(5300),
             flags: None,
             length: None,
+            interface: None,
+            pppoe: None,
         };
         world.control.explain(&query).unwrap()
     };
@@ -330,6 +334,8 @@ fn explain_names_list_ban_limit_and_level() {
             port: None,
             flags: None,
             length: None,
+            interface: None,
+            pppoe: None,
         };
         world.control.explain(&query).unwrap()
     };
@@ -359,6 +365,8 @@ fn explain_names_list_ban_limit_and_level() {
             port: None,
             flags: (what == "flags").then(|| "sin".into()),
             length: (what == "length").then_some(65_536),
+            interface: None,
+            pppoe: None,
         };
         words(world.control.explain(&query));
     }

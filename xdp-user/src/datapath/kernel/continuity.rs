@@ -40,7 +40,7 @@ impl KernelDatapath {
 
     pub(super) fn detach_and_unpin(&mut self, interface: &IfName) -> Result<()> {
         let refused = format!("detach {interface}");
-        let framing = self.framing(interface);
+        let framing = self.noted_framing(interface);
         self.note_framing(interface, Framing::Ethernet);
         match (self.links.remove(interface), &self.pins) {
             (Some((Held::Own(link), _)), _) => variant::program(&mut self.ebpf, framing)?

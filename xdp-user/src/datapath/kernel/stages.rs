@@ -115,7 +115,7 @@ impl KernelDatapath {
         }
         for (interface, (held, _)) in &self.links {
             if let Held::Pinned(link) = held {
-                let program = variant::descriptor(&ebpf, self.framing(interface));
+                let program = variant::descriptor(&ebpf, self.noted_framing(interface));
                 let program = program.ok_or_else(|| {
                     failed(
                         what,

@@ -61,7 +61,7 @@ pub(super) fn loaded(ebpf: &Ebpf, framing: Framing) -> Option<&Xdp> {
 
 impl KernelDatapath {
     /// What an interface's frames begin with, as of when it was attached.
-    pub(super) fn framing(&self, interface: &IfName) -> Framing {
+    pub(super) fn noted_framing(&self, interface: &IfName) -> Framing {
         if self.bare.contains(interface) {
             Framing::Bare
         } else {

@@ -39,6 +39,7 @@ fn an_event_is_one_flat_object_that_names_its_kind() {
             stands_for: 12,
             length: 60,
             frame: FrameBytes(vec![0, 0x7f, 0xff]),
+            bare_ip: false,
         })),
     });
     assert_eq!(
