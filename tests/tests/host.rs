@@ -72,13 +72,32 @@ fn a_port_of_a_bridge_is_found_and_the_bridge_itself_is_none() -> Result<()> {
     let namespace = namespace("bridged")?;
     namespace.add_bridge("br0", &["in0"])?;
     assert_eq!(asides(&namespace)?, [], "there is no other port");
-    namespace.ip(&["link", "set", "in0", "type", "bridge_slave", "hairpin", "on"])?;
+    namespace.ip(&[
+        "link",
+        "set",
+        "in0",
+        "type",
+        "bridge_slave",
+        "hairpin",
+        "on",
+    ])?;
     assert_eq!(asides(&namespace)?, both("bridge_port"));
-    namespace.ip(&["link", "set", "in0", "type", "bridge_slave", "hairpin", "off"])?;
+    namespace.ip(&[
+        "link",
+        "set",
+        "in0",
+        "type",
+        "bridge_slave",
+        "hairpin",
+        "off",
+    ])?;
     add_guest(&namespace)?;
     assert_eq!(asides(&namespace)?, both("bridge_port"));
     let bridge = ["br0".parse()?];
-    assert_eq!(namespace.run(|| HostSnapshot::by_names(&bridge).asides())?, []);
+    assert_eq!(
+        namespace.run(|| HostSnapshot::by_names(&bridge).asides())?,
+        []
+    );
     namespace.ip(&["link", "set", "in0", "nomaster"])?;
     assert_eq!(asides(&namespace)?, []);
     Ok(())
@@ -226,9 +245,7 @@ fn the_settings_for_cookies_and_the_mtu_are_those_of_the_namespace() -> Result<(
         assert_eq!(read.syn_cookies, expected);
     }
     namespace.ip(&["link", "set", "lo", "mtu", "1400"])?;
-    let smallest = |name: IfName| {
-        namespace.run(|| HostSnapshot::by_names(&[name]).smallest_mtu())
-    };
+    let smallest = |name: IfName| namespace.run(|| HostSnapshot::by_names(&[name]).smallest_mtu());
     assert_eq!(smallest("lo".parse()?)?, Some(1400));
     assert_eq!(smallest("nowhere".parse()?)?, None);
     Ok(())

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Only these kernels [default: all].
     #[arg(long = "kernel", value_name = "SERIES", value_parser = PossibleValuesParser::new(series()))]
     kernels: Vec<String>,
+    /// Only these checks, and whether the program loads [default: all].
+    #[arg(long = "check", value_name = "NAME", value_parser = PossibleValuesParser::new(CHECKS.map(|check| check.name)), conflicts_with = "update_docs")]
+    checks: Vec<String>,
     /// Write the results there, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -141,7 +144,7 @@ const LOAD: &str = "load";
 
 /// In the order in which they run. The concurrency tests run alone: they need
 /// both CPUs.
-const CHECKS: [Check; 17] = [
+const CHECKS: [Check; 18] = [
     Check::asked(LOAD, "load"),
     Check::suite("verdicts", "verdict_headers"),
     Check::suite("verdicts", "verdict_transport"),
@@ -170,6 +173,7 @@ const CHECKS: [Check; 17] = [
     },
     Check::asked("native", "native"),
     Check::asked("generic", "generic"),
+    Check::suite("devices", "host_devices"),
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -180,7 +184,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let dir = workspace::target_dir()?.join("kernels");
     let suites: BTreeSet<&str> = CHECKS
         .iter()
-        .filter(|check| check.is_suite())
+        .filter(|check| check.is_suite() && arguments.runs(check))
         .map(|check| check.program)
         .collect();
     let programs: Vec<_> = programs::build(&dir, &suites, KERNEL_CHECK)?
@@ -200,6 +204,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 impl Arguments {
     fn asks_for(&self, release: &Release) -> bool {
         self.kernels.is_empty() || self.kernels.iter().any(|series| series == release.series)
+    }
+
+    fn runs(&self, check: &Check) -> bool {
+        self.checks.is_empty()
+            || check.name == LOAD
+            || self.checks.iter().any(|name| name == check.name)
     }
 }
 
@@ -221,17 +231,19 @@ fn test(
     let contents = initramfs::Contents {
         programs,
         modules: &kernel.modules,
-        checks: &check_lines(arguments.frames),
+        checks: &check_lines(arguments),
     };
     let initramfs = initramfs::pack(&contents, &dir)?;
     println!("booting {}", kernel.image.display());
     let started = Instant::now();
-    let report = guest::run(
+    let mut report = guest::run(
         &kernel.image,
         &initramfs,
         &dir.join("console.log"),
         Duration::from_secs(arguments.timeout),
     )?;
+    let left_out = CHECKS.iter().filter(|check| !arguments.runs(check));
+    report.left_out = left_out.map(|check| check.name).collect();
     Ok(Outcome {
         release,
         report,
@@ -240,9 +252,10 @@ fn test(
 }
 
 /// What the guest runs: name, program, arguments.
-fn check_lines(frames: u32) -> String {
+fn check_lines(arguments: &Arguments) -> String {
+    let frames = arguments.frames;
     let mut lines = String::new();
-    for check in &CHECKS {
+    for check in CHECKS.iter().filter(|check| arguments.runs(check)) {
         let program = initramfs::guest_path(check.program);
         // In the guest a test that can't run is a failure, not a skip. Writing to a String does
         // not fail.
@@ -361,11 +374,27 @@ mod tests {
     }
 
     #[test]
-    fn every_check_is_a_line_for_the_guest() {
-        let lines = check_lines(7);
+    fn every_check_is_a_line_for_the_guest_or_those_asked_for() {
+        let mut arguments = Arguments {
+            kernels: Vec::new(),
+            checks: Vec::new(),
+            json: None,
+            update_docs: false,
+            refresh: false,
+            frames: 7,
+            timeout: 1,
+        };
+        let lines = check_lines(&arguments);
         assert_eq!(lines.lines().count(), CHECKS.len());
         assert!(
             lines.starts_with("load env XDP_THROTTLE_REQUIRE_KERNEL=1 XDP_THROTTLE_FRAMES=7 /")
         );
+        arguments.checks = vec!["native".into(), "host_devices".into()];
+        let some = check_lines(&arguments);
+        let names: Vec<_> = some
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(names, ["load", "native", "host_devices"]);
     }
 }

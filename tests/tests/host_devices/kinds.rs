@@ -262,7 +262,13 @@ pub(crate) const KINDS: [Kind; 19] = [
         protects: "enp0s31f6alt",
         make: |host, _| {
             host.ip(&[
-                "link", "property", "add", "dev", NIC, "altname", "enp0s31f6alt",
+                "link",
+                "property",
+                "add",
+                "dev",
+                NIC,
+                "altname",
+                "enp0s31f6alt",
             ])
             .map(drop)
         },
@@ -278,9 +284,10 @@ pub(crate) const KINDS: [Kind; 19] = [
 
 /// For docs/state.md.
 pub(crate) fn table() -> String {
-    let mut text = "| the host's address and gateway are | protected is | refused as blocks | service \
+    let mut text =
+        "| the host's address and gateway are | protected is | refused as blocks | service \
                     classes |\n| --- | --- | --- | --- |\n"
-        .to_owned();
+            .to_owned();
     for kind in &KINDS {
         let classes = match kind.classes {
             Classes::Decide => "decide".to_owned(),

@@ -54,7 +54,11 @@ impl Place {
             return Ok(None);
         }
         for (namespace, device, addresses) in [
-            (&host, kind.holder, ["10.88.0.1/24", "fd88::1/64"].as_slice()),
+            (
+                &host,
+                kind.holder,
+                ["10.88.0.1/24", "fd88::1/64"].as_slice(),
+            ),
             (
                 &peer,
                 kind.peer,

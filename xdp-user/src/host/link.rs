@@ -87,9 +87,7 @@ impl Links {
         let named = |link: &&Link| link.name == name;
         let altnamed = |link: &&Link| link.altnames.iter().any(|other| other == name);
         let mut links = self.0.values();
-        links
-            .find(named)
-            .or_else(|| self.0.values().find(altnamed))
+        links.find(named).or_else(|| self.0.values().find(altnamed))
     }
 
     /// Every interface, by number.
@@ -260,7 +258,11 @@ mod tests {
         put_attribute(&mut info, INFO_SLAVE_DATA | 0x8000, &port);
         let mut names = Vec::new();
         put_attribute(&mut names, ALT_IFNAME, b"enp1s0\0");
-        put_attribute(&mut names, ALT_IFNAME, b"uplink-of-the-rack-behind-the-door\0");
+        put_attribute(
+            &mut names,
+            ALT_IFNAME,
+            b"uplink-of-the-rack-behind-the-door\0",
+        );
         let read = parse_link(&message(
             7,
             &[
@@ -299,7 +301,10 @@ mod tests {
         };
         let links = Links::from_iter([link(2, "eth0", "wan"), link(3, "lan", "eth0")]);
         let index = |name| links.by_name(name).map(|link| link.index);
-        assert_eq!((index("wan"), index("eth0"), index("none")), (Some(2), Some(2), None));
+        assert_eq!(
+            (index("wan"), index("eth0"), index("none")),
+            (Some(2), Some(2), None)
+        );
     }
 
     #[test]

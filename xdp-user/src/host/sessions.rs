@@ -89,8 +89,7 @@ fn listed(text: &str) -> impl Iterator<Item = IpAddr> {
         let mut words = line.split_whitespace().skip(1);
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
         let (_, port) = local.split_once(':')?;
-        let is_session =
-            u16::from_str_radix(port, 16).ok()? == SSH && state == ESTABLISHED_TEXT;
+        let is_session = u16::from_str_radix(port, 16).ok()? == SSH && state == ESTABLISHED_TEXT;
         let (peer, _) = remote.split_once(':')?;
         is_session.then(|| in_hexadecimal(peer))?
     })

@@ -1,7 +1,7 @@
 //! One run of a virtual machine, and what it reports.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -30,6 +30,8 @@ pub(super) struct Report {
     pub(super) said: Vec<String>,
     /// Whether all was done.
     pub(super) finished: bool,
+    /// Checks that nobody asked for.
+    pub(super) left_out: BTreeSet<&'static str>,
 }
 
 /// How a check ended.
@@ -212,6 +214,7 @@ mod tests {
                 .into(),
                 said: vec!["limits failed: a_burst".into()],
                 finished: true,
+                left_out: BTreeSet::new(),
             }
         );
     }

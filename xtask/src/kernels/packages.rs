@@ -21,7 +21,7 @@ const NEWEST: &str = "linux-image-cloud-amd64";
 pub(super) struct Kernel {
     /// What the boot loader loads.
     pub(super) image: PathBuf,
-    /// The modules that make veth work, in the order of loading; compressed or not.
+    /// The modules that the checks need, in the order of loading; compressed or not.
     pub(super) modules: Vec<PathBuf>,
 }
 
@@ -159,7 +159,15 @@ fn find(tree: &Path) -> Result<Kernel> {
     process::output(process::command(depmod).arg("-b").arg(&base).arg(version))?;
     let list = modules.join("modules.dep");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
-    let order = loading_order(&text, "veth").context("no module veth")?;
+    let mut order = loading_order(&text, "veth").context("no module veth")?;
+    for module in DEVICES {
+        let needed = loading_order(&text, module).unwrap_or_default();
+        let new: Vec<_> = needed
+            .into_iter()
+            .filter(|path| !order.contains(path))
+            .collect();
+        order.extend(new);
+    }
     Ok(Kernel {
         image,
         modules: order.iter().map(|path| modules.join(path)).collect(),
@@ -170,6 +178,12 @@ fn is_image(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
 }
+
+/// What the suite of devices makes beside veth pairs, and the kernel's answers about sockets. A kernel
+/// has them built in or not at all where they are no modules; its tests are skipped then.
+const DEVICES: [&str; 7] = [
+    "bridge", "8021q", "bonding", "macvlan", "ipvlan", "vrf", "tcp_diag",
+];
 
 /// The module's line in `modules.dep` turned round: what others need comes first.
 fn loading_order<'a>(modules_dep: &'a str, module: &str) -> Option<Vec<&'a str>> {

@@ -9,9 +9,10 @@ use super::{
     guest::{End, Report},
 };
 
-/// What is known of a column: nothing of it ran, all passed, or not.
+/// What is known of a column: nothing of it was to run, nothing of it ran, all passed, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
+    LeftOut,
     Missing,
     Passed { tests: u32, skipped: u32 },
     Failed,
@@ -20,7 +21,7 @@ enum Cell {
 impl Cell {
     fn text(self) -> String {
         match self {
-            Self::Missing => "–".into(),
+            Self::LeftOut | Self::Missing => "–".into(),
             Self::Passed { tests: 0 | 1, .. } => "ok".into(),
             Self::Passed { tests, skipped: 0 } => format!("ok ({tests})"),
             Self::Passed { tests, skipped } => {
@@ -40,11 +41,15 @@ fn columns() -> Vec<&'static str> {
 
 fn cell(report: &Report, column: &str) -> Cell {
     let mut ends = Vec::new();
-    for check in CHECKS.iter().filter(|check| check.column == column) {
+    let of_column = CHECKS.iter().filter(|check| check.column == column);
+    for check in of_column.filter(|check| !report.left_out.contains(check.name)) {
         match report.ends.get(check.name) {
             None => ends.push(None),
             Some(end) => ends.push(Some((end, check.is_suite()))),
         }
+    }
+    if ends.is_empty() {
+        return Cell::LeftOut;
     }
     if ends.iter().all(Option::is_none) {
         return Cell::Missing;
@@ -62,12 +67,10 @@ fn cell(report: &Report, column: &str) -> Cell {
     Cell::Failed
 }
 
-/// Whether everything ran and passed.
+/// Whether everything that was to run ran and passed.
 pub(super) fn all_passed(report: &Report) -> bool {
-    report.finished
-        && columns()
-            .iter()
-            .all(|column| matches!(cell(report, column), Cell::Passed { .. }))
+    let fine = |column: &&str| matches!(cell(report, column), Cell::Passed { .. } | Cell::LeftOut);
+    report.finished && columns().iter().all(fine)
 }
 
 /// A table in Markdown, which reads well in a terminal, too.
@@ -251,6 +254,16 @@ mod tests {
                 skipped: 0
             }
         );
+    }
+
+    #[test]
+    fn a_check_that_nobody_asked_for_is_no_failure() {
+        let mut report = report(0, 3);
+        report.ends.remove("host_devices");
+        assert!(!all_passed(&report));
+        report.left_out.insert("host_devices");
+        assert!(all_passed(&report));
+        assert_eq!(cell(&report, "devices").text(), "–");
     }
 
     #[test]
