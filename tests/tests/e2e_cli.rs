@@ -92,6 +92,117 @@ fn wrong_usage_ends_with_2() -> Result<()> {
     Ok(())
 }
 
+/// The one JSON object on standard error.
+fn json_error(output: &Output) -> Result<serde_json::Value> {
+    let text = error_text(output);
+    let value: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
+    let error = &value["error"];
+    assert_eq!(error["code"].as_i64(), output.status.code().map(i64::from));
+    assert!(error["kind"].is_string(), "{value}");
+    let message = error["message"].as_str().context("no message")?;
+    assert!(
+        !message.is_empty() && !message.starts_with("error:"),
+        "{value}"
+    );
+    Ok(error.clone())
+}
+
+/// Every verb with the words that it takes at least.
+const VERBS: [&str; 42] = [
+    "run --config /nonexistent/c.toml",
+    "check /nonexistent/c.toml",
+    "doctor --config /nonexistent/c.toml",
+    "detach",
+    "apply",
+    "confirm",
+    "rollback",
+    "status",
+    "sources",
+    "classes",
+    "top --once",
+    "explain 203.0.113.7",
+    "events",
+    "capture --write /dev/null",
+    "replay /nonexistent/f.pcap",
+    "suggest /nonexistent/f.pcap",
+    "block add 203.0.113.7",
+    "block del 203.0.113.7",
+    "block list",
+    "block test 203.0.113.7",
+    "block import /dev/null",
+    "block export",
+    "block flush --yes",
+    "allow add 203.0.113.7",
+    "allow del 203.0.113.7",
+    "allow list",
+    "allow test 203.0.113.7",
+    "allow import /dev/null",
+    "allow export",
+    "allow flush --yes",
+    "ban list",
+    "ban lift 203.0.113.7",
+    "limit show",
+    "limit set --reset",
+    "list show",
+    "list refresh",
+    "list diff feed",
+    "audit",
+    "token add ci --role viewer",
+    "token list",
+    "token revoke ci",
+    "man --dir /dev/null/absent",
+];
+/// Verbs that need no daemon and no file, or say in their answer that something is amiss.
+const WITHOUT_ERRORS: [&str; 2] = ["detach", "completions"];
+
+#[test]
+fn under_json_every_verb_says_its_errors_as_one_object() -> Result<()> {
+    let mut seen = BTreeSet::new();
+    assert_help(&[], &mut seen)?;
+    // All that are no group of others.
+    let is_group = |verb: &str| {
+        seen.iter()
+            .any(|other| other.starts_with(&format!("{verb} ")))
+    };
+    for verb in seen
+        .iter()
+        .filter(|verb| !verb.is_empty() && !is_group(verb))
+    {
+        let words: Vec<&str> = verb.split(' ').collect();
+        let output = throttle(&[&words[..], &["--nonsense", "--output", "json"]].concat())?;
+        assert_eq!(output.status.code(), Some(2), "{verb}");
+        let error = json_error(&output).with_context(|| verb.clone())?;
+        assert_eq!(error["kind"], "invalid", "{verb}");
+        assert!(
+            error["message"].to_string().contains("--nonsense"),
+            "{verb}: {error}"
+        );
+        assert!(output.stdout.is_empty(), "{verb}");
+
+        let is_known = VERBS
+            .iter()
+            .any(|line| line.split(' ').zip(&words).all(|(a, b)| a == *b));
+        let is_exempt = WITHOUT_ERRORS.contains(&verb.as_str());
+        assert!(is_known || is_exempt, "{verb} is missing in the table");
+    }
+    for line in VERBS {
+        let words: Vec<&str> = line.split(' ').collect();
+        let socket = ["--output", "json", "--socket", "/nonexistent/control.sock"];
+        let arguments = match words[0] {
+            "run" => [&words[..], &["--output", "json"]].concat(),
+            _ => [&socket[..], &words].concat(),
+        };
+        let output = throttle(&arguments)?;
+        if output.status.success() && WITHOUT_ERRORS.contains(&words[0]) {
+            continue;
+        }
+        assert_ne!(output.status.code(), Some(0), "{line}");
+        json_error(&output).with_context(|| line.to_owned())?;
+    }
+    Ok(())
+}
+
 #[test]
 fn check_tells_good_from_bad_with_every_mistake() -> Result<()> {
     let directory = tempfile::tempdir()?;

@@ -89,7 +89,7 @@ fn write(socket: &std::path::Path, stop: &AtomicBool, written: &Mutex<Written>) 
         let added = runtime.block_on(client.add(
             ListKind::Block,
             &AddEntries {
-                prefixes: vec![prefix],
+                prefixes: vec![prefix.into()],
                 list: None,
                 ttl: None,
                 comment: Some(format!("number {number}")),
@@ -98,7 +98,7 @@ fn write(socket: &std::path::Path, stop: &AtomicBool, written: &Mutex<Written>) 
         ));
         let removed = (added.is_ok() && number % 5 == 0).then(|| {
             let remove = xdp_user::api::types::RemoveEntries {
-                prefixes: vec![prefix],
+                prefixes: vec![prefix.into()],
                 list: None,
             };
             runtime
