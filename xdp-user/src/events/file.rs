@@ -3,9 +3,9 @@
 //! A thread of its own writes it, so that nothing waits for the disk. What comes while it is
 //! [`BACKLOG`] behind, and what can't be written, is lost and counted.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -98,7 +98,7 @@ impl Writer {
     fn run(mut self, events: &Receiver<Arc<Event>>) {
         while let Ok(first) = events.recv() {
             let batch = std::iter::once(first).chain(events.try_iter().take(BACKLOG));
-            let (mut written, mut count) = (Ok(()), 0);
+            let (mut written, mut count) = (self.file.begin(), 0);
             for event in batch {
                 count += 1;
                 written = written.and_then(|()| self.append(&event));
@@ -127,10 +127,19 @@ impl Writer {
     }
 }
 
-/// A file that is renamed before it becomes too large.
+/// A file that is renamed before it becomes too large, by this daemon or by somebody else, such as
+/// logrotate.
+///
+/// Before each batch the file that has the path is compared with the one that is open, which costs one
+/// stat(2) for a batch and not for an event. After a rename or a removal a new one is opened; after a
+/// truncation (`copytruncate`) the next line stands at its beginning, as the file is open for
+/// appending, and its size is counted anew.
 struct Rotating {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
+    /// Lines of this batch that are not in the file yet.
+    pending: Vec<u8>,
+    /// Bytes in the file, without the pending ones.
     size: u64,
     most: u64,
     keep: u32,
@@ -142,35 +151,65 @@ impl Rotating {
         Ok(Self {
             path: path.to_owned(),
             size: file.metadata()?.len(),
-            file: BufWriter::new(file),
+            file,
+            pending: Vec::new(),
             most,
             keep,
         })
     }
 
+    /// Finds out what others did to the file since the last batch. What can't be opened anew is no
+    /// loss as long as the old file has a name.
+    fn begin(&mut self) -> io::Result<()> {
+        // What a failed batch left is counted as lost already.
+        self.pending.clear();
+        let ours = self.file.metadata()?;
+        self.size = ours.len();
+        match std::fs::metadata(&self.path) {
+            Ok(named) if is_same(&named, &ours) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound && ours.nlink() > 0 => Ok(()),
+            Ok(_) | Err(_) => match self.open_again() {
+                Err(_) if ours.nlink() > 0 => Ok(()),
+                opened => opened,
+            },
+        }
+    }
+
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let size = line.len() as u64;
-        if self.size > 0 && self.size + size > self.most {
+        let size = self.size + self.pending.len() as u64;
+        if size > 0 && size + line.len() as u64 > self.most {
             self.rotate()?;
         }
-        self.file.write_all(line)?;
-        self.size += size;
+        self.pending.extend_from_slice(line);
         Ok(())
     }
 
+    /// Writes what is pending. If the file was removed meanwhile, so was what was just written to it:
+    /// it is written once more, to a file that has a name.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.write_all(&self.pending)?;
+        if !self.pending.is_empty() && self.file.metadata()?.nlink() == 0 {
+            self.open_again()?;
+            self.file.write_all(&self.pending)?;
+        }
+        self.size += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn open_again(&mut self) -> io::Result<()> {
+        self.file = open(&self.path)?;
+        self.size = self.file.metadata()?.len();
+        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.file.flush()?;
+        self.flush()?;
         for number in (1..self.keep).rev() {
             rename(&self.numbered(number), &self.numbered(number + 1))?;
         }
         rename(&self.path, &self.numbered(1))?;
-        self.file = BufWriter::new(open(&self.path)?);
-        self.size = 0;
-        Ok(())
+        self.open_again()
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
@@ -178,6 +217,10 @@ impl Rotating {
         name.push(format!(".{number}"));
         name.into()
     }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -194,107 +237,4 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::types::{BanEnded, Happening, UnbanCause};
-    use tempfile::TempDir;
-
-    fn outlets(mask_addresses: bool) -> Outlets {
-        Outlets {
-            file: None,
-            file_size: "64KiB".parse().unwrap(),
-            file_count: 2,
-            mask_addresses,
-        }
-    }
-
-    fn event(number: u64) -> Arc<Event> {
-        Arc::new(Event {
-            number,
-            at: jiff::Timestamp::UNIX_EPOCH,
-            what: Happening::Unban(BanEnded {
-                source: "203.0.113.9".parse().unwrap(),
-                cause: UnbanCause::Ended,
-            }),
-        })
-    }
-
-    fn write(path: &Path, outlets: &Outlets, numbers: impl Iterator<Item = u64>) {
-        let file = EventsFile::open(path, outlets).unwrap();
-        numbers.for_each(|number| file.write(&event(number)));
-        file.close();
-        assert_eq!(file.lost(), 0);
-    }
-
-    fn read(path: &Path) -> Vec<Event> {
-        let text = std::fs::read_to_string(path).unwrap();
-        let lines = text.lines();
-        lines
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn events_are_appended_one_a_line() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("events.jsonl");
-        write(&path, &outlets(false), 1..4);
-        write(&path, &outlets(false), 4..6);
-        let numbers: Vec<u64> = read(&path).iter().map(|event| event.number).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5]);
-        assert_eq!(read(&path)[0], *event(1));
-    }
-
-    #[test]
-    fn a_file_that_is_full_gets_a_number_and_the_oldest_goes() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("events.jsonl");
-        for first in (1..4000).step_by(1000) {
-            write(&path, &outlets(false), first..first + 1000);
-        }
-        let mut names: Vec<_> = std::fs::read_dir(directory.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]);
-        let mut numbers = Vec::new();
-        for name in names.iter().rev() {
-            let file = directory.path().join(name);
-            assert!(std::fs::metadata(&file).unwrap().len() <= 64 * 1024);
-            numbers.extend(read(&file).iter().map(|event| event.number));
-        }
-        let first = numbers[0];
-        assert!(first > 1, "the oldest are gone");
-        assert!(numbers.iter().copied().eq(first..=4000), "and no other");
-    }
-
-    #[test]
-    fn addresses_are_masked_where_that_is_wished() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("events.jsonl");
-        write(&path, &outlets(true), 1..2);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            text.contains("203.0.113.0/24") && !text.contains("203.0.113.9"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_is_refused_at_the_start_and_one_that_fills_up_is_counted() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("none").join("events.jsonl");
-        let refused = EventsFile::open(&path, &outlets(false)).err().unwrap();
-        assert!(
-            refused.to_string().contains("make its directory"),
-            "{refused}"
-        );
-        let full = EventsFile::open(Path::new("/dev/full"), &outlets(false)).unwrap();
-        full.write(&event(1));
-        full.close();
-        assert_eq!(full.lost(), 1);
-        full.write(&event(2));
-        assert_eq!(full.lost(), 2, "nobody writes any more");
-    }
-}
+mod tests;
