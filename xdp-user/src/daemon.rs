@@ -179,14 +179,15 @@ fn log_level(level: DatapathLog) -> u8 {
     }
 }
 
-/// Serves until that ends, then asks the control task to end and waits for it. A control task that
-/// ends by itself has left nothing attached: whoever started the daemon has to know.
+/// Serves until that ends, then asks the control task to end and waits for it. After a control task
+/// that ended by itself nobody looks after what is in force: whoever started the daemon has to know.
 async fn while_controlled(
     served: impl Future<Output = Result<()>>,
     control: &Handle,
     mut ended: oneshot::Receiver<()>,
 ) -> Result<()> {
-    const TOO_EARLY: &str = "the control task ended before its time: nothing is filtered any more";
+    const TOO_EARLY: &str = "the control task ended before its time: the policy stays in force if it \
+                             is pinned, else nothing is filtered any more; start the daemon again";
     let served = tokio::select! {
         served = served => served,
         _ = &mut ended => bail!(TOO_EARLY),
