@@ -155,6 +155,18 @@ fn next_try(list: &KeptListStatus, now: Timestamp) -> String {
     format!("in {}", format::span(seconds))
 }
 
+/// Entries that the text holds and the list leaves out, by kind.
+fn skipped(list: &KeptListStatus) -> String {
+    let kinds = list.skipped.iter();
+    let kinds: Vec<String> = kinds
+        .map(|kind| format!("{} {}", format::count(kind.count), kind.name))
+        .collect();
+    match kinds.is_empty() {
+        true => "0".to_owned(),
+        false => kinds.join(", "),
+    }
+}
+
 fn render_one(list: &KeptListStatus, now: Timestamp) -> String {
     let absent = || "-".to_owned();
     let mut rows = vec![
@@ -170,6 +182,7 @@ fn render_one(list: &KeptListStatus, now: Timestamp) -> String {
                 format::count(list.left_out)
             ),
         ),
+        ("skipped", skipped(list)),
         (
             "fetched",
             list.fetched.map_or_else(absent, |at| format::ago(at, now)),

@@ -405,6 +405,7 @@ pub(crate) fn kept_list(now: Timestamp) -> KeptListStatus {
             .into(),
         refused: 0,
         refusals: Vec::new(),
+        skipped: Vec::new(),
         left_out: 0,
     }
 }

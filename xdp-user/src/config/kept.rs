@@ -8,9 +8,10 @@ use std::str::FromStr;
 use super::schema::ListKeys;
 use super::setting::Worded;
 use super::table::{Sink, Table};
-use super::words::ListFormat;
 use crate::api::types::ListKind;
-use crate::domain::{ByteSize, ListName, Span, UnknownChoice};
+use crate::domain::{
+    ByteSize, JsonPath, ListFormat, ListName, SetName, SkipKind, Span, UnknownChoice,
+};
 
 /// How many lists keep themselves, at most.
 pub const MAX_LISTS: usize = 64;
@@ -27,6 +28,11 @@ pub struct KeptList {
     pub format: ListFormat,
     /// From 1.
     pub column: u32,
+    /// Of `json`; the ready ones if there are none.
+    pub paths: Vec<JsonPath>,
+    /// Of `ipset` and `nft`; the only one if there are none.
+    pub sets: Vec<SetName>,
+    pub skip: Vec<SkipKind>,
     pub interval: Span,
     pub timeout: Span,
     pub max_size: ByteSize,
@@ -139,6 +145,34 @@ impl Worded for ListName {
     const EXAMPLES: &'static [&'static str] = &["\"spamhaus-drop\""];
 }
 
+impl Worded for ListFormat {
+    const WHAT: &'static str = "one of";
+    const EXAMPLES: &'static [&'static str] = &["\"plain\""];
+
+    fn words() -> Vec<&'static str> {
+        Self::words()
+    }
+}
+
+impl Worded for SkipKind {
+    const WHAT: &'static str = "one of";
+    const EXAMPLES: &'static [&'static str] = &["\"private\""];
+
+    fn words() -> Vec<&'static str> {
+        Self::words()
+    }
+}
+
+impl Worded for JsonPath {
+    const WHAT: &'static str = "path of a field";
+    const EXAMPLES: &'static [&'static str] = &["\"prefixes[].ip_prefix\""];
+}
+
+impl Worded for SetName {
+    const WHAT: &'static str = "name of a set";
+    const EXAMPLES: &'static [&'static str] = &["\"blocklist\""];
+}
+
 impl FromStr for ListKind {
     type Err = UnknownChoice;
 
@@ -177,6 +211,7 @@ pub(super) fn lists(root: &Table<'_, '_>, sink: &mut Sink) -> Vec<KeptList> {
             let message = format!("more than max_entries, {}", keys.max_entries);
             sink.problem_at(&at("min_entries"), message, "no text could pass");
         }
+        check_reading(&keys, &at, sink);
         if let ListSource::Url(url) = &keys.source
             && url.scheme() == "http"
             && !matches!(keys.sha256, Some(Checksum::Fixed(_)))
@@ -190,6 +225,9 @@ pub(super) fn lists(root: &Table<'_, '_>, sink: &mut Sink) -> Vec<KeptList> {
             source: keys.source,
             format: keys.format,
             column: keys.column,
+            paths: keys.path.unwrap_or_default(),
+            sets: keys.set.unwrap_or_default(),
+            skip: keys.skip,
             interval: keys.interval,
             timeout: keys.timeout,
             max_size: keys.max_size,
@@ -204,4 +242,33 @@ pub(super) fn lists(root: &Table<'_, '_>, sink: &mut Sink) -> Vec<KeptList> {
         });
     }
     lists
+}
+
+/// Keys that the format of the list has no use for would seem to do something.
+fn check_reading(keys: &ListKeys, at: &impl Fn(&str) -> String, sink: &mut Sink) {
+    let format = keys.format;
+    let given = |key: &str, sink: &Sink| sink.is_given(&at(key));
+    let checks = [
+        (
+            "path",
+            format.takes_path(),
+            "set format = \"json\": only JSON has fields",
+        ),
+        (
+            "set",
+            format.takes_set(),
+            "set format = \"ipset\" or \"nft\", or leave it out: only these have sets",
+        ),
+        (
+            "column",
+            format.takes_column(),
+            "set format = \"csv\" or \"range\": only these have columns",
+        ),
+    ];
+    for (key, is_used, help) in checks {
+        if given(key, sink) && !is_used {
+            let message = format!("a list with format = \"{format}\" has no use for it");
+            sink.problem_at(&at(key), message, help);
+        }
+    }
 }

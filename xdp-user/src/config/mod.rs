@@ -34,8 +34,8 @@ pub use places::Place;
 pub use problem::{ConfigError, Problem};
 pub use schema::{Capacity, Interface, Log, Mitigation, Sanity, Source};
 pub use words::{
-    DatapathLog, FileMode, FileModeError, Forwarding, ListFormat, LogFormat, LogLevel, OnExit,
-    StatusPage, TcpFlags, UserName, UserNameError, Who,
+    DatapathLog, FileMode, FileModeError, Forwarding, LogFormat, LogLevel, OnExit, StatusPage,
+    TcpFlags, UserName, UserNameError, Who,
 };
 
 use crate::domain::{BitRate, Burst, ByteSize, Mode, PacketRate, Prefix, SampleRate, Span};

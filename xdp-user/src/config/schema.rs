@@ -8,18 +8,18 @@ use std::net::SocketAddr;
 use super::kept::{Checksum, ListSource};
 use super::places::{Numbers, Place};
 use super::setting::{
-    Boolean, Default, Effect, Factor, Integer, Key, List, Optional, OrOff, Section, Setting,
-    SpanWithin, Text,
+    Boolean, Default, Effect, Factor, Integer, Key, List, OneOrMore, Optional, OrOff, Section,
+    Setting, SpanWithin, Text,
 };
 use super::table::{Sink, Table};
 use super::words::{
-    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, ListFormat, LogFormat, LogLevel,
-    OnExit, SocketPath, StatusPage, TcpFlags, UserName, Who,
+    AbsolutePath, DatapathLog, DropReason, FileMode, Forwarding, LogFormat, LogLevel, OnExit,
+    SocketPath, StatusPage, TcpFlags, UserName, Who,
 };
 use crate::api::types::ListKind;
 use crate::domain::{
-    AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, ListName, Mode,
-    PacketRate, Prefix, SampleRate, Span,
+    AttachMode, BitRate, Burst, ByteSize, ClassName, ConnectionRate, IfName, JsonPath, ListFormat,
+    ListName, Mode, PacketRate, Prefix, SampleRate, SetName, SkipKind, Span,
 };
 
 /// Every section, in the order of the reference.
@@ -310,10 +310,16 @@ section! {
         kind: ListKind as Text<ListKind> = Default::Is("\"block\""), Live;
         /// Where it comes from: the path of a file, or an `http://` or `https://` address. Only `https` shows whose list it is.
         source: ListSource as Text<ListSource> = Default::Required { example: "\"https://www.spamhaus.org/drop/drop.txt\"" }, Live;
-        /// How it is written. `plain`: an address, prefix or range starts each line; `csv`: it stands in a column; `spamhaus-json`: a JSON object on each line, with `cidr`; `ipset` and `nft`: what `ipset save` and `nft list set` print. `auto` finds out, but for `csv`. Gzip is unpacked whatever the format.
+        /// How it is written. `plain`: addresses, prefixes and ranges; `csv`: an address in a column; `range`: the first and the last address in two columns; `json`: in fields that `path` names; `aws`, `google`, `cloudflare`, `spamhaus-json`: what these publish; `ipset` and `nft`: what `ipset save` and `nft list` print, and scripts; `dshield`, `p2p`, `ipfilter`, `hosts-deny`, `cscli`: see docs/lists.md. `auto` finds out where that is safe, and refuses what it doesn't know. Gzip is unpacked whatever the format.
         format: ListFormat as Text<ListFormat> = Default::Is("\"auto\""), Live;
-        /// The column of a `csv` list, from 1.
+        /// The column of a `csv` list, or of the first address of a `range` list, from 1.
         column: u32 as Integer<u32, 1, 1000> = Default::Is("1"), Live;
+        /// The fields of a `json` list that hold addresses: keys joined by dots, `[]` for every element of an array, `*` for every key. One path, or a list of at most 32.
+        path: Option<Vec<JsonPath>> as Optional<OneOrMore<Text<JsonPath>, 32>> = Default::Absent { meaning: "the fields of `aws`, `google` and `cloudflare`, and arrays of addresses", example: "\"prefixes[].ip_prefix\"" }, Live;
+        /// The set of an `ipset` or `nft` text to read: its name, alone or with its table (`filter/bad`). One name, or a list of at most 64.
+        set: Option<Vec<SetName>> as Optional<OneOrMore<Text<SetName>, 64>> = Default::Absent { meaning: "the only set of addresses; several are refused", example: "\"blocklist\"" }, Live;
+        /// Addresses to leave out of the list, as lists of bogons have them: `private`, `loopback`, `link_local`, `multicast`, `reserved`, `documentation`, `own` (addresses that this host must hear from; a blocklist leaves those out anyway). Of a wider entry, only that part is left out.
+        skip: Vec<SkipKind> as List<Text<SkipKind>> = Default::Is("[]"), Live;
         /// How often to look, give or take a tenth. After a failure the first retry comes within a minute or so, later ones at twice the time each.
         interval: Span as SpanWithin<{ 10 * SECOND }, { 30 * DAY }> = Default::Is("\"1h\""), Live;
         /// For a whole fetch, the connection included.

@@ -300,6 +300,29 @@ impl<S: Setting> Setting for List<S> {
     }
 }
 
+/// One value, or a list of at most `MAX`.
+pub(super) struct OneOrMore<S, const MAX: usize>(PhantomData<S>);
+
+impl<S: Setting, const MAX: usize> Setting for OneOrMore<S, MAX> {
+    type Value = Vec<S::Value>;
+
+    fn kind() -> String {
+        format!("{}, or a list of them", S::kind())
+    }
+
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, sink: &mut Sink) -> Option<Vec<S::Value>> {
+        let DeValue::Array(elements) = value.get_ref() else {
+            return S::read(value, key, sink).map(|only| vec![only]);
+        };
+        if elements.len() > MAX || elements.is_empty() {
+            let message = format!("expected from 1 to {MAX} of them, found {}", elements.len());
+            sink.problem(value.span().start, key, message, None);
+            return None;
+        }
+        List::<S>::read(value, key, sink)
+    }
+}
+
 /// A number that isn't negative; `None` for anything else.
 pub(super) fn whole_number(value: &DeValue<'_>) -> Option<u64> {
     let number = value.as_integer()?;

@@ -183,24 +183,6 @@ choice! {
 }
 
 choice! {
-    /// How a list is written.
-    ListFormat {
-        /// Found out from the text.
-        Auto = "auto",
-        /// An address or prefix starts each line.
-        Plain = "plain",
-        /// In a column.
-        Csv = "csv",
-        /// A JSON object on each line.
-        SpamhausJson = "spamhaus-json",
-        /// As `ipset save` prints it.
-        Ipset = "ipset",
-        /// As `nft list set` prints it.
-        Nft = "nft",
-    }
-}
-
-choice! {
     /// What classes do on interfaces where the host forwards packets for others.
     Forwarding {
         /// They decide nothing there: what no local socket waits for may be another host's.

@@ -5,7 +5,7 @@
 //! operator added to a list of the same name before it kept itself stays as it is. They aren't in
 //! the database: the copy of the text is what outlives the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(600);
 pub(super) struct Feed {
     list: KeptList,
     held: Arc<Vec<Prefix>>,
+    /// Of the entries that end.
+    ends: Arc<BTreeMap<Prefix, Timestamp>>,
     meta: Option<Meta>,
     format: Option<&'static str>,
     confirmed: Option<Timestamp>,
@@ -49,6 +51,7 @@ pub(super) struct Feed {
     failures: BTreeMap<FeedCause, u64>,
     refused: u64,
     refusals: Vec<Refused>,
+    skipped: BTreeMap<&'static str, u64>,
     left_out: u64,
 }
 
@@ -57,6 +60,7 @@ impl Feed {
         Self {
             list,
             held: Arc::default(),
+            ends: Arc::default(),
             meta: None,
             format: None,
             confirmed: None,
@@ -69,6 +73,7 @@ impl Feed {
             failures: BTreeMap::new(),
             refused: 0,
             refusals: Vec::new(),
+            skipped: BTreeMap::new(),
             left_out: 0,
         }
     }
@@ -92,7 +97,9 @@ impl Feed {
         self.format = Some(parsed.format);
         self.refused = parsed.refused;
         self.refusals = parsed.refusals.into_iter().take(REFUSALS).collect();
+        self.skipped = parsed.skipped;
         self.left_out = parsed.left_out;
+        self.ends = Arc::new(parsed.ends);
         self.accept_any = false;
         self.held = Arc::new(parsed.entries);
     }
@@ -136,6 +143,14 @@ impl Feed {
                 .collect(),
             refused: self.refused,
             refusals: self.refusals.clone(),
+            skipped: self
+                .skipped
+                .iter()
+                .map(|(name, count)| NamedCount {
+                    name: (*name).to_owned(),
+                    count: *count,
+                })
+                .collect(),
             left_out: self.left_out,
         }
     }
@@ -252,7 +267,7 @@ impl Control {
         };
         let changed = parsed.is_some();
         if let Some(parsed) = &parsed
-            && let Err(error) = self.replace_feed(list, &from, &parsed.entries)
+            && let Err(error) = self.replace_feed(list, &from, &parsed.entries, &parsed.ends)
         {
             if let Some(feed) = self.feeds.get_mut(&list.name) {
                 feed.fail(error, now);
@@ -299,7 +314,7 @@ impl Control {
         let job = self.job(list.clone(), Arc::default());
         let restored = feeds::restore(&job).and_then(|parsed| {
             if let Some(parsed) = &parsed {
-                self.replace_feed(&list, &[], &parsed.entries)?;
+                self.replace_feed(&list, &[], &parsed.entries, &parsed.ends)?;
             }
             Ok(parsed)
         });
@@ -325,7 +340,7 @@ impl Control {
                 continue;
             }
             if let Some(feed) = self.feeds.remove(&old.name)
-                && let Err(error) = self.replace_feed(old, &feed.held, &[])
+                && let Err(error) = self.replace_feed(old, &feed.held, &[], &BTreeMap::new())
             {
                 tracing::error!(list = %old.name, "could not be taken out of force: {error}");
             }
@@ -355,18 +370,32 @@ impl Control {
         list: &KeptList,
         from: &[Prefix],
         to: &[Prefix],
+        ends: &BTreeMap<Prefix, Timestamp>,
     ) -> Result<(), FeedError> {
-        let (come, go) = difference(from, to);
+        let (mut come, go) = difference(from, to);
         self.check_room(list.kind, &come, &go)?;
+        let before = self.feeds.get(&list.name).map(|feed| feed.ends.clone());
+        let before = before.unwrap_or_default();
         let id = self.names.id(&list.name);
         let entries = self.entries(list.kind);
         let mine = |members: &[Member]| members.iter().any(|m| m.list == id && m.added.is_none());
         let theirs = |members: &[Member]| members.iter().any(|m| m.list == id && m.added.is_some());
+        let added = come.len();
+        // What was there with another end is put again, and so is what has ended meanwhile.
+        let timed = before.keys().chain(ends.keys());
+        let changed = timed.filter(|prefix| {
+            let end = ends.get(prefix).copied();
+            let is_same = |m: &Member| m.list == id && m.added.is_none() && m.expires == end;
+            to.binary_search(prefix).is_ok() && !entries.members(prefix).iter().any(is_same)
+        });
+        let changed: BTreeSet<Prefix> = changed.copied().collect();
+        come.retain(|prefix| !changed.contains(prefix));
+        come.extend(changed);
         for prefix in &come {
             if !theirs(entries.members(prefix)) {
                 let member = Member {
                     list: id,
-                    expires: None,
+                    expires: ends.get(prefix).copied(),
                     comment: None,
                     added: None,
                 };
@@ -383,13 +412,14 @@ impl Control {
             // The daemon goes on trying, and `status` goes on warning.
             tracing::error!(list = %list.name, "{error:#}");
         }
+        let updated = come.len().saturating_sub(added);
         if come.len() + go.len() > 0 {
             self.note(Happening::List(ListChanged {
                 table: list.kind,
                 list: Some(list.name.to_string()),
                 cause: ListCause::Refresh,
-                added: come.len() as u64,
-                updated: 0,
+                added: added as u64,
+                updated: updated as u64,
                 removed: go.len() as u64,
                 prefix: None,
             }));

@@ -5,6 +5,7 @@
 
 mod class;
 mod given;
+mod list_text;
 mod mode;
 mod name;
 mod prefix;
@@ -14,6 +15,10 @@ mod span;
 
 pub use class::{ClassName, ClassNameError, ClassState};
 pub use given::GivenPrefix;
+pub use list_text::{
+    JsonPath, JsonPathError, JsonPaths, JsonStep, ListFormat, SetName, SetNameError, SetNames,
+    SkipKind, SkipKinds,
+};
 pub use mode::{AttachMode, Mode, UnknownChoice};
 pub use name::{IfName, IfNameError, ListName, ListNameError};
 pub use prefix::{AddrBytes, Prefix, PrefixError};

@@ -1,34 +1,72 @@
 //! What a text must pass before it is put in force.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::{FeedCause, FeedError, Job};
 use crate::api::types::ListKind;
 use crate::config::KeptList;
 use crate::domain::Prefix;
+use crate::lists::Detail;
 use crate::lists::guard::{self, Change, Suspicion, Tally};
 
-/// Merges what lies side by side or in one another, and leaves out what needs no place. Also tells
-/// how many entries were left out.
-pub(super) fn tidy(job: &Job, entries: Vec<Prefix>) -> (Vec<Prefix>, u64) {
+/// What is left of a text's entries, and what was left out.
+pub(super) struct Tidy {
+    /// Sorted.
+    pub(super) entries: Vec<Prefix>,
+    /// Of the entries that end.
+    pub(super) ends: BTreeMap<Prefix, Timestamp>,
+    pub(super) left_out: u64,
+}
+
+/// Merges what lies side by side or in one another, and leaves out what needs no place. Entries that
+/// end aren't merged with others.
+pub(super) fn tidy(job: &Job, entries: Vec<Prefix>, details: &HashMap<Prefix, Detail>) -> Tidy {
     let before = entries.len();
+    let kept = without_ours(job, entries);
+    let left_out = (before - kept.len()) as u64;
+    let end = |prefix: &Prefix| details.get(prefix).and_then(|detail| detail.expires);
+    let timed = kept
+        .iter()
+        .filter_map(|prefix| Some((*prefix, end(prefix)?)));
+    let mut ends: BTreeMap<Prefix, Timestamp> = timed.collect();
+    let for_good = kept.into_iter().filter(|prefix| !ends.contains_key(prefix));
+    let mut entries = merged(&for_good.collect::<Vec<_>>());
+    if !ends.is_empty() {
+        let set: HashSet<&Prefix> = entries.iter().collect();
+        ends.retain(|prefix, _| !is_within(&set, prefix));
+        entries.extend(ends.keys());
+        entries.sort_unstable();
+    }
+    Tidy {
+        entries,
+        ends,
+        left_out,
+    }
+}
+
+/// The entries that the allowlist doesn't have and that hold no address this host must hear from.
+fn without_ours(job: &Job, entries: Vec<Prefix>) -> Vec<Prefix> {
     let mut kept = entries;
     if job.list.kind == ListKind::Block {
         kept.retain(|prefix| job.protected.within(prefix).next().is_none());
         let allowed: HashSet<&Prefix> = job.allowed.iter().collect();
         kept.retain(|prefix| !is_within(&allowed, prefix));
     }
-    let left_out = (before - kept.len()) as u64;
-    let nets: Vec<IpNet> = kept.iter().map(Prefix::as_ipnet).collect();
+    kept
+}
+
+fn merged(entries: &[Prefix]) -> Vec<Prefix> {
+    let nets: Vec<IpNet> = entries.iter().map(Prefix::as_ipnet).collect();
     let merged = IpNet::aggregate(&nets);
     let mut entries: Vec<Prefix> = merged
         .iter()
         .filter_map(|net| Prefix::new(net.network(), net.prefix_len()))
         .collect();
     entries.sort_unstable();
-    (entries, left_out)
+    entries
 }
 
 fn is_within(set: &HashSet<&Prefix>, prefix: &Prefix) -> bool {

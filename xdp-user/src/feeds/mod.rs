@@ -11,6 +11,7 @@ mod format;
 mod guard;
 pub mod task;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -149,12 +150,16 @@ pub enum Fetched {
 pub struct Parsed {
     /// Sorted, aggregated, without what the allowlist has and without our own addresses.
     pub entries: Vec<Prefix>,
+    /// Of the entries that end, when; these aren't merged with others.
+    pub ends: BTreeMap<Prefix, Timestamp>,
     /// The form it was in.
     pub format: &'static str,
     /// Lines that could not be taken, in all.
     pub refused: u64,
     /// The first of them.
     pub refusals: Vec<Refused>,
+    /// Entries left out by their kind, by what was asked for or by what the text says.
+    pub skipped: BTreeMap<&'static str, u64>,
     /// Entries left out because the allowlist has them or they hold an address that this
     /// host must hear from.
     pub left_out: u64,
@@ -204,16 +209,22 @@ pub fn restore(job: &Job) -> Result<Option<Parsed>, FeedError> {
 }
 
 fn read(job: &Job, part: &copy::Part, meta: Meta) -> Result<Parsed, FeedError> {
-    let text = format::read(&job.list, part.reader()?)?;
-    let (refused, refusals) = (text.list.refused_count(), text.list.refused);
-    let (entries, left_out) = guard::tidy(job, text.list.entries);
-    guard::check_size(&job.list, entries.len())?;
+    let text = format::read(&job.list, part.reader()?, meta.fetched)?;
+    let (why_empty, skipped) = (text.why_empty(), text.left_out());
+    let (format, refused) = (text.format.name(), text.refused_count());
+    let tidy = guard::tidy(job, text.entries, &text.details);
+    guard::check_size(&job.list, tidy.entries.len()).map_err(|error| match why_empty {
+        Some(why) => FeedError::new(error.cause, format!("{why}: {error}")),
+        None => error,
+    })?;
     Ok(Parsed {
-        entries,
-        format: text.format.name(),
+        entries: tidy.entries,
+        ends: tidy.ends,
+        format,
         refused,
-        refusals,
-        left_out,
+        refusals: text.refused,
+        skipped,
+        left_out: tidy.left_out,
         meta,
         file: None,
     })

@@ -1,39 +1,49 @@
-//! Reads the lists of addresses that operators already have.
+//! Reads the lists of addresses that operators already have: the one reader of `[[list]]` sections,
+//! of imports, and of addresses on the command line and in the API.
 //!
-//! One address or prefix starts each line; what follows it after a blank, a comma, `#` or `;` is
-//! ignored, and so are blank lines and lines that start with `#` or `;`. That covers plain lists,
-//! ipsum's levels, Spamhaus DROP (`1.10.16.0/20 ; SBL256894`) and the first column of a CSV file.
-//! Host bits are cleared, as such lists often leave them set.
+//! [`read`] takes bytes, unpacks them ([`encoding`]), finds out their format or takes the one that
+//! [`Options`] name ([`format`]), and gives a [`ParsedList`] or a [`ListError`]. Every line is an
+//! entry, a comment, left out and counted, or refused with a reason. A text whose format isn't
+//! understood is refused; it is never read as its first column.
 //!
-//! Input comes from strangers: line length, size and number of entries are bounded, and every
-//! line is either an entry, a comment, or counted as refused with a reason.
+//! Input comes from strangers: line length, size, number of entries, nesting and the size of what is
+//! packed are bounded.
 
+mod address;
+mod collect;
+mod encoding;
 pub mod export;
+mod format;
 pub mod guard;
-mod line;
 mod refused;
+mod skip;
 
-use std::collections::{BTreeMap, HashSet};
-use std::io::{self, BufRead};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read};
+
+use jiff::Timestamp;
 
 pub use refused::{RefusalReason, Refused};
 
-use crate::domain::Prefix;
-use line::Line;
+use crate::domain::{JsonPath, ListFormat, Prefix, SetName, SkipKind};
+use collect::Collector;
 
-/// The longest line that is read, in bytes without its end. Longer ones are refused.
-pub const MAX_LINE_BYTES: usize = 4096;
+/// The longest line that is read, in bytes without its end. Longer ones are refused. Some programs
+/// print all they have on one line: 280,000 addresses have room.
+pub const MAX_LINE_BYTES: usize = 4 << 20;
 
 /// How many refused lines are kept with their text; all of them are counted.
 pub const REFUSED_KEPT: usize = 100;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The longest comment that is kept with an entry, in characters. The rest is cut.
+pub const MAX_COMMENT: usize = 200;
 
 /// What a list may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Entries after duplicates are left out.
     pub max_entries: usize,
+    /// Bytes, unpacked.
     pub max_bytes: u64,
     /// Take prefixes that are wide ([`Prefix::is_wide`]) as well.
     pub accept_wide: bool,
@@ -50,22 +60,72 @@ impl Default for Bounds {
     }
 }
 
+/// How a text is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub format: ListFormat,
+    /// Of `csv` and `range`, from 1.
+    pub column: usize,
+    /// Of `json`; the ready ones if there are none.
+    pub paths: Vec<JsonPath>,
+    /// Of `ipset` and `nft`; the only one of the text if there are none.
+    pub sets: Vec<SetName>,
+    /// What is left out.
+    pub skip: Vec<SkipKind>,
+    /// When the text was written, as far as known: a remaining time counts from then.
+    pub as_of: Timestamp,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            format: ListFormat::Auto,
+            column: 1,
+            paths: Vec::new(),
+            sets: Vec::new(),
+            skip: Vec::new(),
+            as_of: Timestamp::now(),
+        }
+    }
+}
+
+/// What a text says of an entry besides its prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// When it ends; `None` never.
+    pub expires: Option<Timestamp>,
+    /// At most [`MAX_COMMENT`] characters.
+    pub comment: Option<Box<str>>,
+}
+
 /// A list that was read to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParsedList {
     /// In the order of the lines, none twice.
     pub entries: Vec<Prefix>,
-    /// Lines that repeat an entry.
+    /// Of the entries that have an end or a comment.
+    pub details: HashMap<Prefix, Detail>,
+    /// The format that it was read as.
+    pub format: ListFormat,
+    /// Entries that were given again.
     pub duplicates: u64,
     /// Entries whose host bits were cleared.
     pub host_bits_cleared: u64,
     /// Entries from private, shared or link-local ranges: blocking them may lock a local network
     /// out. Lists of "bogons" have them.
     pub private: u64,
+    /// Entries that were left out, or cut, by kind: see [`Options::skip`].
+    pub skipped: BTreeMap<SkipKind, u64>,
+    /// Entries that had ended, by what the text says.
+    pub ended: u64,
+    /// Entries that the text itself takes out: `nomatch` of ipset, a level of eMule that isn't
+    /// blocked, a decision of CrowdSec that is no ban.
+    pub excepted: u64,
     /// Lines that hold only a comment.
     pub comments: u64,
     /// Every line, empty ones as well.
     pub lines: u64,
+    /// Bytes, unpacked.
     pub bytes: u64,
     /// The first [`REFUSED_KEPT`] refused lines.
     pub refused: Vec<Refused>,
@@ -74,8 +134,37 @@ pub struct ParsedList {
 }
 
 impl ParsedList {
+    /// Refused lines in all.
     pub fn refused_count(&self) -> u64 {
         self.refused_by_reason.values().sum()
+    }
+
+    /// Entries that were left out, by kind; kinds without one aren't there.
+    pub fn left_out(&self) -> BTreeMap<&'static str, u64> {
+        let skipped = self
+            .skipped
+            .iter()
+            .map(|(kind, count)| (kind.name(), *count));
+        let others = [("ended", self.ended), ("excepted", self.excepted)];
+        let others = others.into_iter().filter(|(_, count)| *count > 0);
+        skipped.chain(others).collect()
+    }
+
+    /// Why it has no entry, for people; `None` where it has one.
+    pub fn why_empty(&self) -> Option<&'static str> {
+        if !self.entries.is_empty() {
+            None
+        } else if self.bytes == 0 {
+            Some("the text is empty")
+        } else if self.refused_count() > 0 {
+            Some("the text has no address that can be taken")
+        } else if self.ended > 0 {
+            Some("every entry of the text has ended")
+        } else if self.excepted > 0 || !self.skipped.is_empty() {
+            Some("every entry of the text is left out")
+        } else {
+            Some("the text has no addresses, only comments or empty lines")
+        }
     }
 }
 
@@ -83,149 +172,111 @@ impl ParsedList {
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     #[error("can't read the list")]
-    Read(#[from] io::Error),
+    Read(#[source] io::Error),
     #[error("line {line}: more than {max} entries; raise the capacity or split the list")]
     TooManyEntries { line: u64, max: usize },
     #[error("the list is larger than {max} bytes; split it")]
     TooLarge { max: u64 },
+    #[error("the list unpacks to {unpacked} times its size: it is no list of addresses")]
+    Ratio { unpacked: u64 },
+    #[error("the list can't be unpacked: {why}")]
+    Damaged { why: String },
+    /// Packed or encoded in a way that isn't read.
+    #[error("the list is {what}, which isn't read: {fix}")]
+    Encoding {
+        what: &'static str,
+        fix: &'static str,
+    },
+    /// Another kind of text.
+    #[error("the list is {what}, not a list of addresses: {fix}")]
+    NotAList { what: &'static str, fix: String },
+    /// The text breaks the rules of its format.
+    #[error("line {line}, read as {format}: {why}")]
+    Malformed {
+        format: ListFormat,
+        line: u64,
+        why: String,
+    },
+    #[error("the text has {} sets of addresses, {}: name those to read with `set`", names.len(), joined(names))]
+    SeveralSets { names: Vec<String> },
+    #[error("the text has no set named {name}{}", known(names))]
+    NoSuchSet { name: String, names: Vec<String> },
+    #[error(
+        "the set {name} holds {holds}, which is no list of addresses{}",
+        known(names)
+    )]
+    NoAddressSet {
+        name: String,
+        holds: String,
+        names: Vec<String>,
+    },
+    #[error("the text has no set of addresses{}", others(names))]
+    NoSets { names: Vec<String> },
 }
 
-/// Reads a list in chunks of any size.
-#[derive(Debug)]
-pub struct Parser {
-    bounds: Bounds,
-    list: ParsedList,
-    seen: HashSet<Prefix>,
-    /// The line that has no end yet, at most `MAX_LINE_BYTES + 1` bytes of it.
-    pending: Vec<u8>,
-    at_line_start: bool,
+impl From<io::Error> for ListError {
+    /// Takes an error of this module out of the reader that had to wrap it.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            Err(error) => Self::Read(error),
+        }
+    }
 }
 
-impl Parser {
-    pub fn new(bounds: Bounds) -> Self {
-        Self {
-            bounds,
-            list: ParsedList::default(),
-            seen: HashSet::new(),
-            pending: Vec::new(),
-            at_line_start: true,
-        }
-    }
+/// Names that an error spells out.
+const NAMES_SHOWN: usize = 20;
 
-    /// What was read so far, for a progress bar.
-    pub fn so_far(&self) -> &ParsedList {
-        &self.list
-    }
+fn joined(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMES_SHOWN).map(String::as_str).collect();
+    let more = if names.len() > NAMES_SHOWN {
+        ", …"
+    } else {
+        ""
+    };
+    format!("{}{more}", shown.join(", "))
+}
 
-    /// Takes the next bytes of the list. After an error the list is refused as a whole.
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ListError> {
-        self.list.bytes += chunk.len() as u64;
-        if self.list.bytes > self.bounds.max_bytes {
-            let max = self.bounds.max_bytes;
-            return Err(ListError::TooLarge { max });
-        }
-        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
-            let (content, ended) = match piece.strip_suffix(b"\n") {
-                Some(content) => (content, true),
-                None => (piece, false),
-            };
-            self.extend_line(content);
-            if ended {
-                self.end_line()?;
-            }
-        }
-        Ok(())
+fn known(names: &[String]) -> String {
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; sets of addresses in it: {}", joined(names)),
     }
+}
 
-    /// The list, with a last line that may lack its end.
-    pub fn finish(mut self) -> Result<ParsedList, ListError> {
-        if !self.at_line_start {
-            self.end_line()?;
-        }
-        Ok(self.list)
-    }
-
-    fn extend_line(&mut self, content: &[u8]) {
-        self.at_line_start = false;
-        // One byte over the bound is kept, to tell a full line from one that is too long; two
-        // more for a carriage return and for the mark at the start of the first line.
-        let room = (MAX_LINE_BYTES + 5).saturating_sub(self.pending.len());
-        let kept = content.get(..room).unwrap_or(content);
-        self.pending.extend_from_slice(kept);
-    }
-
-    fn end_line(&mut self) -> Result<(), ListError> {
-        let line = std::mem::take(&mut self.pending);
-        self.take_line(&line)?;
-        self.pending = line;
-        self.pending.clear();
-        self.at_line_start = true;
-        Ok(())
-    }
-
-    /// Takes one line without its end, whose number whoever splits the text knows.
-    pub(crate) fn take_line_at(&mut self, number: u64, line: &[u8]) -> Result<(), ListError> {
-        self.list.lines = number.saturating_sub(1);
-        self.take_line(line)
-    }
-
-    fn take_line(&mut self, line: &[u8]) -> Result<(), ListError> {
-        self.list.lines += 1;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = match self.list.lines {
-            1 => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
-            _ => line,
-        };
-        match Line::read(line, self.bounds.accept_wide) {
-            Line::Blank => {}
-            Line::Comment => self.list.comments += 1,
-            Line::Refused(reason) => self.refuse(line, reason),
-            Line::Entry { prefix, cleared } => self.add(prefix, cleared)?,
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, line: &[u8], reason: RefusalReason) {
-        *self.list.refused_by_reason.entry(reason).or_insert(0) += 1;
-        if self.list.refused.len() < REFUSED_KEPT {
-            let refused = Refused::new(self.list.lines, line, reason);
-            self.list.refused.push(refused);
-        }
-    }
-
-    fn add(&mut self, prefix: Prefix, cleared: bool) -> Result<(), ListError> {
-        if self.seen.contains(&prefix) {
-            self.list.duplicates += 1;
-            return Ok(());
-        }
-        if self.list.entries.len() >= self.bounds.max_entries {
-            return Err(ListError::TooManyEntries {
-                line: self.list.lines,
-                max: self.bounds.max_entries,
-            });
-        }
-        self.seen.insert(prefix);
-        self.list.entries.push(prefix);
-        self.list.host_bits_cleared += u64::from(cleared);
-        self.list.private += u64::from(line::is_private(&prefix));
-        Ok(())
+fn others(names: &[String]) -> String {
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(": {} hold something else", joined(names)),
     }
 }
 
 /// Reads a whole list.
-pub fn parse(mut input: impl BufRead, bounds: Bounds) -> Result<ParsedList, ListError> {
-    let mut parser = Parser::new(bounds);
-    loop {
-        let chunk = match input.fill_buf() {
-            Ok([]) => return parser.finish(),
-            Ok(chunk) => chunk,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let read = chunk.len();
-        parser.feed(chunk)?;
-        input.consume(read);
+pub fn read(input: impl Read, options: &Options, bounds: Bounds) -> Result<ParsedList, ListError> {
+    let text = encoding::Text::open(input, bounds.max_bytes)?;
+    format::read(text, options, bounds)
+}
+
+/// Reads a whole list whose format is to be found out.
+pub fn parse(input: impl Read, bounds: Bounds) -> Result<ParsedList, ListError> {
+    read(input, &Options::default(), bounds)
+}
+
+/// Reads words of a command line or a request, each of them a line of a plain list.
+pub fn read_words<'a>(
+    words: impl IntoIterator<Item = &'a str>,
+    bounds: Bounds,
+) -> Result<ParsedList, ListError> {
+    let options = Options {
+        format: ListFormat::Plain,
+        ..Options::default()
+    };
+    let mut collector = Collector::new(&options, bounds);
+    for (word, number) in words.into_iter().zip(1..) {
+        collector.at_line(number);
+        format::plain::take_line(word.as_bytes(), format::plain::Pairs::Take, &mut collector)?;
     }
+    Ok(collector.finish(ListFormat::Plain, 0))
 }
 
 /// Leaves out every prefix that another one holds already; returns how many. Sorts the rest.

@@ -21,15 +21,25 @@ pub enum RefusalReason {
     NotASource,
     /// Over [`super::MAX_LINE_BYTES`].
     LineTooLong,
+    /// A range whose last address lies before its first, or is of the other family.
+    BadRange,
+    /// More addresses follow the first, and nothing tells whether they are a list, a range or columns
+    /// that mean something else.
+    SeveralAddresses,
+    /// The addresses are listed only under a condition that a list here can't have.
+    Conditional,
 }
 
 impl RefusalReason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::NotAnAddress,
         Self::BadPrefixLength,
         Self::TooWide,
         Self::NotASource,
         Self::LineTooLong,
+        Self::BadRange,
+        Self::SeveralAddresses,
+        Self::Conditional,
     ];
 }
 
@@ -47,6 +57,16 @@ impl fmt::Display for RefusalReason {
             ),
             Self::NotASource => out.write_str("unspecified, loopback or multicast, never a source"),
             Self::LineTooLong => out.write_str("line too long"),
+            Self::BadRange => {
+                out.write_str("the range ends before it begins, or in the other address family")
+            }
+            Self::SeveralAddresses => out.write_str(
+                "several addresses, which may be a list, a range or columns: name the format, for \
+                 example plain, range, dshield or csv",
+            ),
+            Self::Conditional => out.write_str(
+                "listed only under a condition (EXCEPT, a variable, an option) that can't be kept",
+            ),
         }
     }
 }

@@ -50,6 +50,10 @@ pub struct KeptListStatus {
     pub refused: u64,
     /// The first of them.
     pub refusals: Vec<Refused>,
+    /// Entries of the text that were left out, by what `skip` names, and those that had ended or
+    /// that the text itself excepts; kinds without one aren't there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<NamedCount>,
     /// Entries of the text that the allowlist has, or that would cut this host off.
     pub left_out: u64,
 }
