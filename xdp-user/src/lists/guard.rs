@@ -23,6 +23,9 @@ pub enum Suspicion {
         least: usize,
         first: Option<BadLine>,
     },
+    /// Every entry of it was refused for itself.
+    #[error("none of its entries can be taken{}", first.as_ref().map_or_else(String::new, |one| format!("; the first: {}", one.text)))]
+    NoneTaken { first: Option<BadLine> },
     /// It is something else: a page, an error, another format.
     #[error(
         "it is not a list of addresses: {unreadable} lines are no addresses and {readable} are{}",
@@ -50,7 +53,7 @@ impl Suspicion {
     /// The word for programs, as the metric of failed refreshes has it.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::TooFew { .. } => "too_few_entries",
+            Self::TooFew { .. } | Self::NoneTaken { .. } => "too_few_entries",
             Self::NotAList { .. } => "not_a_list",
             Self::LargeChange { .. } => "large_change",
         }
@@ -59,7 +62,9 @@ impl Suspicion {
     /// The first line that is no address.
     pub fn first(&self) -> Option<&BadLine> {
         match self {
-            Self::TooFew { first, .. } | Self::NotAList { first, .. } => first.as_ref(),
+            Self::TooFew { first, .. }
+            | Self::NoneTaken { first }
+            | Self::NotAList { first, .. } => first.as_ref(),
             Self::LargeChange { .. } => None,
         }
     }

@@ -144,16 +144,17 @@ impl Control {
         Ok(self.names.id(name))
     }
 
+    /// Adds or changes an entry; whether it was taken.
     pub(super) fn draft_put(
         &mut self,
         target: &Target,
         prefix: Prefix,
         terms: Terms<'_>,
         draft: &mut Draft,
-    ) {
+    ) -> bool {
         if let Some(why) = self.refusal(target, &prefix, terms, draft) {
             draft.refuse(&prefix, why);
-            return;
+            return false;
         }
         let added = Timestamp::from_millisecond(Timestamp::now().as_millisecond())
             .unwrap_or(Timestamp::UNIX_EPOCH);
@@ -177,7 +178,7 @@ impl Control {
         match entries.put(prefix, member) {
             Outcome::Unchanged => {
                 draft.report.unchanged += 1;
-                return;
+                return true;
             }
             Outcome::Added => draft.report.added += 1,
             Outcome::Updated => draft.report.updated += 1,
@@ -203,6 +204,7 @@ impl Control {
             comment,
             added,
         }));
+        true
     }
 
     /// Why a prefix can't be added, if it can't.

@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::domain::Prefix;
 use crate::lists::ParsedList;
 use crate::lists::export::{Export, Restored};
-use crate::lists::guard::{BadLine, Tally};
+use crate::lists::guard::{BadLine, Suspicion, Tally};
 
 /// A text that was read.
 #[derive(Debug)]
@@ -133,12 +133,14 @@ impl Control {
         if query.replace {
             self.draft_replacement(kind, &query, &text, &targets, &tally, &mut draft)?;
         }
+        let is_strict = kind == ListKind::Allow && !is_export && !query.force;
+        let mut taken = vec![false; targets.len()];
         for row in text.into_rows() {
-            let Some(target) = targets.get(row.list) else {
+            let (Some(target), Some(taken)) = (targets.get(row.list), taken.get_mut(row.list))
+            else {
                 continue;
             };
             let too_wide = || too_wide_to_allow(&row.prefix);
-            let is_strict = kind == ListKind::Allow && !is_export && !query.force;
             if let Some(why) = is_strict.then(too_wide).flatten() {
                 draft.refuse(&row.prefix, why);
                 continue;
@@ -148,10 +150,11 @@ impl Control {
                 expires: own.expires.or(row.expires),
                 comment: row.comment.as_deref(),
             };
-            self.draft_put(target, row.prefix, terms, &mut draft);
+            *taken |= self.draft_put(target, row.prefix, terms, &mut draft);
         }
-        if query.replace && draft.without_room > 0 {
-            let refused = ImportRefused::Full(draft.without_room, kind);
+        if query.replace
+            && let Some(refused) = replaced_by_nothing(kind, &query, &targets, &taken, &draft)
+        {
             self.take_back(kind, draft);
             return Err(refused.into());
         }
@@ -220,6 +223,28 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Why a replacement isn't carried out whose entries were tried: some have no room, or every one of a
+/// list was refused.
+fn replaced_by_nothing(
+    kind: ListKind,
+    query: &ImportQuery,
+    targets: &[Target],
+    taken: &[bool],
+    draft: &Draft,
+) -> Option<ImportRefused> {
+    if draft.without_room > 0 {
+        return Some(ImportRefused::Full(draft.without_room, kind));
+    }
+    let mut lists = targets.iter().zip(taken).filter(|(_, taken)| !**taken);
+    let (target, _) = lists.next().filter(|_| !query.force)?;
+    let first = draft.report.refusals.first().map(|one| BadLine {
+        number: one.line.unwrap_or(0),
+        text: format!("{}: {}", one.text, one.why),
+    });
+    let none = Suspicion::NoneTaken { first };
+    Some(suspicious(&target.name, none))
 }
 
 /// Brings an export to what the request asks for: one list in place of several, one end in place of

@@ -126,6 +126,18 @@ fn a_replacement_that_has_no_room_leaves_the_list_as_it_was() {
 }
 
 #[test]
+fn a_replacement_of_which_nothing_can_be_taken_leaves_the_list_as_it_was() {
+    let mut world = World::new("");
+    import(&mut world, ListKind::Allow, replacing("feed"), &numbered(3)).unwrap();
+    let before = world.list(ListKind::Allow, "feed");
+    let wide = "198.48.0.0/13\n";
+    let (name, said) = refused(import(&mut world, ListKind::Allow, replacing("feed"), wide));
+    assert_eq!(name, "too_few_entries");
+    assert!(said.contains("198.48.0.0/13: wider than /16"), "{said}");
+    assert_eq!(world.list(ListKind::Allow, "feed"), before);
+}
+
+#[test]
 fn wide_prefixes_of_a_text_are_not_allowed_without_force() {
     let mut world = World::new("");
     let text = "198.51.0.0/16\n198.48.0.0/13\n2001:db8::/32\n2001:c00::/24\n";
