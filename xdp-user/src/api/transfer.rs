@@ -8,7 +8,7 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
 use aide::generate::GenContext;
 use aide::openapi::{self, Operation};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
@@ -27,7 +27,7 @@ use super::types::{
 };
 use crate::control::{Handle, ImportRefused, ImportText, Snapshot};
 use crate::lists::export::{self, is_export};
-use crate::lists::{self, Bounds};
+use crate::lists::{self, Bounds, Options};
 
 /// Largest list text that `import` takes.
 const MAX_IMPORT: usize = 256 << 20;
@@ -165,15 +165,58 @@ async fn import(
         let error = "another list is being imported: try again when it is in";
         return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, error));
     };
-    let force = query.force;
-    let text = tokio::task::spawn_blocking(move || read(kind, force, &body))
+    let (force, options) = (query.force, options(&query)?);
+    let text = tokio::task::spawn_blocking(move || read(kind, force, &options, &body))
         .await
         .context("the list could not be read")??;
     let report = control.call(move |c| c.import(kind, query, text)).await?;
     Ok(Noted(report))
 }
 
-fn read(kind: ListKind, force: bool, body: &[u8]) -> anyhow::Result<ImportText> {
+/// How the text is to be read.
+fn options(query: &ImportQuery) -> anyhow::Result<Options> {
+    let format = query.format.unwrap_or_default();
+    let conflicts = [
+        ("path", query.path.is_some(), format.takes_path(), "json"),
+        (
+            "set",
+            query.set.is_some(),
+            format.takes_set(),
+            "ipset or nft",
+        ),
+        (
+            "column",
+            query.column.is_some(),
+            format.takes_column(),
+            "csv or range",
+        ),
+    ];
+    for (key, is_given, is_used, formats) in conflicts {
+        if is_given && !is_used {
+            bail!("{key} has no use with the format {format}: name the format {formats}");
+        }
+    }
+    if query.column == Some(0) {
+        bail!("columns are counted from 1");
+    }
+    let skip = query.skip.as_ref().map(|skip| skip.as_slice().to_vec());
+    Ok(Options {
+        format,
+        column: query.column.map_or(1, usize::from),
+        paths: query
+            .path
+            .as_ref()
+            .map_or_else(Vec::new, |paths| paths.as_slice().to_vec()),
+        sets: query
+            .set
+            .as_ref()
+            .map_or_else(Vec::new, |sets| sets.as_slice().to_vec()),
+        skip: skip.unwrap_or_default(),
+        ..Options::default()
+    })
+}
+
+fn read(kind: ListKind, force: bool, options: &Options, body: &[u8]) -> anyhow::Result<ImportText> {
     if is_export(body) {
         let export = export::read(body, kind, MAX_IMPORT_ENTRIES, force);
         return Ok(export.map_err(ImportRefused::from)?.into());
@@ -183,7 +226,7 @@ fn read(kind: ListKind, force: bool, body: &[u8]) -> anyhow::Result<ImportText> 
         max_bytes: MAX_IMPORT as u64,
         accept_wide: force,
     };
-    let parsed = lists::parse(body, bounds);
+    let parsed = lists::read(body, options, bounds);
     let parsed = parsed.context("the list was refused as a whole, nothing was changed")?;
     Ok(parsed.into())
 }

@@ -91,6 +91,14 @@ fn render(report: &ChangeReport) -> String {
     let mut text: String = seen
         .map(|(name, count, note)| line(name, *count, note))
         .collect();
+    let skipped: Vec<String> = report
+        .skipped
+        .iter()
+        .map(|kind| format!("{} {}", format::count(kind.count), kind.name))
+        .collect();
+    if !skipped.is_empty() {
+        text += &format!("{:<13} {}\n", "left out", skipped.join(", "));
+    }
     if text.is_empty() {
         text += "nothing to do\n";
     }

@@ -17,8 +17,14 @@ pub const USUAL_CHANGE: u32 = 50;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Suspicion {
     /// Fewer entries than the list must have.
-    #[error("it has {entries} entries, and the least is {least}{}", after(first))]
+    #[error(
+        "{}it has {entries} entries, and the least is {least}{}",
+        before(why),
+        after(first)
+    )]
     TooFew {
+        /// Why it has none.
+        why: Option<&'static str>,
         entries: usize,
         least: usize,
         first: Option<BadLine>,
@@ -79,6 +85,10 @@ pub struct BadLine {
     pub text: String,
 }
 
+fn before(why: &Option<&'static str>) -> String {
+    why.map_or_else(String::new, |why| format!("{why}: "))
+}
+
 fn after(first: &Option<BadLine>) -> String {
     first.as_ref().map_or_else(String::new, |line| {
         format!("; line {} is the first of them: {}", line.number, line.text)
@@ -94,6 +104,8 @@ pub struct Tally {
     pub unreadable: u64,
     /// The first of those.
     pub first: Option<BadLine>,
+    /// Why the text has no entry, where it has none.
+    pub why_empty: Option<&'static str>,
 }
 
 impl Tally {
@@ -105,7 +117,8 @@ impl Tally {
             .filter(|(reason, _)| is_unreadable(**reason))
             .map(|(_, lines)| lines)
             .sum();
-        let readable = parsed.entries.len() as u64 + parsed.duplicates;
+        let left_out: u64 = parsed.left_out().values().sum();
+        let readable = parsed.entries.len() as u64 + parsed.duplicates + left_out;
         let first = parsed.refused.iter().find(|one| is_unreadable(one.reason));
         Self {
             readable: readable + parsed.refused_count().saturating_sub(unreadable),
@@ -114,6 +127,7 @@ impl Tally {
                 number: one.line,
                 text: one.text.clone(),
             }),
+            why_empty: parsed.why_empty(),
         }
     }
 
@@ -151,6 +165,7 @@ fn is_unreadable(reason: RefusalReason) -> bool {
 pub fn check_size(entries: usize, least: usize, tally: &Tally) -> Result<(), Suspicion> {
     match entries < least {
         true => Err(Suspicion::TooFew {
+            why: tally.why_empty.filter(|_| entries == 0),
             entries,
             least,
             first: tally.first.clone(),
@@ -201,13 +216,13 @@ mod tests {
 
     #[test]
     fn a_text_that_is_mostly_something_else_is_refused_with_its_first_bad_line() {
-        let page = tally("<html>\n203.0.113.9\n<p>blocked\n</html>\n");
+        let page = tally("Sorry:\n203.0.113.9\nis blocked\nhere\n");
         let refused = page.check_readable().unwrap_err();
         assert_eq!(refused.name(), "not_a_list");
         assert_eq!(
             refused.to_string(),
             "it is not a list of addresses: 3 lines are no addresses and 1 are; line 1 is the \
-             first of them: <html>"
+             first of them: Sorry:"
         );
         tally("# nothing\n\n").check_readable().unwrap();
         tally("192.0.2.1\nnonsense\n").check_readable().unwrap();

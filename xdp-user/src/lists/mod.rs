@@ -84,9 +84,15 @@ impl Default for Options {
             paths: Vec::new(),
             sets: Vec::new(),
             skip: Vec::new(),
-            as_of: Timestamp::now(),
+            as_of: now(),
         }
     }
+}
+
+/// The present to the millisecond, as ends are on disk, and never earlier than it is.
+fn now() -> Timestamp {
+    let next = Timestamp::now().as_millisecond().saturating_add(1);
+    Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
 }
 
 /// What a text says of an entry besides its prefix.

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{GivenPrefix, ListName, Prefix, Span};
+use super::NamedCount;
+use crate::domain::{
+    GivenPrefix, JsonPaths, ListFormat, ListName, Prefix, SetNames, SkipKinds, Span,
+};
 
 /// `GET /v1/allow`, `GET /v1/block`: query.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -98,6 +101,17 @@ pub struct ImportQuery {
     /// Remove what the list holds and the text doesn't.
     #[serde(default)]
     pub replace: bool,
+    /// The format of the text; found out where that is safe if absent.
+    pub format: Option<ListFormat>,
+    /// The column of a `csv` or `range` text, from 1.
+    pub column: Option<u16>,
+    /// The fields of a `json` text, joined by commas.
+    pub path: Option<JsonPaths>,
+    /// The sets of an `ipset` or `nft` text, joined by commas.
+    pub set: Option<SetNames>,
+    /// Kinds of addresses to leave out, joined by commas: private, loopback, link_local, multicast,
+    /// reserved, documentation, own.
+    pub skip: Option<SkipKinds>,
 }
 
 /// Answer to every change of a list.
@@ -126,9 +140,13 @@ pub struct ChangeReport {
     /// these may lock a local network out.
     #[serde(default)]
     pub private: u64,
-    /// Lines of an export whose end has passed: left out.
+    /// Lines whose end has passed: left out.
     #[serde(default)]
     pub ended: u64,
+    /// Entries of the text that were left out, by what `skip` names, and those that the text itself
+    /// excepts; kinds without one aren't there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<NamedCount>,
     /// The first of the prefixes that were given with host bits, and what was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_bits_cut: Vec<HostBitsCut>,

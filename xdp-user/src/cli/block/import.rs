@@ -14,7 +14,7 @@ use crate::api::types::{ImportQuery, ListKind};
 use crate::cli::Session;
 use crate::cli::change::{self, Tolerance};
 use crate::cli::lifetime::Lifetime;
-use crate::domain::ListName;
+use crate::domain::{JsonPaths, ListFormat, ListName, SetNames, SkipKinds};
 
 /// The daemon's bound for a list's text.
 const MAX_BYTES: u64 = 256 << 20;
@@ -40,6 +40,30 @@ pub(crate) struct Args {
     /// or changes more than half of the list
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// How the text is to be read.
+#[derive(Debug, Default, clap::Args)]
+struct Reading {
+    /// Format of the text: plain, csv, range, json, aws, google, cloudflare, spamhaus-json, ipset, nft,
+    /// dshield, p2p, ipfilter, hosts-deny, cscli; found out where that is safe if left out
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<ListFormat>,
+    /// Column of a csv or range text, from 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    column: Option<u16>,
+    /// Field of a json text: prefixes[].ip_prefix; several are joined by commas
+    #[arg(long, value_name = "PATH")]
+    path: Option<JsonPaths>,
+    /// Set of an ipset or nft text; several are joined by commas
+    #[arg(long, value_name = "NAME")]
+    set: Option<SetNames>,
+    /// Addresses to leave out, joined by commas: private, loopback, link_local, multicast, reserved,
+    /// documentation, own
+    #[arg(long, value_name = "KINDS")]
+    skip: Option<SkipKinds>,
 }
 
 impl Args {
@@ -51,6 +75,11 @@ impl Args {
             ttl: self.ttl.and_then(Lifetime::span),
             force: self.force,
             replace: self.replace,
+            format: self.reading.format,
+            column: self.reading.column,
+            path: self.reading.path,
+            set: self.reading.set,
+            skip: self.reading.skip,
         };
         let chunks = chunks(text, progress.clone(), MAX_BYTES);
         let answer = session.client.import(kind, &query, chunks).await;

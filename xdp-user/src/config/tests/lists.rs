@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::api::types::ListKind;
-use crate::config::{Checksum, KeptList, ListFormat, ListSource};
+use crate::config::{Checksum, KeptList, ListSource};
+use crate::domain::{ListFormat, SkipKind};
 
 fn only(text: &str) -> KeptList {
     let mut lists = accepted(text).lists;
@@ -21,6 +22,46 @@ fn a_list_needs_only_a_name_and_a_source() {
     assert_eq!((list.min_entries, list.max_change), (1, 50));
     assert_eq!((list.sha256, list.ca_file), (None, None));
     assert!(!list.accept_wide);
+    assert!(list.paths.is_empty() && list.sets.is_empty() && list.skip.is_empty());
+}
+
+#[test]
+fn fields_sets_and_what_to_skip_are_read_alone_or_as_a_list() {
+    let of = |keys: &str| {
+        only(&format!(
+            "[[list]]\nname = \"x\"\nsource = \"/x\"\n{keys}\n"
+        ))
+    };
+    let list = of(
+        "format = \"json\"\npath = \"prefixes[].ip_prefix\"\nskip = [\"private\", \"link_local\"]",
+    );
+    assert_eq!(list.paths, ["prefixes[].ip_prefix".parse().unwrap()]);
+    assert_eq!(list.skip, [SkipKind::Private, SkipKind::LinkLocal]);
+    let list = of("format = \"json\"\npath = [\"[].a\", \"[].b\"]");
+    assert_eq!(list.paths.len(), 2);
+    assert_eq!(of("set = \"bad\"").sets, ["bad".parse().unwrap()]);
+    let list = of("format = \"nft\"\nset = [\"bad4\", \"inet/fw/bad6\"]");
+    assert_eq!(list.sets.len(), 2);
+}
+
+#[test]
+fn keys_that_the_format_has_no_use_for_are_refused_with_their_line() {
+    for (keys, place) in [
+        ("path = \"a[]\"", "path"),
+        ("format = \"aws\"\npath = \"a[]\"", "path"),
+        ("format = \"csv\"\nset = \"bad\"", "set"),
+        ("column = 2", "column"),
+        ("format = \"json\"\npath = []", "path"),
+        ("format = \"json\"\npath = \"a[0]\"", "path"),
+        ("skip = [\"everything\"]", "skip[0]"),
+        ("format = \"yaml\"", "format"),
+    ] {
+        let text = format!("[[list]]\nname = \"x\"\nsource = \"/x\"\n{keys}\n");
+        let error = Config::parse(&text, "test").unwrap_err();
+        let problem = &error.problems[0];
+        assert!(problem.key.ends_with(place), "{keys}: {error}");
+        assert!(problem.line >= 4, "{keys}: {error}");
+    }
 }
 
 #[test]

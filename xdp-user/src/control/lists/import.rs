@@ -6,11 +6,12 @@ use std::time::Instant;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::draft::{Draft, Target, Terms, round_up};
+use super::draft::{Draft, Target, Terms, refuse_unknown, round_up};
 use super::guard::{ImportRefused, Proposal, suspicious, too_wide_to_allow};
-use crate::api::types::{ChangeReport, ImportQuery, ListCause, ListKind, Refusal};
+use crate::api::types::{ChangeReport, ImportQuery, ListCause, ListKind, NamedCount, Refusal};
 use crate::control::Control;
-use crate::domain::Prefix;
+use crate::domain::{Prefix, SkipKind};
+use crate::host::ProtectedPeers;
 use crate::lists::ParsedList;
 use crate::lists::export::{Export, Restored};
 use crate::lists::guard::{BadLine, Suspicion, Tally};
@@ -47,6 +48,7 @@ impl ImportText {
                     number: one.line.unwrap_or(0),
                     text: one.text.clone(),
                 }),
+                why_empty: None,
             },
         }
     }
@@ -58,6 +60,16 @@ impl ImportText {
                 refused: parsed.refused_count(),
                 duplicates: parsed.duplicates,
                 private: parsed.private,
+                ended: parsed.ended,
+                skipped: parsed
+                    .left_out()
+                    .into_iter()
+                    .filter(|(name, _)| *name != "ended")
+                    .map(|(name, count)| NamedCount {
+                        name: name.to_owned(),
+                        count,
+                    })
+                    .collect(),
                 refusals: parsed
                     .refused
                     .iter()
@@ -88,12 +100,18 @@ impl ImportText {
 
     fn into_rows(self) -> Box<dyn Iterator<Item = Restored>> {
         match self {
-            Self::Plain(parsed) => Box::new(parsed.entries.into_iter().map(|prefix| Restored {
-                prefix,
-                list: 0,
-                expires: None,
-                comment: None,
-            })),
+            Self::Plain(parsed) => {
+                let mut details = parsed.details;
+                Box::new(parsed.entries.into_iter().map(move |prefix| {
+                    let detail = details.remove(&prefix).unwrap_or_default();
+                    Restored {
+                        prefix,
+                        list: 0,
+                        expires: detail.expires,
+                        comment: detail.comment,
+                    }
+                }))
+            }
             Self::Export(export) => Box::new(export.entries.into_iter()),
         }
     }
@@ -129,13 +147,28 @@ impl Control {
         };
         let mut draft = Draft::of(ListCause::Import, list);
         draft.report = text.report();
-        draft.report.ended = ended;
+        draft.report.ended += ended;
         if query.replace {
             self.draft_replacement(kind, &query, &text, &targets, &tally, &mut draft)?;
         }
         let is_strict = kind == ListKind::Allow && !is_export && !query.force;
+        let skips_own = kind == ListKind::Block
+            && query
+                .skip
+                .as_ref()
+                .is_some_and(|skip| skip.as_slice().contains(&SkipKind::Own));
+        let own_peers = match skips_own {
+            true => self.protected_peers(),
+            false => ProtectedPeers::default(),
+        };
+        refuse_unknown(&own_peers, "leave `own` out of --skip")?;
+        let mut own_skipped = 0;
         let mut taken = vec![false; targets.len()];
         for row in text.into_rows() {
+            if skips_own && self.cuts_off(&own_peers, &row.prefix).is_some() {
+                own_skipped += 1;
+                continue;
+            }
             let (Some(target), Some(taken)) = (targets.get(row.list), taken.get_mut(row.list))
             else {
                 continue;
@@ -151,6 +184,12 @@ impl Control {
                 comment: row.comment.as_deref(),
             };
             *taken |= self.draft_put(target, row.prefix, terms, &mut draft);
+        }
+        if own_skipped > 0 {
+            draft.report.skipped.push(NamedCount {
+                name: SkipKind::Own.name().to_owned(),
+                count: own_skipped,
+            });
         }
         if query.replace
             && let Some(refused) = replaced_by_nothing(kind, &query, &targets, &taken, &draft)

@@ -5,6 +5,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 use crate::config::Config;
+use crate::domain::ListFormat;
 
 fn list(more: &str) -> KeptList {
     let text = format!("[[list]]\nname = \"x\"\nsource = \"/x\"\n{more}\n");
@@ -13,13 +14,16 @@ fn list(more: &str) -> KeptList {
 }
 
 fn entries(more: &str, text: &str) -> (Vec<String>, ListFormat) {
-    let read = read(&list(more), text.as_bytes()).unwrap();
-    let entries = read.list.entries.iter().map(ToString::to_string);
+    let read = read(&list(more), text.as_bytes(), Timestamp::now()).unwrap();
+    let entries = read.entries.iter().map(ToString::to_string);
     (entries.collect(), read.format)
 }
 
 fn cause(more: &str, text: &[u8]) -> FeedCause {
-    read(&list(more), text).err().unwrap().cause
+    read(&list(more), text, Timestamp::now())
+        .err()
+        .unwrap()
+        .cause
 }
 
 fn packed(text: &[u8]) -> Vec<u8> {
@@ -45,7 +49,7 @@ fn every_format_is_found_out_and_read() {
             ListFormat::Ipset,
             "create bad hash:net family inet hashsize 1024 maxelem 65536\nadd bad 192.0.2.1\n\
              add bad 198.51.100.0/24 timeout 300\nadd bad 203.0.113.0/24 nomatch\n\
-             create bad6 hash:net family inet6\nadd bad6 2001:db8::/32\n",
+             add bad 2001:db8::/32\n",
         ),
         (
             ListFormat::Nft,
@@ -74,7 +78,9 @@ fn a_range_becomes_prefixes() {
 #[test]
 fn gzip_is_unpacked_by_its_content_and_within_a_bound() {
     let text = packed(b"192.0.2.1\n");
-    let found = read(&list(""), &text[..]).unwrap().list.entries;
+    let found = read(&list(""), &text[..], Timestamp::now())
+        .unwrap()
+        .entries;
     assert_eq!(found.len(), 1);
     let bomb = packed(&vec![b'\n'; 4 << 20]);
     assert!(bomb.len() < 10_000);
@@ -118,7 +124,7 @@ fn published_lists_are_read_without_a_refused_line() {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines = text.lines().map(str::trim);
         let addresses = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-        let found = read(&list(""), text.as_bytes()).unwrap().list;
+        let found = read(&list(""), text.as_bytes(), Timestamp::now()).unwrap();
         assert_eq!(found.refused_count(), 0, "{}", path.display());
         let counted = found.entries.len() as u64 + found.duplicates;
         assert_eq!(counted, addresses.count() as u64, "{}", path.display());

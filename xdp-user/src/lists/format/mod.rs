@@ -29,6 +29,12 @@ pub(super) fn read(
         ListFormat::Auto => detect::format(head, text.is_all_head(), options)?,
         named => named,
     };
+    if let Some(name) = options.sets.first().filter(|_| !format.takes_set()) {
+        return Err(ListError::NoSuchSet {
+            name: name.to_string(),
+            names: Vec::new(),
+        });
+    }
     let pairs = match options.format {
         ListFormat::Auto => detect::pairs(head, text.is_all_head()),
         _named => plain::Pairs::Take,

@@ -45,6 +45,8 @@ struct Reader<'a> {
     words: Vec<Word>,
     variables: HashMap<String, Vec<Vec<Word>>>,
     expanded: usize,
+    /// A brace was closed since the last statement began: what follows is its end.
+    after_block: bool,
     line: u64,
     refused: Vec<(u64, String)>,
 }
@@ -61,6 +63,7 @@ pub(super) fn read(
         words: Vec::new(),
         variables: HashMap::new(),
         expanded: 0,
+        after_block: false,
         line: 0,
         refused: Vec::new(),
     };
@@ -122,11 +125,15 @@ impl Reader<'_> {
                     return Err(self.malformed("a brace that closes nothing"));
                 }
                 self.words.clear();
+                self.after_block = true;
             }
             Word::Comma if in_elements => self.element()?,
             // Elements go over many lines.
             Word::End if in_elements => {}
-            Word::End => self.statement()?,
+            Word::End => {
+                self.statement()?;
+                self.after_block = false;
+            }
             Word::Bare(_) | Word::Quoted(_) | Word::Comma | Word::Equals => {
                 if self.words.len() < MAX_WORDS {
                     self.words.push(word);
@@ -235,6 +242,7 @@ impl Reader<'_> {
                 }
                 Ok(())
             }
+            None if self.after_block => Ok(()),
             None => self.command(&words),
             Some(
                 Block::Table(_)

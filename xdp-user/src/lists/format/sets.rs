@@ -42,8 +42,8 @@ pub(super) struct Set {
     pub(super) netmask: Option<u8>,
     elements: Vec<Element>,
     details: HashMap<usize, Detail>,
-    /// What was deleted, with how many elements there were then.
-    deleted: HashMap<Prefix, usize>,
+    /// What was deleted, with how many elements and exceptions there were then.
+    deleted: HashMap<Prefix, (usize, usize)>,
     exceptions: Vec<Prefix>,
     refused: Vec<(u64, String, RefusalReason)>,
 }
@@ -167,10 +167,9 @@ impl Sets {
     /// Takes an element out of a set.
     pub(super) fn delete(&mut self, name: &str, address: &Address) {
         if let Some(set) = self.of(name) {
-            let before = set.elements.len();
+            let before = (set.elements.len(), set.exceptions.len());
             for (prefix, _) in address.prefixes() {
                 set.deleted.insert(prefix, before);
-                set.exceptions.retain(|exception| *exception != prefix);
             }
         }
     }
@@ -237,7 +236,12 @@ impl Sets {
 }
 
 fn emit(set: &Set, to: &mut Collector) -> Result<(), ListError> {
-    let mut exceptions = set.exceptions.clone();
+    let deleted = |prefix: &Prefix| set.deleted.get(prefix).copied().unwrap_or_default();
+    let exceptions = set.exceptions.iter().enumerate();
+    let mut exceptions: Vec<Prefix> = exceptions
+        .filter(|(index, prefix)| *index >= deleted(prefix).1)
+        .map(|(_, prefix)| *prefix)
+        .collect();
     exceptions.sort_unstable();
     let last = to.line();
     for (line, word, reason) in &set.refused {
@@ -245,8 +249,7 @@ fn emit(set: &Set, to: &mut Collector) -> Result<(), ListError> {
         to.refuse(word.as_bytes(), *reason);
     }
     for (index, element) in set.elements.iter().enumerate() {
-        let deleted = set.deleted.get(&element.prefix);
-        if deleted.is_some_and(|before| index < *before) {
+        if index < deleted(&element.prefix).0 {
             continue;
         }
         to.at_line(element.line);
