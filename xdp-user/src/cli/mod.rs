@@ -24,6 +24,7 @@ mod lifetime;
 mod limit;
 mod list;
 mod man;
+mod not_ip;
 mod output;
 mod replay;
 mod run;

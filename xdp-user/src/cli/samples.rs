@@ -6,9 +6,9 @@ use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
     HostStatus, InterfaceReceived, InterfaceStatus, KeptListStatus, LimitFields, LimitList,
-    LimitView, LinkState, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount, PinStatus,
-    PrivilegeStatus, ReasonCount, Refusal, Sample, SampleView, SourceList, SourceView, StageView,
-    StateChange, StateChanges, Status, TableStatus,
+    LimitView, LinkState, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount,
+    NotIpCount, PinStatus, PrivilegeStatus, ReasonCount, Refusal, Sample, SampleView, SourceList,
+    SourceView, StageView, StateChange, StateChanges, Status, TableStatus,
 };
 use crate::domain::{ClassState, Mode};
 use crate::feeds::FeedCause;
@@ -121,6 +121,11 @@ pub(crate) fn status() -> Status {
         bans: 12,
         mitigation: mitigation(),
         faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
+        not_ip: vec![NotIpCount {
+            kind: "arp".into(),
+            ether_type: None,
+            packets: 1200,
+        }],
         events: EventsStatus::default(),
         host: host(),
         privileges: PrivilegeStatus {

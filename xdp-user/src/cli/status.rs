@@ -6,7 +6,7 @@ use xdp_common::reason::{Class, Reason};
 use super::Session;
 use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
-use super::{format, host};
+use super::{format, host, not_ip};
 use crate::api::types::{
     InterfaceStatus, ListStatus, MapStatus, PinStatus, PrivilegeStatus, ReasonCount, Status,
     TableStatus,
@@ -54,6 +54,7 @@ fn render(status: &Status, all: bool, now: Timestamp) -> String {
         render_maps(&status.maps, all),
         render_lists(&status.lists),
         host::render(&status.host, all),
+        not_ip::render(&status.not_ip),
         render_faults(status, all),
     ];
     let sections = sections.into_iter().filter(|section| !section.is_empty());

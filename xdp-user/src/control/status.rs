@@ -1,7 +1,9 @@
 //! The state of everything in one answer.
 
+use std::cmp::Reverse;
+
 use anyhow::Result;
-use xdp_common::abi::{Fault, MAX_INTERFACES};
+use xdp_common::abi::{Fault, MAX_INTERFACES, NotIpKind, OTHER_ETHER_TYPES};
 use xdp_common::reason::{Action, Class, Reason};
 
 use super::Control;
@@ -9,7 +11,7 @@ use super::entries::Entries;
 use super::policy;
 use crate::api::types::{
     ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus, LinkState, ListKind, ListStatus,
-    MapStatus, NamedCount, PinStatus, ReasonCount, Status, TableStatus,
+    MapStatus, NamedCount, NotIpCount, PinStatus, ReasonCount, Status, TableStatus,
 };
 use crate::datapath::{Continuity, Counters, Memory};
 
@@ -68,6 +70,7 @@ impl Control {
                     count: counters.fault(*fault),
                 })
                 .collect(),
+            not_ip: not_ip(&counters),
             events: self.journal.status(),
             warnings: self.current_warnings(&counters, &host),
             host,
@@ -253,6 +256,35 @@ fn map_status(memory: &Memory) -> Vec<MapStatus> {
         memory_bytes: map.bytes,
     })
     .collect()
+}
+
+/// What wasn't judged, by kind, and by EtherType for some of what has no kind of its own.
+fn not_ip(counters: &Counters) -> Vec<NotIpCount> {
+    let row = |kind: NotIpKind, ether_type: Option<u16>, packets| NotIpCount {
+        kind: kind.name().to_owned(),
+        ether_type: ether_type.map(|number| format!("0x{number:04x}")),
+        packets,
+    };
+    let named = NotIpKind::ALL
+        .iter()
+        .filter(|kind| **kind != NotIpKind::Other);
+    let mut rows: Vec<_> = named
+        .map(|kind| row(*kind, None, counters.not_ip(*kind)))
+        .collect();
+    let mut others: Vec<_> = counters.other_ether_types().collect();
+    others.sort_by_key(|(ether_type, packets)| (Reverse(*packets), *ether_type));
+    others.truncate(OTHER_ETHER_TYPES);
+    let told: u64 = others.iter().map(|(_, packets)| packets).sum();
+    let untold = counters.not_ip(NotIpKind::Other).saturating_sub(told);
+    rows.extend(
+        others
+            .into_iter()
+            .map(|(ether_type, packets)| row(NotIpKind::Other, Some(ether_type), packets)),
+    );
+    rows.push(row(NotIpKind::Other, None, untold));
+    rows.retain(|row| row.packets > 0);
+    rows.sort_by_key(|row| Reverse(row.packets));
+    rows
 }
 
 fn reason_counts(

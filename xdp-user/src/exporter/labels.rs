@@ -1,6 +1,6 @@
 //! Labels and the values that they can have.
 
-use xdp_common::abi::Fault;
+use xdp_common::abi::{Fault, NotIpKind};
 use xdp_common::reason::{Class, Reason};
 
 use crate::api::types::{ClassCounts, EventKind, Family, ListKind};
@@ -41,6 +41,8 @@ pub enum Label {
     Result,
     /// Fault of our own.
     Fault,
+    /// What a frame carries that isn't IP.
+    NotIp,
     /// Where the host itself lost a packet.
     Cause,
     /// What the kernel did with SYN cookies.
@@ -86,7 +88,7 @@ pub const OUTCOMES: [(&str, Counted); 7] = [
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Interface,
         Self::Reason,
         Self::Action,
@@ -101,6 +103,7 @@ impl Label {
         Self::Family,
         Self::Result,
         Self::Fault,
+        Self::NotIp,
         Self::Cause,
         Self::Event,
         Self::EventKind,
@@ -126,6 +129,7 @@ impl Label {
             Self::Family => "family",
             Self::Result => "result",
             Self::Fault => "fault",
+            Self::NotIp => "carried",
             Self::Cause => "cause",
             Self::Event => "event",
             Self::EventKind => "event_kind",
@@ -158,6 +162,10 @@ impl Label {
             Self::Family => "Address family.",
             Self::Result => "How a reload of the configuration ended.",
             Self::Fault => "Fault of our own, see below.",
+            Self::NotIp => {
+                "What a frame carries that isn't IP. `other` is every EtherType without a name here; \
+                 `status` tells some of them by number."
+            }
             Self::Cause => "Where link, driver or kernel lost a packet, see below.",
             Self::Event => "What the kernel did with SYN cookies of its own, see below.",
             Self::EventKind => "Kind of an event, see docs/events.md.",
@@ -182,6 +190,7 @@ impl Label {
             Self::Family => Some(Family::ALL.map(Family::name).to_vec()),
             Self::Result => Some(vec![OK, REFUSED]),
             Self::Fault => Some(Fault::ALL.iter().map(|fault| fault.name()).collect()),
+            Self::NotIp => Some(NotIpKind::ALL.iter().map(|kind| kind.name()).collect()),
             Self::Cause => {
                 let link = LinkLoss::ALL.into_iter().map(LinkLoss::name);
                 Some(link.chain(HostLoss::ALL.map(HostLoss::name)).collect())

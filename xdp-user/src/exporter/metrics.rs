@@ -224,6 +224,13 @@ pub const METRICS: &[Metric] = &[
         read: read::faults,
     },
     Metric {
+        name: "xdp_throttle_not_ip_packets_total",
+        kind: Kind::Counter,
+        labels: &[Label::NotIp],
+        help: "Packets that weren't judged because they are no IP packets: all that passed as not_ip.",
+        read: read::not_ip,
+    },
+    Metric {
         name: "xdp_throttle_interface_up",
         kind: Kind::Gauge,
         labels: &[Label::Interface],

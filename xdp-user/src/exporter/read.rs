@@ -4,7 +4,7 @@
 //! there from the start, at 0. Only what the host counts itself is told as far as it does.
 
 use jiff::Timestamp;
-use xdp_common::abi::{ABI_VERSION, Fault};
+use xdp_common::abi::{ABI_VERSION, Fault, NotIpKind};
 use xdp_common::reason::Reason;
 
 use super::Scrape;
@@ -233,6 +233,15 @@ pub(super) fn faults(scrape: &Scrape<'_>) -> Vec<Sample> {
         .iter()
         .map(|fault| sample(&[fault.name()], fault_count(scrape.status, *fault)))
         .collect()
+}
+
+pub(super) fn not_ip(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let of = |kind: &NotIpKind| {
+        let rows = scrape.status.not_ip.iter();
+        let rows = rows.filter(|row| row.kind == kind.name());
+        sample(&[kind.name()], rows.map(|row| row.packets).sum())
+    };
+    NotIpKind::ALL.iter().map(of).collect()
 }
 
 fn fault_count(status: &Status, fault: Fault) -> u64 {

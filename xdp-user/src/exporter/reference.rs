@@ -63,6 +63,7 @@ fn labels() -> String {
             | Label::Failure
             | Label::Class
             | Label::Outcome
+            | Label::NotIp
             | Label::State
             | Label::Family
             | Label::Result

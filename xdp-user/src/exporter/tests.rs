@@ -59,6 +59,7 @@ fn fresh() -> Status {
                 count: 0,
             })
             .collect(),
+        not_ip: Vec::new(),
         events: events(),
         host: host(),
         privileges: crate::api::types::PrivilegeStatus::default(),

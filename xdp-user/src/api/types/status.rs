@@ -54,6 +54,10 @@ pub struct Status {
     pub mitigation: MitigationStatus,
     /// Our own faults, by name; every fault is there.
     pub faults: Vec<NamedCount>,
+    /// What wasn't judged because it is no IP packet, the most packets first; what never came is left
+    /// out.
+    #[serde(default)]
+    pub not_ip: Vec<NotIpCount>,
     /// What happened, in numbers.
     #[serde(default)]
     pub events: EventsStatus,
@@ -179,6 +183,17 @@ pub struct ListStatus {
     pub kind: ListKind,
     /// Entries in it, those that a wider entry covers included.
     pub entries: u64,
+}
+
+/// Packets that weren't judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotIpCount {
+    /// What they are, such as `arp`, `mpls` or `pppoe_discovery`; `other` for what has no name here.
+    pub kind: String,
+    /// The EtherType of others, such as `0x88b5`, for up to sixteen of them; the rest is one row without.
+    pub ether_type: Option<String>,
+    /// Packets.
+    pub packets: u64,
 }
 
 /// A number with a name.

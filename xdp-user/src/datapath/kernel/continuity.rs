@@ -35,6 +35,13 @@ impl KernelDatapath {
             }
         };
         self.note_framing(interface, framing);
+        if framing == Framing::Bare {
+            tracing::info!(
+                %interface,
+                "no Ethernet header here: packets are judged from the IP header on; no SYN cookies are \
+                 sent, new connections over a class's budget are refused"
+            );
+        }
         Ok(held)
     }
 

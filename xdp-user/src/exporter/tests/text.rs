@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use xdp_common::abi::ABI_VERSION;
+use xdp_common::abi::{ABI_VERSION, NotIpKind};
 use xdp_common::reason::{Class, Reason};
 
 use super::*;
@@ -59,6 +59,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_events_total", EventKind::ALL.len()),
         ("xdp_throttle_event_copies_lost_total", LOSSES.len()),
         ("xdp_throttle_faults_total", 7),
+        ("xdp_throttle_not_ip_packets_total", NotIpKind::ALL.len()),
         ("xdp_throttle_interface_up", 2),
         ("xdp_throttle_interface_receive_packets_total", 2),
         (
