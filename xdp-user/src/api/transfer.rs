@@ -227,8 +227,7 @@ fn read(kind: ListKind, force: bool, options: &Options, body: &[u8]) -> anyhow::
         accept_wide: force,
     };
     let parsed = lists::read(body, options, bounds);
-    let parsed = parsed.context("the list was refused as a whole, nothing was changed")?;
-    Ok(parsed.into())
+    Ok(parsed.map_err(ImportRefused::from)?.into())
 }
 
 async fn flush_allow(

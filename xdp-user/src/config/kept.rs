@@ -252,7 +252,7 @@ fn check_reading(keys: &ListKeys, at: &impl Fn(&str) -> String, sink: &mut Sink)
         (
             "path",
             format.takes_path(),
-            "set format = \"json\": only JSON has fields",
+            "set format = \"json\", or leave it out: only JSON has fields",
         ),
         (
             "set",
@@ -266,7 +266,9 @@ fn check_reading(keys: &ListKeys, at: &impl Fn(&str) -> String, sink: &mut Sink)
         ),
     ];
     for (key, is_used, help) in checks {
-        if given(key, sink) && !is_used {
+        // The default stands in the example of the configuration.
+        let is_default = key == "column" && keys.column == 1;
+        if given(key, sink) && !is_used && !is_default {
             let message = format!("a list with format = \"{format}\" has no use for it");
             sink.problem_at(&at(key), message, help);
         }

@@ -95,7 +95,7 @@ words! {
 impl ListFormat {
     /// Whether fields of JSON can be named for it.
     pub const fn takes_path(self) -> bool {
-        matches!(self, Self::Json)
+        matches!(self, Self::Auto | Self::Json)
     }
 
     /// Whether columns can be named for it.

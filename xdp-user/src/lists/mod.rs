@@ -220,6 +220,24 @@ pub enum ListError {
     NoSets { names: Vec<String> },
 }
 
+impl ListError {
+    /// The word for programs, as the metric of failed refreshes has it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Read(_) | Self::Damaged { .. } => "truncated",
+            Self::TooManyEntries { .. } => "too_many_entries",
+            Self::TooLarge { .. } | Self::Ratio { .. } => "too_large",
+            Self::Encoding { .. }
+            | Self::NotAList { .. }
+            | Self::Malformed { .. }
+            | Self::SeveralSets { .. }
+            | Self::NoSuchSet { .. }
+            | Self::NoAddressSet { .. }
+            | Self::NoSets { .. } => "not_a_list",
+        }
+    }
+}
+
 impl From<io::Error> for ListError {
     /// Takes an error of this module out of the reader that had to wrap it.
     fn from(error: io::Error) -> Self {

@@ -47,7 +47,7 @@ fn fields_sets_and_what_to_skip_are_read_alone_or_as_a_list() {
 #[test]
 fn keys_that_the_format_has_no_use_for_are_refused_with_their_line() {
     for (keys, place) in [
-        ("path = \"a[]\"", "path"),
+        ("format = \"plain\"\npath = \"a[]\"", "path"),
         ("format = \"aws\"\npath = \"a[]\"", "path"),
         ("format = \"csv\"\nset = \"bad\"", "set"),
         ("column = 2", "column"),

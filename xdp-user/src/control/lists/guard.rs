@@ -5,6 +5,7 @@ use crate::api::types::ListKind;
 use crate::control::Control;
 use crate::control::entries::ListId;
 use crate::domain::{ListName, Prefix};
+use crate::lists::ListError;
 use crate::lists::export::ExportError;
 use crate::lists::guard::{self, Change, Suspicion, Tally, USUAL_CHANGE};
 
@@ -29,6 +30,9 @@ pub enum ImportRefused {
     /// An export that can't be read.
     #[error("the text was refused, and nothing was changed: {0}")]
     Export(#[from] ExportError),
+    /// The text can't be read as a list.
+    #[error("the text was refused, and nothing was changed: {text}")]
+    Unreadable { cause: &'static str, text: String },
     /// A list can't be replaced by a part of another.
     #[error(
         "the text was refused, and nothing was changed: {0} of its entries have no room: raise \
@@ -43,8 +47,16 @@ impl ImportRefused {
         match self {
             Self::Suspicious { suspicion, .. } => suspicion.name(),
             Self::Export(_) => "export",
+            Self::Unreadable { cause, .. } => cause,
             Self::Full(..) => "table_full",
         }
+    }
+}
+
+impl From<ListError> for ImportRefused {
+    fn from(error: ListError) -> Self {
+        let (cause, text) = (error.name(), error.to_string());
+        Self::Unreadable { cause, text }
     }
 }
 

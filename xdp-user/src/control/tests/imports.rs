@@ -27,7 +27,7 @@ fn import(
         accept_wide: query.force,
         ..Bounds::default()
     };
-    let parsed = lists::parse(text.as_bytes(), bounds)?;
+    let parsed = lists::parse(text.as_bytes(), bounds).map_err(ImportRefused::from)?;
     world.control.import(kind, query, parsed)
 }
 
@@ -60,9 +60,6 @@ fn a_source_that_failed_replaces_nothing() {
         for (text, name) in [
             ("", "too_few_entries"),
             ("# an empty list\n\n", "too_few_entries"),
-            ("{\"error\":\"x\"}", "not_a_list"),
-            (page, "not_a_list"),
-            ("<p>\n192.0.2.1\n", "not_a_list"),
             ("192.0.2.1\n", "large_change"),
             (&numbered(19), "large_change"),
             (&numbered(61), "large_change"),
@@ -71,6 +68,16 @@ fn a_source_that_failed_replaces_nothing() {
             let (word, said) = refused(result);
             assert_eq!(word, name, "{text}: {said}");
             assert!(said.contains("feed") && said.contains("--force"), "{said}");
+            assert_eq!(world.list(kind, "feed"), before, "{text}");
+        }
+        for text in ["{\"error\":\"x\"}", page, "<p>\n192.0.2.1\n"] {
+            let forced = ImportQuery {
+                force: true,
+                ..replacing("feed")
+            };
+            let (word, said) = refused(import(&mut world, kind, forced, text));
+            assert_eq!(word, "not_a_list", "{text}: {said}");
+            assert!(said.contains("nothing was changed"), "{said}");
             assert_eq!(world.list(kind, "feed"), before, "{text}");
         }
         let report = import(&mut world, kind, replacing("feed"), &numbered(30)).unwrap();

@@ -1,8 +1,8 @@
 //! Finds out a text's format from its first lines, where that is safe.
 
 use crate::domain::ListFormat;
+use crate::lists::ListError;
 use crate::lists::encoding::HEAD;
-use crate::lists::{ListError, Options};
 
 use super::{emule, hosts_deny, ipset, nft, plain};
 use crate::lists::address;
@@ -66,11 +66,7 @@ fn has_bare_comma(line: &str) -> bool {
     after.any(|word| !word.is_empty() && !word.starts_with(' '))
 }
 
-pub(super) fn format(
-    head: &[u8],
-    is_all: bool,
-    options: &Options,
-) -> Result<ListFormat, ListError> {
+pub(super) fn format(head: &[u8], is_all: bool) -> Result<ListFormat, ListError> {
     let text = String::from_utf8_lossy(head);
     let lines = content(&text, is_all);
     if let Some(script) = text.lines().next().filter(|line| line.starts_with("#!")) {
@@ -89,7 +85,7 @@ pub(super) fn format(
             fix: "give what `fail2ban-client get JAIL banip` prints".to_owned(),
         });
     }
-    if let Some(format) = json(first, &text, options) {
+    if let Some(format) = json(first, &text) {
         return Ok(format);
     }
     let checks: [(ListFormat, fn(&[&str]) -> bool); 7] = [
@@ -111,7 +107,7 @@ pub(super) fn format(
     })
 }
 
-fn json(first: &str, text: &str, options: &Options) -> Option<ListFormat> {
+fn json(first: &str, text: &str) -> Option<ListFormat> {
     if !first.starts_with(['{', '[']) {
         return None;
     }
@@ -129,7 +125,7 @@ fn json(first: &str, text: &str, options: &Options) -> Option<ListFormat> {
     let value: Option<serde_json::Value> = serde_json::from_str(first).ok();
     let is_spamhaus = value.is_some_and(|value| {
         let cidr = value.get("cidr").and_then(serde_json::Value::as_str);
-        cidr.is_some() && options.paths.is_empty()
+        cidr.is_some()
     });
     Some(match is_spamhaus {
         true => ListFormat::SpamhausJson,

@@ -26,7 +26,9 @@ pub(super) fn read(
     let head = text.head();
     detect::refuse_pages(head)?;
     let format = match options.format {
-        ListFormat::Auto => detect::format(head, text.is_all_head(), options)?,
+        // Whoever names fields says that it is JSON.
+        ListFormat::Auto if !options.paths.is_empty() => ListFormat::Json,
+        ListFormat::Auto => detect::format(head, text.is_all_head())?,
         named => named,
     };
     if let Some(name) = options.sets.first().filter(|_| !format.takes_set()) {
