@@ -1,5 +1,9 @@
 //! `add`, `del` and `list`: what the allowlist and the blocklist share.
 
+use std::io::Read;
+use std::str::FromStr;
+
+use anyhow::Context;
 use jiff::Timestamp;
 
 use super::change::{self, Tolerance};
@@ -9,12 +13,14 @@ use super::{Output, Session, format};
 use crate::api::types::{AddEntries, EntryPage, EntryQuery, ListKind, RemoveEntries};
 use crate::domain::{GivenPrefix, ListName};
 use crate::failure::{Failure, FailureKind};
+use crate::lists::{self, Bounds, Options, RefusalReason};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddArgs {
-    /// Addresses and prefixes: 203.0.113.9, 203.0.113.0/24, 2001:db8::/32
+    /// Addresses, prefixes and ranges: 203.0.113.9, 203.0.113.0/24, 2001:db8::/32,
+    /// 203.0.113.9-203.0.113.20; `-` reads them from standard input
     #[arg(value_name = "PREFIX", required = true)]
-    prefixes: Vec<GivenPrefix>,
+    prefixes: Vec<Words>,
     /// List to add them to [default: manual]
     #[arg(long, value_name = "NAME")]
     list: Option<ListName>,
@@ -59,13 +65,85 @@ pub(crate) struct ListArgs {
     offset: u64,
 }
 
+/// What an argument names: an address or prefix, a range, or several of them.
+#[derive(Clone, Debug)]
+enum Words {
+    Prefixes(Vec<GivenPrefix>),
+    StandardInput,
+}
+
+impl FromStr for Words {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self::StandardInput);
+        }
+        let given = match text.parse::<GivenPrefix>() {
+            Ok(given) => return Ok(Self::Prefixes(vec![given])),
+            Err(error) => error,
+        };
+        let bounds = Bounds {
+            accept_wide: true,
+            ..Bounds::default()
+        };
+        let list = lists::read_words([text], bounds).map_err(|error| error.to_string())?;
+        if list.entries.is_empty() || list.refused_count() > 0 {
+            let reason = list.refused.first().map(|refused| refused.reason);
+            return Err(match reason {
+                Some(reason) if reason != RefusalReason::NotAnAddress => reason.to_string(),
+                Some(_) | None => given.to_string(),
+            });
+        }
+        let prefixes = list.entries.into_iter().map(GivenPrefix::from);
+        Ok(Self::Prefixes(prefixes.collect()))
+    }
+}
+
+/// The most that standard input may hold; long lists are for `import`.
+const MAX_INPUT: u64 = 1 << 20;
+
+/// Every prefix of the arguments and of standard input, which has to be free of mistakes.
+fn prefixes_of(words: Vec<Words>, input: impl Read) -> anyhow::Result<Vec<GivenPrefix>> {
+    let mut prefixes = Vec::new();
+    let mut input = Some(input);
+    for word in words {
+        match word {
+            Words::Prefixes(given) => prefixes.extend(given),
+            Words::StandardInput => {
+                let Some(input) = input.take() else { continue };
+                let bounds = Bounds {
+                    max_bytes: MAX_INPUT,
+                    accept_wide: true,
+                    ..Bounds::default()
+                };
+                let list = lists::read(input, &Options::default(), bounds)
+                    .context("can't read the addresses on standard input: see `import`")?;
+                if let Some(refused) = list.refused.first() {
+                    let text = format::printable(&refused.text);
+                    let (line, reason) = (refused.line, refused.reason);
+                    let message = format!("standard input, line {line}: {text}: {reason}");
+                    return Err(Failure::new(FailureKind::Invalid, message).into());
+                }
+                prefixes.extend(list.entries.into_iter().map(GivenPrefix::from));
+            }
+        }
+    }
+    if prefixes.is_empty() {
+        let message = "standard input has no address: nothing to add";
+        return Err(Failure::new(FailureKind::Invalid, message).into());
+    }
+    Ok(prefixes)
+}
+
 impl AddArgs {
     pub(crate) async fn run(self, kind: ListKind, session: &Session) -> anyhow::Result<()> {
+        let prefixes = prefixes_of(self.prefixes, std::io::stdin().lock())?;
         if kind == ListKind::Block && !self.force {
-            refuse_own_session(&self.prefixes, std::env::var(SSH_CONNECTION).ok())?;
+            refuse_own_session(&prefixes, std::env::var(SSH_CONNECTION).ok())?;
         }
         let entries = AddEntries {
-            prefixes: self.prefixes,
+            prefixes,
             list: self.list,
             ttl: self.ttl.and_then(Lifetime::span),
             comment: self.comment,
@@ -207,6 +285,48 @@ mod tests {
         assert!(lines[1].ends_with("scans\\u{1b}[2J"), "{}", lines[1]);
         assert!(lines[2].contains("never"), "{}", lines[2]);
         assert!(text.ends_with("\n1 to 2 of 120,430 entries; see --limit, --offset and --match\n"));
+    }
+
+    #[test]
+    fn ranges_and_standard_input_are_taken_and_mistakes_are_not() {
+        let of = |words: &[&str], input: &str| {
+            let words = words
+                .iter()
+                .map(|word| word.parse())
+                .collect::<Result<_, _>>();
+            let words = words.map_err(anyhow::Error::msg)?;
+            let prefixes = prefixes_of(words, input.as_bytes())?;
+            Ok::<Vec<String>, anyhow::Error>(
+                prefixes
+                    .iter()
+                    .map(|given| given.prefix().to_string())
+                    .collect(),
+            )
+        };
+        let found = of(
+            &["192.0.2.4-192.0.2.6", "-", "192.0.2.7/24"],
+            "192.0.2.9 192.0.2.20\n",
+        )
+        .unwrap();
+        assert_eq!(
+            found,
+            [
+                "192.0.2.4/31",
+                "192.0.2.6",
+                "192.0.2.9",
+                "192.0.2.20",
+                "192.0.2.0/24"
+            ]
+        );
+        for (words, input) in [
+            (&["192.0.2.6-192.0.2.4"][..], ""),
+            (&["host"], ""),
+            (&["-"], ""),
+            (&["-"], "192.0.2.1\nhost\n"),
+            (&["-"], "<html>"),
+        ] {
+            of(words, input).unwrap_err();
+        }
     }
 
     #[test]

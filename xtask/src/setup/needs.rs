@@ -38,6 +38,7 @@ const PROGRAMS: [(Purpose, &str, &str); 20] = [
     (Purpose::Test, "promtool", "prometheus"),
     // A test forwards through a host that translates addresses.
     (Purpose::Test, "nft", "nftables"),
+    (Purpose::Test, "ipset", "ipset"),
     // Captures are opened by Wireshark's own programs.
     (Purpose::Test, "tshark", "tshark"),
     (Purpose::Test, "capinfos", "wireshark-common"),
