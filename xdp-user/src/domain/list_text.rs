@@ -142,6 +142,11 @@ macro_rules! joined {
             pub fn as_slice(&self) -> &[$item] {
                 &self.0
             }
+
+            /// Those of an option that was given several times; nothing if it wasn't given.
+            pub fn together(given: Vec<Self>) -> Option<Self> {
+                (!given.is_empty()).then(|| Self(given.into_iter().flat_map(|one| one.0).collect()))
+            }
         }
 
         impl From<Vec<$item>> for $name {

@@ -203,7 +203,7 @@ pub enum ListError {
         line: u64,
         why: String,
     },
-    #[error("the text has {} sets of addresses, {}: name those to read with `set`", names.len(), joined(names))]
+    #[error("the text has {} sets of addresses, {}: choose with --set NAME, or `set` in a [[list]] section", names.len(), joined(names))]
     SeveralSets { names: Vec<String> },
     #[error("the text has no set named {name}{}", known(names))]
     NoSuchSet { name: String, names: Vec<String> },

@@ -54,16 +54,16 @@ struct Reading {
     /// Column of a csv or range text, from 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     column: Option<u16>,
-    /// Field of a json text: prefixes[].ip_prefix; several are joined by commas
+    /// Field of a json text: prefixes[].ip_prefix; several with commas or by giving it again
     #[arg(long, value_name = "PATH")]
-    path: Option<JsonPaths>,
-    /// Set of an ipset or nft text; several are joined by commas
+    path: Vec<JsonPaths>,
+    /// Set of an ipset or nft text; several with commas or by giving it again
     #[arg(long, value_name = "NAME")]
-    set: Option<SetNames>,
-    /// Addresses to leave out, joined by commas: private, loopback, link_local, multicast, reserved,
-    /// documentation, own
+    set: Vec<SetNames>,
+    /// Addresses to leave out, several with commas or by giving it again: private, loopback,
+    /// link_local, multicast, reserved, documentation, own
     #[arg(long, value_name = "KINDS")]
-    skip: Option<SkipKinds>,
+    skip: Vec<SkipKinds>,
 }
 
 impl Args {
@@ -77,9 +77,9 @@ impl Args {
             replace: self.replace,
             format: self.reading.format,
             column: self.reading.column,
-            path: self.reading.path,
-            set: self.reading.set,
-            skip: self.reading.skip,
+            path: JsonPaths::together(self.reading.path),
+            set: SetNames::together(self.reading.set),
+            skip: SkipKinds::together(self.reading.skip),
         };
         let chunks = chunks(text, progress.clone(), MAX_BYTES);
         let answer = session.client.import(kind, &query, chunks).await;
