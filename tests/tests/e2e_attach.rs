@@ -115,7 +115,7 @@ fn native_mode_where_there_is_none_ends_with_4() -> Result<()> {
     require_kernel!("native_mode_where_there_is_none_ends_with_4");
     let scene = Scene::new()?;
     scene.host.add_bridge(PLAIN, &[])?;
-    let config = "[[interface]]\nname = \"plain0\"\nattach = \"native\"\n";
+    let config = "[[interface]]\nname = \"plain0\"\nattach = \"native\"\nrequired = true\n";
     let daemon = Daemon::prepare(&scene.host, &binary()?, config)?;
     let path = daemon.config_path();
     let refusal = daemon.refusal(&[], &["run", "--config", &path.to_string_lossy()])?;
@@ -132,10 +132,10 @@ fn native_mode_where_there_is_none_ends_with_4() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_is_not_there_ends_with_1_and_attaches_none() -> Result<()> {
-    require_kernel!("an_interface_that_is_not_there_ends_with_1_and_attaches_none");
+fn a_required_interface_that_is_not_there_ends_with_1_and_attaches_none() -> Result<()> {
+    require_kernel!("a_required_interface_that_is_not_there_ends_with_1_and_attaches_none");
     let scene = Scene::new()?;
-    let config = protecting("[[interface]]\nname = \"absent0\"\n");
+    let config = protecting("[[interface]]\nname = \"absent0\"\nrequired = true\n");
     let daemon = Daemon::prepare(&scene.host, &binary()?, &config)?;
     let path = daemon.config_path();
     let refusal = daemon.refusal(&[], &["run", "--config", &path.to_string_lossy()])?;

@@ -396,7 +396,7 @@ fn a_strangers_program_is_named_and_not_replaced() -> Result<()> {
     let mut daemon = Daemon::prepare(
         &scene.host,
         &binary()?,
-        &protecting(&format!("{LISTS}{}", bpffs.section())),
+        &protecting(&format!("required = true\n{LISTS}{}", bpffs.section())),
     )?;
     let error = daemon.restart().err().context("it started")?;
     let text = format!("{error:#}");

@@ -90,6 +90,15 @@ pub fn run(options: Options) -> Result<()> {
         .then(|| datapath.diagnostics())
         .transpose()?;
 
+    // What else can fail comes before the start takes effect.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let (ring, samples) = {
+        let _inside = runtime.enter();
+        (Ring::new(ring)?, Ring::new(samples)?)
+    };
     let control = Control::start(
         Box::new(datapath),
         state,
@@ -101,13 +110,9 @@ pub fn run(options: Options) -> Result<()> {
     .map_err(kind_of_any)?;
     let (handle, ended) = control.spawn()?;
     let journal = handle.journal().clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
     let result = runtime.block_on(async {
-        let events = tokio::spawn(pass_on(Ring::new(ring)?, handle.clone()));
-        let shown = tokio::spawn(pass_on_samples(Ring::new(samples)?, handle.clone()));
+        let events = tokio::spawn(pass_on(ring, handle.clone()));
+        let shown = tokio::spawn(pass_on_samples(samples, handle.clone()));
         if let Some(logger) = diagnostics {
             tokio::spawn(logging::pass_on_diagnostics(logger));
         }
@@ -200,17 +205,19 @@ async fn while_controlled(
 /// Serves the API and the metrics and reacts to signals, until one of them asks to end.
 async fn serve(control: Handle, listeners: Listeners) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
+    let protection = control.call(|control| Ok(control.protection())).await?;
     let mut served = listeners.serve(&control, &stopped)?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let watchdog = tokio::spawn(notify::feed_watchdog(control.clone()));
     let lists = tokio::spawn(feeds::task::keep(control.clone()));
+    let told = tokio::spawn(notify::tell_protection(protection.clone()));
     tracing::info!("ready");
-    notify::ready();
+    notify::ready(&protection.borrow());
     let ended = loop {
         tokio::select! {
-            _ = hang_up.recv() => reload(&control).await,
+            _ = hang_up.recv() => reload(&control, &protection).await,
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
             Some(result) = served.join_next() => break result.context("a server's task failed")?,
@@ -218,13 +225,14 @@ async fn serve(control: Handle, listeners: Listeners) -> Result<()> {
     };
     tracing::info!("stopping");
     notify::stopping();
+    told.abort();
     watchdog.abort();
     lists.abort();
     stop.send_replace(true);
     ended
 }
 
-async fn reload(control: &Handle) {
+async fn reload(control: &Handle, protection: &watch::Receiver<String>) {
     let request = Apply {
         path: None,
         text: None,
@@ -251,7 +259,7 @@ async fn reload(control: &Handle) {
             })
             .await,
     );
-    notify::ready();
+    notify::ready(&protection.borrow());
 }
 
 async fn pass_on(mut events: Ring, control: Handle) {

@@ -127,7 +127,9 @@ impl Kernel {
     /// As there.
     pub fn load_pinned(directory: &Path, stages: u32) -> Result<Self> {
         let capacity = Sizes::default().capacity;
-        Self::of(KernelDatapath::load_pinned(directory, capacity, 0, stages)?)
+        let mut datapath = KernelDatapath::load_pinned(directory, capacity, 0, stages)?;
+        datapath.go_live(&[])?;
+        Self::of(datapath)
     }
 
     fn of(mut datapath: KernelDatapath) -> Result<Self> {

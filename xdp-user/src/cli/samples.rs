@@ -33,6 +33,9 @@ fn count(reason: &str, action: &str, packets: u64, bytes: u64) -> ReasonCount {
 fn interface(name: &str, index: u32, mode: Option<&str>) -> InterfaceStatus {
     InterfaceStatus {
         name: name.into(),
+        configured: None,
+        waiting: None,
+        waiting_why: None,
         index,
         attached: mode.is_some(),
         mode: mode.map(str::to_owned),

@@ -9,7 +9,7 @@ use super::table::{Table, numbers, words};
 use super::{format, host, not_ip};
 use crate::api::types::{
     InterfaceStatus, ListStatus, MapStatus, PinStatus, PrivilegeStatus, ReasonCount, Status,
-    TableStatus,
+    TableStatus, WaitReason,
 };
 
 const EXAMPLES: &str = "\
@@ -184,7 +184,7 @@ fn render_interfaces(interfaces: &[InterfaceStatus]) -> String {
         let refused = interface.reasons.iter().filter(|count| is_refused(count));
         let refused = refused.map(|count| count.packets).sum();
         table.row([
-            interface.name.clone(),
+            name(interface),
             attachment(interface),
             format::count(packets),
             format::count(refused),
@@ -200,8 +200,21 @@ fn attachment(interface: &InterfaceStatus) -> String {
         (true, Some("generic")) => "generic (slow)".to_owned(),
         (true, Some(mode)) => mode.to_owned(),
         (true, None) => "yes".to_owned(),
-        (false, _) if interface.index == 0 => "no, the interface doesn't exist".to_owned(),
-        (false, _) => "NO".to_owned(),
+        (false, _) => match interface.waiting {
+            Some(WaitReason::Missing) => "NO, waits: it doesn't exist".to_owned(),
+            Some(WaitReason::Occupied) => "NO, waits: another program is on it".to_owned(),
+            Some(WaitReason::NoNative) => "NO, waits: no native mode".to_owned(),
+            Some(WaitReason::Unreadable) => "NO: of a kind that isn't read".to_owned(),
+            Some(WaitReason::Refused) | None => "NO".to_owned(),
+        },
+    }
+}
+
+/// The kernel's name, and the configuration's where that is another one.
+fn name(interface: &InterfaceStatus) -> String {
+    match &interface.configured {
+        Some(configured) => format!("{} (configured as {configured})", interface.name),
+        None => interface.name.clone(),
     }
 }
 

@@ -106,10 +106,12 @@ section! {
 section! {
     /// An interface to protect; once for each, at most 15. `run --iface` takes the place of all of them.
     pub struct Interface, "interface", repeated: true {
-        /// The interface's name.
+        /// The interface's name. One of its further names (altnames) is taken for the kernel's name, and the log and `status` say so.
         name: IfName as Text<IfName> = Default::Required { example: "\"eth0\"" }, Live;
         /// `native` runs in the driver, before the kernel has spent an allocation on a packet. `generic` runs in the network stack: on every interface, and several times slower. `auto` takes native where the driver has it, else generic with a warning and a gauge.
         attach: AttachMode as Text<AttachMode> = Default::Is("\"auto\""), Restart;
+        /// Whether the daemon refuses to start, and a reload that adds it is refused, while this interface can't be attached: it is missing, another XDP program is on it, or its driver lacks the native mode that `attach` asks for. Otherwise it is waited for, and the others are protected meanwhile. A start that is refused leaves everything as it was.
+        required: bool as Boolean = Default::Is("false"), Live;
     }
 }
 

@@ -12,7 +12,9 @@ mod confirm;
 pub mod entries;
 mod explain;
 mod feeds;
+mod interfaces;
 mod limits;
+mod links;
 mod lists;
 pub mod names;
 pub mod policy;
@@ -40,7 +42,7 @@ use xdp_common::abi::MAX_INTERFACES;
 use crate::api::types::{DetachCause, Happening, InterfaceDetached};
 use crate::api::types::{LimitFields, ListKind};
 use crate::config::{Config, OnExit};
-use crate::datapath::{Attached, Continuity, Datapath};
+use crate::datapath::{Continuity, Datapath};
 use crate::domain::{AttachMode, IfName, ListName, Prefix};
 use crate::events::Journal;
 use crate::state::State;
@@ -50,6 +52,7 @@ use classes::Classes;
 pub use classes::alone::{Escalated, Escalations};
 use clock::Moment;
 use entries::Entries;
+use interfaces::Interface;
 pub use lists::export::Snapshot;
 pub use lists::guard::ImportRefused;
 pub use lists::import::ImportText;
@@ -74,14 +77,6 @@ pub struct Overrides {
     pub attach: Option<AttachMode>,
     /// Drop nothing, whatever the file says.
     pub observe: bool,
-}
-
-/// An interface that the daemon looks after.
-#[derive(Clone, Debug)]
-struct Interface {
-    name: IfName,
-    attached: Option<Attached>,
-    slot: usize,
 }
 
 /// History of the configuration.
@@ -116,6 +111,8 @@ pub struct Control {
     runtime_limits: BTreeMap<Option<Prefix>, LimitFields>,
     stored_limits: BTreeMap<Prefix, crate::config::Limits>,
     interfaces: Vec<Interface>,
+    /// What is protected and what is waited for, in a line.
+    protection: tokio::sync::watch::Sender<String>,
     classes: Classes,
     look: Look,
     surroundings: policy::Surroundings,
@@ -202,8 +199,8 @@ impl Handle {
 }
 
 impl Control {
-    /// Restores what was on disk, puts the policy in force and attaches the interfaces, in this
-    /// order: nothing is attached before its lists are complete.
+    /// Restores what was on disk, finds and attaches the interfaces, and puts all of it in force at the
+    /// end. A start that fails before that leaves everything as an earlier daemon left it.
     pub fn start(
         datapath: Box<dyn Datapath>,
         state: State,
@@ -239,6 +236,7 @@ impl Control {
             runtime_limits: BTreeMap::new(),
             stored_limits: BTreeMap::new(),
             interfaces: Vec::new(),
+            protection: tokio::sync::watch::Sender::default(),
             classes: Classes::new(Self::now()),
             look,
             surroundings: policy::Surroundings::default(),
@@ -253,20 +251,23 @@ impl Control {
             warnings: Vec::new(),
             last_complaint: String::new(),
         };
+        control.name_interfaces()?;
         control.restore_entries()?;
         control.restore_feeds();
         control.restore_limits()?;
         control.restore_bans()?;
         control.restore_class_states()?;
         control.store_classes()?;
-        // An earlier daemon's lists and policy were in force until here, if it left any.
-        let limited: Vec<Prefix> = control.stored_limits.keys().copied().collect();
-        control.datapath.go_live(&limited)?;
         control.look_around()?;
         control.publish_policy()?;
         control.attach_configured()?;
         control.publish_policy()?;
-        control.forget_others()?;
+        // An earlier daemon's lists and policy were in force until here, if it left any.
+        let limited: Vec<Prefix> = control.stored_limits.keys().copied().collect();
+        let told = control.datapath.go_live(&limited)?;
+        control.warnings.extend(told);
+        control.note_start();
+        control.forget_others();
         Ok(control)
     }
 
@@ -296,6 +297,7 @@ impl Control {
     fn serve(mut self, receiver: &Receiver<Message>) {
         let mut next_tick = Instant::now() + TICK;
         let mut next_look = Instant::now() + LOOK;
+        let mut links = links::Changes::listen();
         loop {
             let next = next_tick.min(next_look);
             match receiver.recv_timeout(next.saturating_duration_since(Instant::now())) {
@@ -307,6 +309,7 @@ impl Control {
                 if let Err(error) = self.look_at_classes(Self::now()) {
                     self.complain(format!("{error:#}"));
                 }
+                self.look_for_interfaces(links.seen());
                 next_look = Instant::now() + LOOK;
             }
             if Instant::now() >= next_tick {
@@ -374,7 +377,7 @@ impl Control {
             return;
         }
         for interface in std::mem::take(&mut self.interfaces) {
-            match self.datapath.detach(&interface.name) {
+            match self.datapath.detach(&interface.configured) {
                 Ok(()) => {
                     tracing::info!(interface = %interface.name, "detached");
                     self.note_detached(&interface.name, DetachCause::Stopped);
@@ -390,16 +393,23 @@ impl Control {
     }
 
     /// Interfaces that an earlier daemon protected and this one doesn't.
-    fn forget_others(&mut self) -> Result<()> {
-        let kept = self
-            .interfaces
-            .iter()
-            .map(|interface| interface.name.clone());
-        for name in self.datapath.forget_others(&kept.collect::<Vec<_>>())? {
-            tracing::info!(interface = %name, "detached: no longer in the configuration");
-            self.note_detached(&name, DetachCause::Config);
+    fn forget_others(&mut self) {
+        let kept = self.interfaces.iter().map(|one| one.configured.clone());
+        match self.datapath.forget_others(&kept.collect::<Vec<_>>()) {
+            Ok(gone) => {
+                for name in gone {
+                    tracing::info!(interface = %name, "detached: no longer in the configuration");
+                    self.note_detached(&name, DetachCause::Config);
+                }
+            }
+            // The start is in force: what is protected too much is no reason to end it.
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                let what = format!("what an earlier daemon left stays attached: {error:#}");
+                tracing::warn!("{what}");
+                self.warnings.push(what);
+            }
         }
-        Ok(())
     }
 
     fn entries(&mut self, kind: ListKind) -> &mut Entries {

@@ -1,18 +1,15 @@
-//! Putting another configuration in force, all of it or none, and attaching interfaces.
+//! Putting another configuration in force, all of it or none.
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
-use xdp_common::abi::MAX_INTERFACES;
 
 use super::lists::refuse_unknown;
-use super::{Control, Interface, Overrides};
-use crate::api::types::{
-    Apply, ApplyReport, DetachCause, Happening, InterfaceAttached, ListKind, Reloaded,
-};
+use super::{Control, Overrides};
+use crate::api::types::{Apply, ApplyReport, Happening, ListKind, Reloaded};
 use crate::config::{Config, Loaded, Problem};
-use crate::domain::{AttachMode, IfName, Mode, Prefix};
+use crate::domain::{AttachMode, Mode, Prefix};
 
 impl Overrides {
     /// A configuration with the command line's choices over it.
@@ -25,6 +22,7 @@ impl Overrides {
                 .map(|name| crate::config::Interface {
                     name: name.clone(),
                     attach,
+                    required: false,
                 })
                 .collect();
         } else if let Some(attach) = self.attach {
@@ -98,6 +96,7 @@ impl Control {
         let next = self.keep_what_needs_restart(next, &mut report);
         self.refuse_cutting_off(&next)?;
         self.wanted_limits(&next)?;
+        self.refuse_one_by_two_names(&next)?;
         Ok(report)
     }
 
@@ -134,11 +133,17 @@ impl Control {
         self.refuse_cutting_off(&next)?;
         // What can fail comes first and can be taken back.
         self.wanted_limits(&next)?;
-        let added = self.attach_new(&next)?;
+        self.refuse_one_by_two_names(&next)?;
+        let renamed = self.names_to_change(&next);
+        self.change_names(&renamed);
+        let back: Vec<_> = renamed.into_iter().map(|(from, to)| (to, from)).collect();
+        let added = self.attach_new(&next);
+        let added = added.inspect_err(|_refused| self.change_names(&back))?;
         let before = std::mem::replace(&mut self.config, next);
         if let Err(error) = self.settle_config(&before) {
             // Detached first, so that the policy no longer names them.
             self.detach_named(&added);
+            self.change_names(&back);
             let next = std::mem::replace(&mut self.config, before);
             if let Err(second) = self.settle_config(&next) {
                 tracing::error!("could not take back a refused configuration: {second:#}");
@@ -146,6 +151,7 @@ impl Control {
             return Err(error);
         }
         self.detach_unnamed();
+        self.tell_protection();
         self.settle_feeds(&before);
         if let Err(error) = self.publish_policy() {
             // In force all the same: only counter slots of interfaces that went are still named.
@@ -265,90 +271,5 @@ impl Control {
             }
         }
         changes
-    }
-
-    /// Attaches every interface of the configuration at start.
-    pub(super) fn attach_configured(&mut self) -> Result<()> {
-        let config = self.config.clone();
-        self.attach_new(&config).map(|_added| ())
-    }
-
-    /// Attaches the interfaces that are new in a configuration; all of them or none.
-    fn attach_new(&mut self, config: &Config) -> Result<Vec<IfName>> {
-        let mut added: Vec<IfName> = Vec::new();
-        for wanted in &config.interfaces {
-            if self
-                .interfaces
-                .iter()
-                .any(|known| known.name == wanted.name)
-            {
-                continue;
-            }
-            // What an earlier daemon counted for it goes on.
-            let counted = self.datapath.slot_of(&wanted.name);
-            let counted = counted.filter(|slot| self.is_free(*slot));
-            let slot = counted.map_or_else(|| self.free_slot(), Ok);
-            let attached = slot.and_then(|slot| {
-                if counted.is_none() {
-                    self.datapath.reset_counters(slot)?;
-                }
-                let attached = self.datapath.attach(&wanted.name, wanted.attach)?;
-                Ok((slot, attached))
-            });
-            match attached {
-                Ok((slot, attached)) => {
-                    let mode = if attached.native { "native" } else { "generic" };
-                    tracing::info!(interface = %wanted.name, mode, "attached");
-                    self.note(Happening::Attach(InterfaceAttached {
-                        interface: wanted.name.to_string(),
-                        mode: mode.to_owned(),
-                    }));
-                    self.interfaces.push(Interface {
-                        name: wanted.name.clone(),
-                        attached: Some(attached),
-                        slot,
-                    });
-                    added.push(wanted.name.clone());
-                }
-                Err(error) => {
-                    self.detach_named(&added);
-                    return Err(error.context(format!("could not attach to {}", wanted.name)));
-                }
-            }
-        }
-        Ok(added)
-    }
-
-    fn free_slot(&self) -> Result<usize> {
-        // One that an earlier daemon counted in last of all: its interface may come yet.
-        let mut free = (0..MAX_INTERFACES - 1).filter(|slot| self.is_free(*slot));
-        free.next().context("too many interfaces")
-    }
-
-    fn is_free(&self, slot: usize) -> bool {
-        self.interfaces.iter().all(|known| known.slot != slot)
-    }
-
-    fn detach_unnamed(&mut self) {
-        let named = &self.config.interfaces;
-        let gone: Vec<IfName> = self
-            .interfaces
-            .iter()
-            .filter(|known| named.iter().all(|wanted| wanted.name != known.name))
-            .map(|known| known.name.clone())
-            .collect();
-        self.detach_named(&gone);
-    }
-
-    fn detach_named(&mut self, names: &[IfName]) {
-        for name in names {
-            match self.datapath.detach(name) {
-                Ok(()) => self.note_detached(name, DetachCause::Config),
-                Err(error) => {
-                    tracing::error!(interface = %name, "could not detach: {error:#}");
-                }
-            }
-            self.interfaces.retain(|known| known.name != *name);
-        }
     }
 }

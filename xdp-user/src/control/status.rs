@@ -103,8 +103,12 @@ impl Control {
             .iter()
             .map(|interface| InterfaceStatus {
                 name: interface.name.as_str().to_owned(),
+                configured: (interface.name != interface.configured)
+                    .then(|| interface.configured.to_string()),
                 index: interface.attached.map_or(0, |a| a.index),
                 attached: interface.attached.is_some(),
+                waiting: interface.waiting.as_ref().map(|waits| waits.reason),
+                waiting_why: interface.waiting.as_ref().map(|waits| waits.why.clone()),
                 mode: interface
                     .attached
                     .map(|a| if a.native { "native" } else { "generic" }.to_owned()),
@@ -197,11 +201,21 @@ impl Control {
         for interface in &self.interfaces {
             let name = &interface.name;
             match interface.attached {
-                None => warnings.push(format!("{name} is not attached: its traffic is not filtered")),
+                None => {
+                    let why = interface.waiting.as_ref();
+                    let why = why.map_or(String::new(), |waits| format!(" ({})", waits.why));
+                    warnings.push(format!(
+                        "{name} is not attached: its traffic is not filtered, and it is attached as \
+                         soon as it can be{why}"
+                    ));
+                }
                 Some(attached) if !attached.native => warnings.push(format!(
                     "{name} is attached in generic mode, which is several times slower: its driver has no native XDP"
                 )),
                 Some(_) => {}
+            }
+            if let Some(other) = self.other_of_that_name(interface) {
+                warnings.push(other);
             }
         }
         if let Continuity::Unpinned(why) = self.datapath.continuity() {

@@ -73,17 +73,13 @@ pub fn look_at_host(interfaces: &[Watched]) -> Seen {
 }
 
 impl Control {
-    /// The configured interfaces, with the numbers of those that the program is attached to.
+    /// The protected interfaces, with the numbers of those that the program is attached to.
     pub(super) fn watched(&self) -> Vec<Watched> {
-        let configured = self.config.interfaces.iter();
-        configured
-            .map(|interface| {
-                let name = &interface.name;
-                let known = self.interfaces.iter().find(|known| known.name == *name);
-                Watched {
-                    name: name.clone(),
-                    index: known.and_then(|known| known.attached).map(|a| a.index),
-                }
+        self.interfaces
+            .iter()
+            .map(|interface| Watched {
+                name: interface.name.clone(),
+                index: interface.attached.map(|attached| attached.index),
             })
             .collect()
     }

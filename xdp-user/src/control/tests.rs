@@ -60,8 +60,17 @@ fn capacity(config: &Config) -> Capacity {
 }
 
 fn start(text: &str, directory: &Path, overrides: Overrides) -> Result<(Control, TestKernel)> {
+    let kernel = TestKernel::new(capacity(&config(text)));
+    start_over(kernel, text, directory, overrides)
+}
+
+fn start_over(
+    kernel: TestKernel,
+    text: &str,
+    directory: &Path,
+    overrides: Overrides,
+) -> Result<(Control, TestKernel)> {
     let config = config(text);
-    let kernel = TestKernel::new(capacity(&config));
     let state = State::open(directory)?;
     let path = directory.join("config.toml").display().to_string();
     let datapath = Box::new(kernel.clone());

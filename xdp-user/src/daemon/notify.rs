@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::control::Handle;
 
-/// Every interface that is there is attached, and the socket answers.
-pub(super) fn ready() {
-    tell(&[NotifyState::Ready, NotifyState::Status("filtering")]);
+/// Every interface that can be is attached, and the socket answers.
+pub(super) fn ready(protection: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(protection)]);
+}
+
+/// Says what is protected whenever that changes.
+pub(super) async fn tell_protection(mut protection: watch::Receiver<String>) {
+    while protection.changed().await.is_ok() {
+        let line = protection.borrow_and_update().clone();
+        tell(&[NotifyState::Status(&line)]);
+    }
 }
 
 /// A configuration is read again; [`ready`] ends that.

@@ -12,10 +12,11 @@ mod load;
 mod mapped;
 pub(crate) mod pins;
 mod stages;
+mod start;
 mod tries;
 mod variant;
 
-use std::collections::{HashMap as StdHashMap, HashSet};
+use std::collections::HashMap as StdHashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
@@ -24,8 +25,7 @@ use aya::{Ebpf, Pod};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::abi::{
-    Ban, Counter, Limits, MAX_INTERFACES, NotIp, POLICY_SLOTS, Policy, Source, SourceKey, WordLine,
-    entries, map,
+    Ban, Counter, Limits, MAX_INTERFACES, NotIp, Policy, Source, SourceKey, WordLine, entries, map,
 };
 use xdp_common::meters;
 
@@ -47,6 +47,7 @@ use load::take;
 use mapped::Mapped;
 use pins::Pins;
 use stages::Build;
+use start::Start;
 use tries::Tries;
 
 type Map = MapData;
@@ -83,10 +84,11 @@ pub struct KernelDatapath {
     protected: u64,
     events: Option<RingBuf<Map>>,
     samples: Option<RingBuf<Map>>,
-    links: StdHashMap<IfName, (Held, Attached)>,
-    /// Those of them without an Ethernet header.
-    bare: HashSet<IfName>,
+    /// By the name that the configuration had when they were attached.
+    links: StdHashMap<IfName, Held>,
     pins: Option<Pins>,
+    /// Until the start is in force.
+    start: Option<Start>,
     continuity: Continuity,
     /// What keeps links from being pinned.
     pin_trouble: Option<String>,
@@ -150,31 +152,16 @@ fn boot_ns() -> u64 {
 
 impl Datapath for KernelDatapath {
     fn set_policy(&mut self, policy: &Policy) -> Result<()> {
+        if let Some(noted) = self.noted() {
+            noted.policy = Some(*policy);
+            return Ok(());
+        }
         self.add_stages(policy.flags)?;
-        let active = self
-            .active
-            .get(&0, 0)
-            .map_err(|e| failed("read the active policy", e))?;
-        let next = (active + 1) % POLICY_SLOTS;
-        let policy = &Policy {
-            class_bank: self.classes.bank(),
-            ..*policy
-        };
-        self.policy
-            .set(next, policy, 0)
-            .map_err(|e| failed("write a policy", e))?;
+        let next = self.write_policy(policy)?;
         self.active
             .set(0, next, 0)
             .map_err(|e| failed("activate a policy", e))?;
-        self.changes.raise();
-        let lengths = Lengths(policy.source_len_v4, policy.source_len_v6);
-        if lengths != self.lengths {
-            // What is known is of sources that no packet belongs to any more.
-            self.lengths = lengths;
-            self.sources.clear();
-            self.protected = 0;
-        }
-        self.drop_stages(policy.flags);
+        self.settle_policy(policy);
         Ok(())
     }
 
@@ -230,6 +217,10 @@ impl Datapath for KernelDatapath {
     }
 
     fn put_limits(&mut self, prefix: &Prefix, limits: &Limits) -> Result<()> {
+        if let Some(noted) = self.noted() {
+            noted.limits.push((*prefix, *limits));
+            return self.lists.put_limits(prefix, limits);
+        }
         // The limits first, then the mark that makes a packet look for them.
         self.limits.put(prefix, *limits)?;
         let marked = self.lists.put_limits(prefix, limits);
@@ -241,17 +232,19 @@ impl Datapath for KernelDatapath {
 
     fn remove_limits(&mut self, prefix: &Prefix) -> Result<()> {
         self.lists.remove_limits(prefix);
+        if let Some(noted) = self.noted() {
+            noted.limits.retain(|(other, _)| other != prefix);
+            return Ok(());
+        }
         self.limits.remove(prefix)
     }
 
     fn put_ban(&mut self, source: &SourceKey, ban: &Ban) -> Result<()> {
-        self.bans
-            .map
-            .insert(source, ban, 0)
-            .map_err(|e| full_or_failed("bans", "store a ban", e))?;
-        self.sources.mark_ban(source);
-        self.known.add(self.sources.tag(source));
-        Ok(())
+        if let Some(noted) = self.noted() {
+            noted.bans.push((*source, *ban));
+            return Ok(());
+        }
+        self.store_ban(source, ban)
     }
 
     fn remove_ban(&mut self, source: &SourceKey) -> Result<bool> {
@@ -297,20 +290,26 @@ impl Datapath for KernelDatapath {
     }
 
     fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached> {
-        if let Some((_, attached)) = self.links.get(interface) {
-            return Ok(*attached);
+        if let Some(held) = self.links.get(interface) {
+            return Ok(held.attached);
         }
-        let (held, attached) = self.attach_and_pin(interface, mode)?;
-        self.links.insert(interface.clone(), (held, attached));
+        let held = self.hold(interface, mode)?;
+        let attached = held.attached;
+        self.links.insert(interface.clone(), held);
         Ok(attached)
     }
 
-    fn is_attached(&self, interface: &IfName) -> bool {
-        // By index and not by name: a renamed device keeps its program, another one of the same
-        // name has none. An index that is gone has an empty name (nix 0.31 misses the error).
-        self.links.get(interface).is_some_and(|(_, attached)| {
-            nix::net::if_::if_indextoname(attached.index).is_ok_and(|name| !name.is_empty())
-        })
+    fn rename(&mut self, pairs: &[(IfName, IfName)]) {
+        self.rename_held(pairs);
+    }
+
+    fn attached_name(&self, interface: &IfName) -> Option<IfName> {
+        self.name_of_held(interface)
+    }
+
+    fn device_of(&self, name: &IfName) -> Option<(u32, IfName)> {
+        let index = continuity::index_of(name)?;
+        Some((index, pins::name_of(index)?))
     }
 
     fn framing(&self, interface: &IfName) -> Framing {
@@ -321,12 +320,8 @@ impl Datapath for KernelDatapath {
         self.detach_and_unpin(interface)
     }
 
-    fn go_live(&mut self, limited: &[Prefix]) -> Result<()> {
-        self.lists.publish()?;
-        if self.continuity == Continuity::TookOver {
-            self.limits.retain(limited)?;
-        }
-        Ok(())
+    fn go_live(&mut self, limited: &[Prefix]) -> Result<Vec<String>> {
+        self.commit(limited)
     }
 
     fn slot_of(&self, interface: &IfName) -> Option<usize> {
@@ -353,6 +348,10 @@ impl Datapath for KernelDatapath {
     }
 
     fn reset_counters(&mut self, slot: usize) -> Result<()> {
+        if let Some(noted) = self.noted() {
+            noted.resets.push(slot);
+            return Ok(());
+        }
         self.reset_slot(slot)
     }
 

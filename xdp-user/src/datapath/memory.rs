@@ -60,6 +60,36 @@ pub struct MemoryDatapath {
     counters: Counters,
     attached: HashMap<IfName, Attached>,
     next_index: u32,
+    /// What there is to attach; everything while nobody has said so.
+    devices: Option<Vec<Device>>,
+}
+
+/// A network device that a test made up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The kernel's name.
+    pub name: IfName,
+    /// Further names.
+    pub altnames: Vec<IfName>,
+    /// Its index.
+    pub index: u32,
+    /// Whether another program is attached to it.
+    pub occupied: bool,
+    /// Whether its driver has native XDP.
+    pub native: bool,
+}
+
+impl Device {
+    /// A free device with native XDP.
+    pub fn new(name: IfName, index: u32) -> Self {
+        Self {
+            name,
+            altnames: Vec::new(),
+            index,
+            occupied: false,
+            native: true,
+        }
+    }
 }
 
 impl MemoryDatapath {
@@ -78,7 +108,18 @@ impl MemoryDatapath {
             counters: Counters::default(),
             attached: HashMap::new(),
             next_index: 1,
+            devices: None,
         }
+    }
+
+    /// From now on only these devices are there.
+    pub fn set_devices(&mut self, devices: Vec<Device>) {
+        self.devices = Some(devices);
+    }
+
+    fn device(&self, name: &IfName) -> Option<&Device> {
+        let mut devices = self.devices.iter().flatten();
+        devices.find(|device| device.name == *name || device.altnames.contains(name))
     }
 
     /// Stores what is known of a source.
@@ -419,11 +460,27 @@ impl Datapath for MemoryDatapath {
         if let Some(attached) = self.attached.get(interface) {
             return Ok(*attached);
         }
-        let attached = Attached {
+        let mut attached = Attached {
             index: self.next_index,
             native: mode != AttachMode::Generic,
         };
         self.next_index += 1;
+        if self.devices.is_some() {
+            let interface = interface.clone();
+            let Some(device) = self.device(&interface) else {
+                return Err(DatapathError::NoInterface { interface });
+            };
+            if device.occupied {
+                let program = "another, number 7 of `bpftool prog`".to_owned();
+                return Err(DatapathError::Occupied { interface, program });
+            }
+            if !device.native && mode == AttachMode::Native {
+                let source = std::io::Error::from_raw_os_error(nix::libc::EOPNOTSUPP);
+                return Err(DatapathError::NoNative { interface, source });
+            }
+            attached.index = device.index;
+            attached.native &= device.native;
+        }
         self.attached.insert(interface.clone(), attached);
         Ok(attached)
     }
@@ -437,8 +494,29 @@ impl Datapath for MemoryDatapath {
         Ok(self.flood.time_of(meter.hash(flood::hash(&meter.key))))
     }
 
-    fn is_attached(&self, interface: &IfName) -> bool {
-        self.attached.contains_key(interface)
+    fn rename(&mut self, pairs: &[(IfName, IfName)]) {
+        let held = pairs.iter().map(|(from, _)| self.attached.remove(from));
+        let held: Vec<Option<Attached>> = held.collect();
+        for ((_, to), held) in pairs.iter().zip(held) {
+            self.attached.extend(held.map(|held| (to.clone(), held)));
+        }
+    }
+
+    fn attached_name(&self, interface: &IfName) -> Option<IfName> {
+        let attached = self.attached.get(interface)?;
+        let Some(devices) = &self.devices else {
+            return Some(interface.clone());
+        };
+        let device = devices.iter().find(|one| one.index == attached.index)?;
+        Some(device.name.clone())
+    }
+
+    fn device_of(&self, name: &IfName) -> Option<(u32, IfName)> {
+        if let Some(attached) = self.attached.get(name).filter(|_| self.devices.is_none()) {
+            return Some((attached.index, name.clone()));
+        }
+        let device = self.device(name)?;
+        Some((device.index, device.name.clone()))
     }
 
     fn detach(&mut self, interface: &IfName) -> Result<()> {

@@ -31,7 +31,7 @@ use std::io;
 
 use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
 
-use crate::api::types::ListKind;
+use crate::api::types::{ListKind, WaitReason};
 use crate::domain::{AttachMode, IfName, Prefix};
 use crate::host::framing::Framing;
 pub use classes::{ClassReading, ClassSet};
@@ -170,6 +170,24 @@ pub enum DatapathError {
     },
 }
 
+impl DatapathError {
+    /// Why an interface can't be attached yet, where that may change by itself. What else the kernel
+    /// refuses is a fault of this host or of the program, not of the interface.
+    pub fn wait_reason(&self) -> Option<WaitReason> {
+        match self {
+            Self::NoInterface { .. } => Some(WaitReason::Missing),
+            Self::Occupied { .. } => Some(WaitReason::Occupied),
+            Self::NoNative { .. } => Some(WaitReason::NoNative),
+            Self::Framing { .. } => Some(WaitReason::Unreadable),
+            Self::Full { .. }
+            | Self::Pins { .. }
+            | Self::Privilege { .. }
+            | Self::Unsupported { .. }
+            | Self::Kernel { .. } => None,
+        }
+    }
+}
+
 /// Result of a datapath verb.
 pub type Result<T> = std::result::Result<T, DatapathError>;
 
@@ -300,21 +318,31 @@ pub trait Datapath: Send {
     /// Sets the counters of an interface slot to zero, for the next interface to use it.
     fn reset_counters(&mut self, slot: usize) -> Result<()>;
 
-    /// Attaches an interface: native or generic as asked, native and then generic for `auto`.
+    /// Attaches an interface: native or generic as asked, native and then generic for `auto`. The
+    /// interface is known by this name from then on, however it is renamed.
     fn attach(&mut self, interface: &IfName, mode: AttachMode) -> Result<Attached>;
-    /// Whether an interface that was attached still is: the program goes with its device.
-    fn is_attached(&self, interface: &IfName) -> bool;
     /// What the frames of an attached interface begin with.
     fn framing(&self, _interface: &IfName) -> Framing {
         Framing::Ethernet
     }
+    /// The name that an attached interface has now, or nothing when it is no longer attached: the
+    /// program goes with its device, and stays with a device that is renamed.
+    fn attached_name(&self, interface: &IfName) -> Option<IfName>;
+    /// The device that a name is for, which may be one of its further names (altnames): its index, and
+    /// the name that the kernel has for it. Nothing where there is none.
+    fn device_of(&self, name: &IfName) -> Option<(u32, IfName)>;
+    /// Knows attached interfaces by other names from now on, all at once: pairs of the name before and
+    /// the name to be.
+    fn rename(&mut self, pairs: &[(IfName, IfName)]);
     /// Detaches an interface; nothing happens if it isn't attached.
     fn detach(&mut self, interface: &IfName) -> Result<()>;
 
-    /// Puts the lists in force that were stored since an earlier daemon's maps were taken over, and
-    /// removes limits of other prefixes than these. Before that the earlier daemon's are in force.
-    fn go_live(&mut self, _limited: &[Prefix]) -> Result<()> {
-        Ok(())
+    /// Puts a start in force: everything that was stored, set and attached since an earlier daemon's
+    /// attachments were found, and removes limits of other prefixes than these. Before that, and after
+    /// a failure, the earlier daemon's program and policy are in force. Says what was not possible and
+    /// isn't worth a failure.
+    fn go_live(&mut self, _limited: &[Prefix]) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
     /// The counter slot that an interface had in the maps that were taken over.
     fn slot_of(&self, _interface: &IfName) -> Option<usize> {

@@ -229,6 +229,7 @@ mod tests {
         Interface {
             name: "eth0".parse().unwrap(),
             attach,
+            required: false,
         }
     }
 

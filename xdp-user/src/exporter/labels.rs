@@ -3,7 +3,7 @@
 use xdp_common::abi::{Fault, NotIpKind};
 use xdp_common::reason::{Class, Reason};
 
-use crate::api::types::{ClassCounts, EventKind, Family, ListKind};
+use crate::api::types::{ClassCounts, EventKind, Family, ListKind, WaitReason};
 use crate::domain::{ClassState, Mode};
 use crate::events;
 use crate::feeds::FeedCause;
@@ -51,6 +51,8 @@ pub enum Label {
     EventKind,
     /// A way that events take out of the daemon.
     Outlet,
+    /// What an interface waits for.
+    Waiting,
     /// Version of the daemon.
     Version,
     /// Version of the kernel border.
@@ -88,7 +90,7 @@ pub const OUTCOMES: [(&str, Counted); 7] = [
 
 impl Label {
     /// Every label.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Interface,
         Self::Reason,
         Self::Action,
@@ -108,6 +110,7 @@ impl Label {
         Self::Event,
         Self::EventKind,
         Self::Outlet,
+        Self::Waiting,
         Self::Version,
         Self::Abi,
     ];
@@ -134,6 +137,7 @@ impl Label {
             Self::Event => "event",
             Self::EventKind => "event_kind",
             Self::Outlet => "outlet",
+            Self::Waiting => "waiting",
             Self::Version => "version",
             Self::Abi => "abi",
         }
@@ -170,6 +174,11 @@ impl Label {
             Self::Event => "What the kernel did with SYN cookies of its own, see below.",
             Self::EventKind => "Kind of an event, see docs/events.md.",
             Self::Outlet => "A way that events take out of the daemon.",
+            Self::Waiting => {
+                "What an interface without the program waits for: it is missing, another XDP program \
+                 is on it, its driver lacks the native mode that is asked for, or the kernel refuses \
+                 for another reason."
+            }
             Self::Version => "Version of the daemon.",
             Self::Abi => "Version of the types that daemon and kernel program share.",
         }
@@ -197,6 +206,7 @@ impl Label {
             }
             Self::EventKind => Some(EventKind::ALL.map(EventKind::name).to_vec()),
             Self::Outlet => Some(events::LOSSES.to_vec()),
+            Self::Waiting => Some(WaitReason::ALL.map(WaitReason::name).to_vec()),
             Self::Event => Some(SynCookieEvent::ALL.map(SynCookieEvent::name).to_vec()),
         }
     }

@@ -70,6 +70,13 @@ pub const METRICS: &[Metric] = &[
         read: read::interface_attached,
     },
     Metric {
+        name: "xdp_throttle_interface_waiting",
+        kind: Kind::Gauge,
+        labels: &[Label::Interface, Label::Waiting],
+        help: "1 for what an interface without the program waits for, else 0.",
+        read: read::interface_waiting,
+    },
+    Metric {
         name: "xdp_throttle_interface_generic",
         kind: Kind::Gauge,
         labels: &[Label::Interface],

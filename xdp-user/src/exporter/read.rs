@@ -12,7 +12,7 @@ use super::labels::{OK, OUTCOMES, REFUSED, TABLES, actions};
 use super::metrics::Sample;
 use crate::api::types::{
     ClassStatus, EventKind, Family, InterfaceStatus, KeptListStatus, LinkState, NamedCount,
-    ReasonCount, Status, TableStatus,
+    ReasonCount, Status, TableStatus, WaitReason,
 };
 use crate::domain::{AttachMode, ClassState, Mode};
 use crate::events::LOSSES;
@@ -48,6 +48,17 @@ fn by_reason(status: &Status, number: fn(&ReasonCount) -> u64) -> Vec<Sample> {
 
 pub(super) fn interface_attached(scrape: &Scrape<'_>) -> Vec<Sample> {
     by_interface(scrape.status, |interface| interface.attached)
+}
+
+pub(super) fn interface_waiting(scrape: &Scrape<'_>) -> Vec<Sample> {
+    let interfaces = scrape.status.interfaces.iter();
+    let samples = interfaces.flat_map(|interface| {
+        WaitReason::ALL.map(|reason| {
+            let waits = interface.waiting == Some(reason);
+            sample(&[&interface.name, reason.name()], u64::from(waits))
+        })
+    });
+    samples.collect()
 }
 
 pub(super) fn interface_generic(scrape: &Scrape<'_>) -> Vec<Sample> {

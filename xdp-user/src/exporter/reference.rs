@@ -69,6 +69,7 @@ fn labels() -> String {
             | Label::Result
             | Label::EventKind
             | Label::Outlet
+            | Label::Waiting
             | Label::Version
             | Label::Abi => label.values().map_or("open".to_owned(), |values| {
                 format!("`{}`", values.join("`, `"))

@@ -104,6 +104,9 @@ fn host() -> HostStatus {
 fn interface(name: &str) -> InterfaceStatus {
     InterfaceStatus {
         name: name.to_owned(),
+        configured: None,
+        waiting: None,
+        waiting_why: None,
         index: 2,
         attached: true,
         mode: Some("native".to_owned()),

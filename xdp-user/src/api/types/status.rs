@@ -107,15 +107,63 @@ pub struct PrivilegeStatus {
     pub files_why: Option<String>,
 }
 
+/// Why an interface of the configuration isn't attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// There is no interface of this name.
+    Missing,
+    /// Another XDP program is attached to it.
+    Occupied,
+    /// Its driver has no native XDP, and native was asked for.
+    NoNative,
+    /// Its frames begin with a header that the program doesn't read.
+    Unreadable,
+    /// The kernel refuses for another reason.
+    Refused,
+}
+
+impl WaitReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::Missing,
+        Self::Occupied,
+        Self::NoNative,
+        Self::Unreadable,
+        Self::Refused,
+    ];
+
+    /// The name in metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Occupied => "occupied",
+            Self::NoNative => "no_native",
+            Self::Unreadable => "unreadable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One interface.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceStatus {
-    /// Its name.
+    /// The kernel's name for it now.
     pub name: String,
+    /// The name that the configuration has for it, where that is another one: a further name (altname),
+    /// or the one before it was renamed.
+    #[serde(default)]
+    pub configured: Option<String>,
     /// Its index; 0 while it doesn't exist.
     pub index: u32,
     /// Whether the program is attached.
     pub attached: bool,
+    /// What it waits for, while the program is not attached.
+    #[serde(default)]
+    pub waiting: Option<WaitReason>,
+    /// The same in words.
+    #[serde(default)]
+    pub waiting_why: Option<String>,
     /// `native` or `generic` while attached.
     pub mode: Option<String>,
     /// Packets by reason on this interface; reasons without packets are left out.

@@ -204,8 +204,16 @@ impl Datapath for TestKernel {
         })
     }
 
-    fn is_attached(&self, interface: &IfName) -> bool {
-        self.memory().is_attached(interface)
+    fn rename(&mut self, pairs: &[(IfName, IfName)]) {
+        self.memory().rename(pairs);
+    }
+
+    fn attached_name(&self, interface: &IfName) -> Option<IfName> {
+        self.memory().attached_name(interface)
+    }
+
+    fn device_of(&self, name: &IfName) -> Option<(u32, IfName)> {
+        self.memory().device_of(name)
     }
 
     fn detach(&mut self, interface: &IfName) -> DatapathResult<()> {

@@ -1,40 +1,65 @@
 //! Interfaces that stay attached without this process, and what an earlier one left.
 
-use aya::programs::xdp::XdpLinkId;
+use std::io;
+use std::os::fd::AsFd;
 
-use super::super::{Attached, Continuity, Result};
+use super::super::{Attached, Continuity, DatapathError, Result};
 use super::link::Link;
+use super::pins::name_of;
 use super::{KernelDatapath, attach, failed, variant};
 use crate::domain::{AttachMode, IfName};
+use crate::host::device;
 use crate::host::framing::Framing;
 
+/// An interface that is attached.
+pub(super) struct Held {
+    pub(super) link: Link,
+    pub(super) attached: Attached,
+    /// What its frames begin with, which decides which of the object's programs it gets.
+    pub(super) framing: Framing,
+    pub(super) pin: Pin,
+    /// How it is to be attached, where the link that was left is in another mode.
+    other_mode: Option<AttachMode>,
+}
+
 /// What keeps an interface attached.
-pub(super) enum Held {
-    /// A link of the loader's, which ends with this process.
-    Own(XdpLinkId),
-    /// A link that is pinned as well.
-    Pinned(Link),
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// This process alone.
+    None,
+    /// This process, until the start that attached it is in force: a start that fails takes off what
+    /// it attached.
+    WithStart,
+    /// A pin of this name, with the program of the daemon that left it, which stays until the start
+    /// is in force.
+    Left(IfName),
+    /// A pin, with the program of this process.
+    Own,
+}
+
+impl Held {
+    /// Whether packets meet the program of this process here.
+    pub(super) fn is_ours(&self) -> bool {
+        !matches!(self.pin, Pin::Left(_))
+    }
 }
 
 impl KernelDatapath {
-    pub(super) fn attach_and_pin(
-        &mut self,
-        interface: &IfName,
-        mode: AttachMode,
-    ) -> Result<(Held, Attached)> {
-        let framing = variant::framing_of(interface)?;
-        let program = variant::program(&mut self.ebpf, framing)?;
-        let held = match &self.pins {
-            None => {
-                let (link, attached) = attach::attach(program, interface, mode)?;
-                (Held::Own(link), attached)
-            }
-            Some(pins) => {
-                let (link, attached) = attach::pinned(program, interface, mode, pins)?;
-                (Held::Pinned(link), attached)
-            }
-        };
-        self.note_framing(interface, framing);
+    /// Finds what an earlier daemon left for an interface, or attaches it. Nothing that was left is
+    /// changed before the start is in force.
+    pub(super) fn hold(&mut self, interface: &IfName, mode: AttachMode) -> Result<Held> {
+        let index = index_of(interface);
+        if let Some(left) = self.left(interface, index, mode)? {
+            return Ok(left);
+        }
+        let index = index.ok_or_else(|| DatapathError::NoInterface {
+            interface: interface.clone(),
+        })?;
+        let name = name_of(index).unwrap_or_else(|| interface.clone());
+        let framing = variant::framing_of(&name)?;
+        let program = variant::program(&mut self.ebpf, framing)?.fd();
+        let program = program.map_err(|error| failed("use the program", error))?;
+        let (link, attached) = attach::attach(program.as_fd(), &name, index, mode)?;
         if framing == Framing::Bare {
             tracing::info!(
                 %interface,
@@ -42,34 +67,211 @@ impl KernelDatapath {
                  sent, new connections over a class's budget are refused"
             );
         }
+        let mut held = Held {
+            link,
+            attached,
+            framing,
+            pin: match &self.pins {
+                None => Pin::None,
+                Some(_) => Pin::WithStart,
+            },
+            other_mode: None,
+        };
+        if self.start.is_none() {
+            self.pin(interface, &mut held);
+        }
         Ok(held)
     }
 
-    pub(super) fn detach_and_unpin(&mut self, interface: &IfName) -> Result<()> {
-        let refused = format!("detach {interface}");
-        let framing = self.noted_framing(interface);
-        self.note_framing(interface, Framing::Ethernet);
-        match (self.links.remove(interface), &self.pins) {
-            (Some((Held::Own(link), _)), _) => variant::program(&mut self.ebpf, framing)?
-                .detach(link)
-                .map_err(|e| failed(&refused, e)),
-            (Some((Held::Pinned(link), _)), Some(pins)) => {
-                pins.forget_link(interface)
-                    .map_err(|e| failed(&refused, e))?;
-                drop(link);
-                Ok(())
+    fn left(
+        &self,
+        interface: &IfName,
+        index: Option<u32>,
+        mode: AttachMode,
+    ) -> Result<Option<Held>> {
+        let Some(pins) = &self.pins else {
+            return Ok(None);
+        };
+        let left = pins.left_for(interface, index);
+        let left = left
+            .map_err(|error| failed(&format!("look at what is pinned for {interface}"), error))?;
+        let Some((pinned_as, link, between)) = left else {
+            return Ok(None);
+        };
+        let Some(name) = name_of(between.interface) else {
+            return Ok(None);
+        };
+        let device = device::look(&name).ok().flatten();
+        let Some(native) = device.and_then(|device| device.program_native) else {
+            return Ok(None);
+        };
+        let framing = variant::framing_of(&name)?;
+        Ok(Some(Held {
+            link,
+            attached: Attached {
+                index: between.interface,
+                native,
+            },
+            framing,
+            pin: Pin::Left(pinned_as),
+            other_mode: (!attach::fits(mode, native)).then_some(mode),
+        }))
+    }
+
+    /// Pins a link. What can't be pinned is attached all the same, and each second tries again.
+    fn pin(&self, interface: &IfName, held: &mut Held) {
+        let Some(pins) = &self.pins else { return };
+        held.pin = Pin::Own;
+        let pinned = pins.make().and_then(|()| {
+            // What is there is of a device that has gone, or that has another name now.
+            pins.forget_link(interface)?;
+            held.link.pin(&pins.link(interface))
+        });
+        if let Err(error) = pinned {
+            tracing::warn!(%interface, "the link can't be pinned: {error}");
+        }
+    }
+
+    /// Puts this process's program into the links that were left, and pins those that were made. An
+    /// interface that refuses keeps the program and the policy that it has.
+    pub(super) fn take_links(&mut self, is_first: bool) {
+        let left = self
+            .links
+            .iter()
+            .filter_map(|(name, held)| match &held.pin {
+                Pin::Left(from) => Some((from.clone(), name.clone())),
+                Pin::None | Pin::WithStart | Pin::Own => None,
+            });
+        let left: Vec<(IfName, IfName)> = left.collect();
+        for (from, name) in &left {
+            if let Err(error) = self.take_link(name) {
+                if is_first {
+                    tracing::warn!(
+                        interface = %name,
+                        "the program of the daemon before stays, and is replaced as soon as the \
+                         kernel lets it: {error}"
+                    );
+                }
+                continue;
             }
-            (Some((Held::Pinned(_), _)) | None, _) => Ok(()),
+            tracing::info!(interface = %name, pinned_as = %from, "took over what was attached, without a gap");
+        }
+        let moved: Vec<(IfName, IfName)> =
+            left.into_iter().filter(|(from, to)| from != to).collect();
+        if let Some(pins) = &self.pins
+            && let Err(error) = pins.rename_links(&moved)
+        {
+            tracing::warn!("pins keep the names that interfaces had before: {error}");
+        }
+        let mut made: Vec<(IfName, Held)> = self
+            .links
+            .extract_if(|_, held| held.pin == Pin::WithStart)
+            .collect();
+        for (name, held) in &mut made {
+            self.pin(name, held);
+        }
+        self.links.extend(made);
+        self.change_modes();
+    }
+
+    fn take_link(&mut self, name: &IfName) -> Result<()> {
+        let what = "put the program in the place of the one before";
+        if let Some(held) = self.links.get_mut(name) {
+            let program = variant::program(&mut self.ebpf, held.framing)?.fd();
+            let program = program.map_err(|error| failed(what, error))?;
+            let updated = held.link.update(program.as_fd());
+            updated.map_err(|error| failed(what, error))?;
+            held.pin = Pin::Own;
+        }
+        Ok(())
+    }
+
+    /// A link has one mode: for another one it is made anew. What can't be attached so is attached as
+    /// it was.
+    fn change_modes(&mut self) {
+        let wanted = self.links.iter().filter(|(_, held)| held.is_ours());
+        let wanted = wanted.filter_map(|(name, held)| Some((name.clone(), held.other_mode?)));
+        for (name, mode) in wanted.collect::<Vec<_>>() {
+            let Some(before) = self.links.remove(&name) else {
+                continue;
+            };
+            tracing::warn!(
+                interface = %name,
+                "attached again for another mode: packets pass unfiltered for a moment"
+            );
+            let as_it_was = match before.attached.native {
+                true => AttachMode::Native,
+                false => AttachMode::Generic,
+            };
+            if let Some(pins) = &self.pins
+                && let Err(error) = pins.forget_link(&name)
+            {
+                tracing::warn!(interface = %name, "the mode stays: {error}");
+                self.links.insert(name, before);
+                continue;
+            }
+            drop(before);
+            let held = self.hold(&name, mode).or_else(|error| {
+                let error = anyhow::Error::new(error);
+                tracing::warn!(interface = %name, "attached as it was: {error:#}");
+                self.hold(&name, as_it_was)
+            });
+            match held {
+                Ok(held) => {
+                    self.links.insert(name, held);
+                }
+                // It is found not to be attached within a second, and attached as soon as it can be.
+                Err(error) => {
+                    let error = anyhow::Error::new(error);
+                    tracing::error!(interface = %name, "no longer attached: {error:#}");
+                }
+            }
+        }
+    }
+
+    pub(super) fn rename_held(&mut self, pairs: &[(IfName, IfName)]) {
+        if let Some(pins) = &self.pins
+            && let Err(error) = pins.rename_links(pairs)
+        {
+            tracing::warn!("pins keep the names that interfaces had before: {error}");
+        }
+        let held = pairs.iter().map(|(from, _)| self.links.remove(from));
+        let held: Vec<Option<Held>> = held.collect();
+        for ((_, to), held) in pairs.iter().zip(held) {
+            self.links.extend(held.map(|held| (to.clone(), held)));
+        }
+    }
+
+    pub(super) fn detach_and_unpin(&mut self, interface: &IfName) -> Result<()> {
+        let Some(held) = self.links.remove(interface) else {
+            return Ok(());
+        };
+        match (held.pin, &self.pins) {
+            (Pin::Own, Some(pins)) => pins
+                .forget_link(interface)
+                .map_err(|e| failed(&format!("detach {interface}"), e)),
+            // The link ends with its descriptor; one that was left stays.
+            (Pin::Own | Pin::None | Pin::WithStart | Pin::Left(_), _) => Ok(()),
         }
     }
 
     /// The counter slot that an interface had in the maps that were taken over.
     pub(super) fn counted_slot(&self, interface: &IfName) -> Option<usize> {
-        let index = nix::net::if_::if_nametoindex(interface.as_str()).ok()?;
-        let held = self.pins.as_ref()?.between(interface).ok()??;
-        let mut slots = self.was.iter();
-        let slot = slots.position(|was| *was == index && held.0 == index);
-        slot.filter(|_| self.continuity == Continuity::TookOver)
+        if self.continuity != Continuity::TookOver {
+            return None;
+        }
+        let pins = self.pins.as_ref()?;
+        let (_, _, between) = pins.left_for(interface, index_of(interface)).ok()??;
+        self.was.iter().position(|was| *was == between.interface)
+    }
+
+    /// The name that an attached interface has now; nothing once it is gone.
+    pub(super) fn name_of_held(&self, interface: &IfName) -> Option<IfName> {
+        let held = self.links.get(interface)?;
+        // By index and not by name: a renamed device keeps its program, another one of the same name
+        // has none. And by the link, which a stranger may have ended.
+        let between = held.link.between().ok()?;
+        name_of(held.attached.index).filter(|_| between.interface == held.attached.index)
     }
 
     /// Detaches pinned interfaces that are not among these.
@@ -77,7 +279,7 @@ impl KernelDatapath {
         let Some(pins) = &self.pins else {
             return Ok(Vec::new());
         };
-        let refused = |error| failed("take old pins away", error);
+        let refused = |error: io::Error| failed("take old pins away", error);
         pins.forget_other_versions().map_err(refused)?;
         let mut others = pins.interfaces().map_err(refused)?;
         others.retain(|name| !kept.contains(name));
@@ -90,13 +292,16 @@ impl KernelDatapath {
     /// A bpffs that was unmounted takes the pins with it; the links are pinned again once there is one.
     /// Maps are not: the next start fills new ones.
     pub(super) fn watch_pins(&mut self) {
+        if self.links.values().any(|held| !held.is_ours()) {
+            self.take_links(false);
+        }
         let Some(pins) = &self.pins else { return };
         let mut trouble = None;
-        for (interface, (held, _)) in &self.links {
+        for (interface, held) in &self.links {
             let path = pins.link(interface);
-            if let Held::Pinned(link) = held
+            if held.pin == Pin::Own
                 && !path.exists()
-                && let Err(error) = pins.make().and_then(|()| link.pin(&path))
+                && let Err(error) = pins.make().and_then(|()| held.link.pin(&path))
             {
                 trouble.get_or_insert(format!(
                     "the pin of {interface} is gone, and no new one can be made ({error}): when the \
@@ -106,4 +311,9 @@ impl KernelDatapath {
         }
         self.pin_trouble = trouble;
     }
+}
+
+/// The interface that has this name, or this further name (altname).
+pub(super) fn index_of(interface: &IfName) -> Option<u32> {
+    nix::net::if_::if_nametoindex(interface.as_str()).ok()
 }

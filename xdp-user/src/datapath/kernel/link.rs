@@ -1,5 +1,5 @@
 //! A link between the program and an interface, by its descriptor: what the loader doesn't offer of
-//! `bpf_link` (kernel 5.7; include/uapi/linux/bpf.h).
+//! `bpf_link` (kernel 5.9; include/uapi/linux/bpf.h).
 
 use std::ffi::CString;
 use std::io;
@@ -14,8 +14,14 @@ use super::super::syscall::{bpf, descriptor};
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_TYPE_XDP: u32 = 6;
+/// The attach type of XDP programs.
+const BPF_XDP: u32 = 37;
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (include/uapi/linux/if_link.h).
+const GENERIC: u32 = 1 << 1;
+const NATIVE: u32 = 1 << 2;
 
 /// An attached program; the attachment ends with the last descriptor, or stays while it is pinned.
 pub(super) struct Link(OwnedFd);
@@ -44,6 +50,14 @@ struct InfoAttr {
 }
 
 #[repr(C)]
+struct CreateAttr {
+    program: u32,
+    interface: u32,
+    kind: u32,
+    flags: u32,
+}
+
+#[repr(C)]
 struct UpdateAttr {
     link: u32,
     program: u32,
@@ -64,6 +78,25 @@ struct Info {
 }
 
 impl Link {
+    /// Attaches a program to an interface, in the driver or in the network stack. The kernel never
+    /// replaces what is attached already.
+    pub(super) fn create(
+        program: BorrowedFd<'_>,
+        interface: u32,
+        native: bool,
+    ) -> io::Result<Self> {
+        let mut attr = CreateAttr {
+            program: descriptor(&program)?,
+            interface,
+            kind: BPF_XDP,
+            flags: if native { NATIVE } else { GENERIC },
+        };
+        // SAFETY: a descriptor and numbers, no addresses.
+        let fd = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
+        // SAFETY: a descriptor that the kernel has just made for this call alone.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
     /// The link that is pinned there; nothing where no file is.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let name = path_of(path)?;

@@ -26,8 +26,19 @@ pub(crate) struct KernelTable {
     chunks: Vec<MapData>,
     memory: Mapped,
     heads: Arc<Mapped>,
+    /// Where it was made ready to be put in force.
+    staged: Option<Staged>,
     /// The line of its head, once packets look at it.
     in_force: Option<u32>,
+}
+
+/// The place of a table that packets don't look at yet.
+#[derive(Clone, Copy)]
+struct Staged {
+    /// The line of its head.
+    head: u32,
+    /// Its first chunk.
+    first: u32,
 }
 
 impl Memory for KernelTable {
@@ -128,17 +139,28 @@ impl Publisher for KernelLists {
             memory: Mapped::joined(&all, each)?,
             chunks: all,
             heads: self.heads.clone(),
+            staged: None,
             in_force: None,
         })
     }
 
-    /// A daemon that ends between the steps leaves the table of before in force.
-    fn publish(&mut self, ipv4: bool, table: &mut KernelTable) -> Result<()> {
+    /// A daemon that ends between this and [`Publisher::flip`] leaves the table of before in force.
+    fn stage(&mut self, ipv4: bool, table: &mut KernelTable) -> Result<()> {
         let family = u32::from(!ipv4);
         let old = self.in_force(family);
         let place = u32::from(chunks::head_of(old) == chunks::head(family, 0));
         let (head, first) = (chunks::head(family, place), chunks::first(family, place));
         self.put(first, table.chunks.iter())?;
+        table.staged = Some(Staged { head, first });
+        Ok(())
+    }
+
+    fn flip(&mut self, ipv4: bool, table: &mut KernelTable) {
+        let family = u32::from(!ipv4);
+        let old = self.in_force(family);
+        let Some(Staged { head, first }) = table.staged.take() else {
+            return;
+        };
         for (word, value) in table.words().iter().enumerate().take(LINE_WORDS) {
             store(&self.heads, head, word, value.load(Ordering::Relaxed));
         }
@@ -152,7 +174,6 @@ impl Publisher for KernelLists {
         if let Err(error) = self.let_go(old) {
             tracing::warn!("the memory of a list that was replaced stays in use: {error}");
         }
-        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ use super::list_tables::KernelLists;
 use super::mapped::Mapped;
 use super::pins::{Pins, Unfit};
 use super::stages::Build;
+use super::start::Start;
 use super::tries::Tries;
 use super::{KernelDatapath, Table, data, failed, features, missing};
 
@@ -36,8 +37,8 @@ impl KernelDatapath {
     }
 
     /// Loads the program over the maps that an earlier one left pinned, where they fit; else over new
-    /// ones, which are pinned in their place. What is attached goes on as it was until
-    /// [`super::super::Datapath::go_live`] and [`super::super::Datapath::attach`].
+    /// ones. What is attached goes on as it was until [`super::super::Datapath::go_live`], which pins new
+    /// maps in the place of the old.
     ///
     /// Only these `stages` of [`xdp_common::abi::STAGES`] are in the program at first; each policy
     /// then brings those that it needs. With diagnostics all of them stay: who reads those has to go on.
@@ -66,7 +67,7 @@ impl KernelDatapath {
     }
 
     fn load_over(
-        pins: Option<Pins>,
+        mut pins: Option<Pins>,
         capacity: Capacity,
         log_level: u8,
         event_bytes: u32,
@@ -97,8 +98,20 @@ impl KernelDatapath {
             (map::METERS, entries::METERS),
         ];
         let continuity = match &pins {
-            Some(pins) => take_over(pins, &sizes, &mut shape.seeds)?,
+            Some(pins) => find_left(pins, &sizes, &mut shape.seeds),
             None => Continuity::None,
+        };
+        let start = match (&mut pins, &continuity) {
+            (None, _) => None,
+            (Some(_), Continuity::TookOver) => Some(Start::Over(Box::default())),
+            (Some(pins), _) => {
+                let staged = pins.stage();
+                let refused = |source| DatapathError::Pins {
+                    directory: pins.directory().to_owned(),
+                    source,
+                };
+                Some(Start::Beside(staged.map_err(refused)?))
+            }
         };
         let build = Build {
             sizes,
@@ -122,6 +135,7 @@ impl KernelDatapath {
             capacity,
             pins,
             continuity,
+            start,
             pin_trouble: None,
             policy: take(&mut ebpf, map::POLICY)?,
             active: take(&mut ebpf, map::ACTIVE)?,
@@ -141,7 +155,6 @@ impl KernelDatapath {
             events: Some(take(&mut ebpf, map::EVENTS)?),
             samples: Some(take(&mut ebpf, map::SAMPLES)?),
             links: std::collections::HashMap::new(),
-            bare: std::collections::HashSet::new(),
             was: [0; MAX_INTERFACES],
             tended: 0,
             protected: 0,
@@ -171,9 +184,8 @@ impl KernelDatapath {
     }
 }
 
-/// Whether the pinned maps are used. The seeds are theirs then. Maps that don't fit lose their pins:
-/// what is attached keeps them.
-fn take_over(pins: &Pins, sizes: &[(&str, u32)], seeds: &mut [u64; 2]) -> Result<Continuity> {
+/// Whether the pinned maps are used. The seeds are theirs then.
+fn find_left(pins: &Pins, sizes: &[(&str, u32)], seeds: &mut [u64; 2]) -> Continuity {
     let pinned = pins.fit(sizes).and_then(|()| {
         let known = pins.map(map::KNOWN).map(aya::maps::Map::Array);
         let known = known.and_then(|map| Array::<_, WordLine>::try_from(map).ok());
@@ -185,14 +197,11 @@ fn take_over(pins: &Pins, sizes: &[(&str, u32)], seeds: &mut [u64; 2]) -> Result
         *seeds = [first, second];
         Ok(())
     });
-    let continuity = match pinned {
-        Ok(()) => return Ok(Continuity::TookOver),
+    match pinned {
+        Ok(()) => Continuity::TookOver,
         Err(Unfit::None) => Continuity::Fresh,
         Err(Unfit::Other(why)) => Continuity::Refilled(why),
-    };
-    pins.forget_maps()
-        .map_err(|e| failed("take the pins of old maps away", e))?;
-    Ok(continuity)
+    }
 }
 
 pub(super) fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a aya::maps::MapData> {

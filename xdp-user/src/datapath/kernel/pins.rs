@@ -3,6 +3,7 @@
 //! ```text
 //! DIRECTORY/links/eth0     the link to an interface; a "." of its name is a ":"
 //! DIRECTORY/v7/SOURCES     the maps, by the version of the border
+//! DIRECTORY/v7-next        maps of a start that is not in force yet
 //! ```
 //!
 //! Links have no version: a newer daemon puts its own program into the link that is there. Maps of
@@ -19,7 +20,7 @@ use aya::maps::MapData;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xdp_common::abi::{ABI_VERSION, map};
 
-use super::link::Link;
+use super::link::{Between, Link};
 use crate::domain::IfName;
 
 /// The maps that are worth keeping. What else there is a program keeps for itself.
@@ -52,6 +53,35 @@ const MAPS: [&str; 22] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
     directory: PathBuf,
+    /// The maps are those of a start that is not in force yet, and beside those that are.
+    staged: bool,
+}
+
+/// Maps that were pinned beside those in force. Dropped, it takes them away again.
+#[derive(Debug)]
+pub(super) struct StagedMaps(Option<Pins>);
+
+impl StagedMaps {
+    /// They are in their place: nothing is taken away.
+    pub(super) fn settled(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StagedMaps {
+    fn drop(&mut self) {
+        let Some(pins) = &self.0 else { return };
+        // What is left is taken away by the next start.
+        if let Err(error) = remove_directory(&pins.staging()) {
+            tracing::warn!("pins of a start that failed are left: {error}");
+        }
+        // Empty directories only: those that this start made.
+        for directory in [pins.settled_maps(), pins.links(), pins.directory.clone()] {
+            if let Err(error) = fs::remove_dir(&directory) {
+                tracing::debug!("{} stays: {error}", directory.display());
+            }
+        }
+    }
 }
 
 /// Why the maps that are pinned, if there are any, aren't used.
@@ -71,6 +101,7 @@ impl Pins {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         let pins = Self {
             directory: directory.to_owned(),
+            staged: false,
         };
         let mut above = directory;
         while !above.exists() {
@@ -95,8 +126,57 @@ impl Pins {
         Ok(())
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     fn maps(&self) -> PathBuf {
+        match self.staged {
+            true => self.staging(),
+            false => self.settled_maps(),
+        }
+    }
+
+    fn settled_maps(&self) -> PathBuf {
         self.directory.join(format!("v{ABI_VERSION}"))
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.directory.join(format!("v{ABI_VERSION}-next"))
+    }
+
+    fn replaced(&self) -> PathBuf {
+        self.directory.join(format!("v{ABI_VERSION}-last"))
+    }
+
+    /// From now on maps are pinned beside those in force, until [`Pins::settle`].
+    pub(super) fn stage(&mut self) -> io::Result<StagedMaps> {
+        remove_directory(&self.staging())?;
+        self.staged = true;
+        let staged = StagedMaps(Some(self.clone()));
+        self.make()?;
+        Ok(staged)
+    }
+
+    /// Puts the staged maps in the place of those that were in force. The programs that use the old
+    /// ones keep them.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        remove_directory(&self.replaced())?;
+        let there = self.settled_maps().exists();
+        if there {
+            fs::rename(self.settled_maps(), self.replaced())?;
+        }
+        if let Err(error) = fs::rename(self.staging(), self.settled_maps()) {
+            if there {
+                fs::rename(self.replaced(), self.settled_maps())?;
+            }
+            return Err(error);
+        }
+        self.staged = false;
+        if let Err(error) = remove_directory(&self.replaced()) {
+            tracing::warn!("pins of maps that were replaced are left: {error}");
+        }
+        Ok(())
     }
 
     fn links(&self) -> PathBuf {
@@ -149,7 +229,7 @@ impl Pins {
 
     /// Directories of maps of other versions.
     fn others(&self) -> io::Result<Vec<PathBuf>> {
-        let own = [self.maps(), self.links()];
+        let own = [self.settled_maps(), self.staging(), self.links()];
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
@@ -172,16 +252,60 @@ impl Pins {
         }
     }
 
-    /// Takes the pins of maps away; who uses the maps keeps them.
-    pub(super) fn forget_maps(&self) -> io::Result<()> {
-        remove_files(&self.maps())
-    }
-
     /// Takes away the maps of other versions.
     pub(super) fn forget_other_versions(&self) -> io::Result<()> {
         for path in self.others()? {
-            remove_files(&path)?;
-            fs::remove_dir(&path)?;
+            remove_directory(&path)?;
+        }
+        Ok(())
+    }
+
+    /// The link that an earlier daemon left for an interface, by its index and not by the name that it
+    /// was pinned under: the interface may have another name since. Where no interface has the wanted
+    /// name now, it is the one that this name was for, which may be called something else.
+    pub(super) fn left_for(
+        &self,
+        wanted: &IfName,
+        index: Option<u32>,
+    ) -> io::Result<Option<(IfName, Link, Between)>> {
+        let mut names = self.interfaces()?;
+        // The one of this name first.
+        names.sort_by_key(|name| name != wanted);
+        for name in names {
+            if index.is_none() && name != *wanted {
+                continue;
+            }
+            let Some(link) = Link::open(&self.link(&name))? else {
+                continue;
+            };
+            let between = link.between()?;
+            let is_it = match index {
+                Some(index) => between.interface == index,
+                None => name_of(between.interface).is_some(),
+            };
+            if is_it {
+                return Ok(Some((name, link, between)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives pins of links these names, in the place of what is pinned there: pairs of the name before
+    /// and the name to be.
+    pub(super) fn rename_links(&self, pairs: &[(IfName, IfName)]) -> io::Result<()> {
+        let aside = |name: &IfName| {
+            let mut path = self.link(name).into_os_string();
+            // No interface has a colon in its name, and none ends with a dot of another one's.
+            path.push("::");
+            PathBuf::from(path)
+        };
+        // All out of the way first: two may have changed names with each other.
+        for (from, _) in pairs {
+            fs::rename(self.link(from), aside(from))?;
+        }
+        for (from, to) in pairs {
+            self.forget_link(to)?;
+            fs::rename(aside(from), self.link(to))?;
         }
         Ok(())
     }
@@ -217,9 +341,8 @@ impl Pins {
     /// Takes everything away.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.forget_other_versions()?;
-        for directory in [self.links(), self.maps()] {
-            remove_files(&directory)?;
-            fs::remove_dir(&directory)?;
+        for directory in [self.links(), self.settled_maps(), self.staging()] {
+            remove_directory(&directory)?;
         }
         match fs::remove_dir(&self.directory) {
             // Somebody else's, such as a service manager's, who made it: it is empty, which is as good.
@@ -229,9 +352,21 @@ impl Pins {
     }
 }
 
-fn remove_files(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
+/// Removes a directory of pins, if it is there.
+fn remove_directory(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         fs::remove_file(entry?.path())?;
     }
-    Ok(())
+    fs::remove_dir(directory)
+}
+
+/// The name that an interface has now; nothing where there is none with this index.
+pub(crate) fn name_of(index: u32) -> Option<IfName> {
+    // An index that is gone has an empty name (nix 0.31 misses the error).
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    name.to_str().ok()?.parse().ok()
 }

@@ -1,6 +1,8 @@
 //! The program as it is loaded: with the constants of this start, and without the stages that aren't
 //! configured.
 
+use std::io;
+
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfLoader};
 use nix::libc;
@@ -110,20 +112,26 @@ impl KernelDatapath {
                 anyhow::anyhow!("the pinned maps are another daemon's"),
             ));
         }
-        if !self.bare.is_empty() {
+        let ours = || self.links.values().filter(|held| held.is_ours());
+        if ours().any(|held| held.framing == Framing::Bare) {
             variant::program(&mut ebpf, Framing::Bare)?;
         }
-        for (interface, (held, _)) in &self.links {
-            if let Held::Pinned(link) = held {
-                let program = variant::descriptor(&ebpf, self.noted_framing(interface));
-                let program = program.ok_or_else(|| {
-                    failed(
-                        what,
-                        anyhow::anyhow!("the program for {interface} isn't loaded"),
-                    )
-                })?;
-                link.update(program).map_err(|error| failed(what, error))?;
+        let put = |ebpf: &Ebpf, held: &Held| {
+            let program = variant::descriptor(ebpf, held.framing)
+                .ok_or_else(|| io::Error::other("the program for this interface isn't loaded"))?;
+            held.link.update(program)
+        };
+        let mut replaced: Vec<&Held> = Vec::new();
+        for held in ours() {
+            if let Err(error) = put(&ebpf, held) {
+                for held in replaced {
+                    if let Err(error) = put(&self.ebpf, held) {
+                        tracing::warn!("the newer program stays on an interface: {error}");
+                    }
+                }
+                return Err(failed(what, error));
             }
+            replaced.push(held);
         }
         (self.build, self.ebpf) = (build, ebpf);
         Ok(())

@@ -1,5 +1,6 @@
 //! LPM tries of both families.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use aya::maps::MapData;
@@ -36,16 +37,37 @@ impl<V: Pod> Tries<V> {
         put.map_err(|e| full_or_failed(self.table, "store an entry", e))
     }
 
-    /// Removes what is not among these.
-    pub(super) fn retain(&mut self, wanted: &[Prefix]) -> Result<()> {
+    fn prefixes(&self) -> Vec<Prefix> {
         let v4 = self.v4.keys().map_while(std::result::Result::ok);
         let v4 = v4.map(|key| (IpAddr::from(key.data()), key.prefix_len()));
         let v6 = self.v6.keys().map_while(std::result::Result::ok);
         let v6 = v6.map(|key| (IpAddr::from(key.data()), key.prefix_len()));
-        let stored: Vec<Prefix> = v4
-            .chain(v6)
+        v4.chain(v6)
             .filter_map(|(address, len)| Prefix::new(address, u8::try_from(len).ok()?))
-            .collect();
+            .collect()
+    }
+
+    /// All that is stored.
+    pub(super) fn all(&self) -> Result<BTreeMap<Prefix, V>> {
+        let mut all = BTreeMap::new();
+        // Each prefix is there, so the longest that holds it is itself.
+        for prefix in self.prefixes() {
+            let len = u32::from(prefix.prefix_len());
+            let value = match prefix.addr_bytes() {
+                AddrBytes::V4(a) => self.v4.get(&Key::new(len, a), 0),
+                AddrBytes::V6(a) => self.v6.get(&Key::new(len, a), 0),
+            };
+            if let Some(value) = found(value, "read an entry")? {
+                all.insert(prefix, value);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes what is not among these.
+    pub(super) fn retain(&mut self, wanted: &[Prefix]) -> Result<()> {
+        let wanted: BTreeSet<&Prefix> = wanted.iter().collect();
+        let stored = self.prefixes();
         for prefix in stored.iter().filter(|prefix| !wanted.contains(prefix)) {
             self.remove(prefix)?;
         }

@@ -62,18 +62,8 @@ pub(super) fn loaded(ebpf: &Ebpf, framing: Framing) -> Option<&Xdp> {
 impl KernelDatapath {
     /// What an interface's frames begin with, as of when it was attached.
     pub(super) fn noted_framing(&self, interface: &IfName) -> Framing {
-        if self.bare.contains(interface) {
-            Framing::Bare
-        } else {
-            Framing::Ethernet
-        }
-    }
-
-    pub(super) fn note_framing(&mut self, interface: &IfName, framing: Framing) {
-        match framing {
-            Framing::Ethernet => self.bare.remove(interface),
-            Framing::Bare => self.bare.insert(interface.clone()),
-        };
+        let held = self.links.get(interface);
+        held.map_or(Framing::Ethernet, |held| held.framing)
     }
 
     /// The program for frames that begin with the IP header, for `BPF_PROG_TEST_RUN`; loads it if no

@@ -37,9 +37,12 @@ impl Publisher for InForce {
         Ok(Shared((0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    fn publish(&mut self, ipv4: bool, memory: &mut Shared) -> Result<()> {
-        self.0.lock().unwrap()[usize::from(!ipv4)] = Some(memory.clone());
+    fn stage(&mut self, _ipv4: bool, _memory: &mut Shared) -> Result<()> {
         Ok(())
+    }
+
+    fn flip(&mut self, ipv4: bool, memory: &mut Shared) {
+        self.0.lock().unwrap()[usize::from(!ipv4)] = Some(memory.clone());
     }
 }
 

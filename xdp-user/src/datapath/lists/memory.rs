@@ -22,8 +22,16 @@ pub(crate) trait Publisher: Send {
     type Memory: Memory;
     /// Memory of so many lines, all zero.
     fn allocate(&mut self, lines: u32) -> Result<Self::Memory>;
+    /// Makes a table ready beside the family's last one: all of putting it in force that can fail.
+    fn stage(&mut self, ipv4: bool, memory: &mut Self::Memory) -> Result<()>;
+    /// Puts a table that was staged in force in place of the family's last one, with one step.
+    fn flip(&mut self, ipv4: bool, memory: &mut Self::Memory);
     /// Puts a table in force in place of the family's last one, with one step.
-    fn publish(&mut self, ipv4: bool, memory: &mut Self::Memory) -> Result<()>;
+    fn publish(&mut self, ipv4: bool, memory: &mut Self::Memory) -> Result<()> {
+        self.stage(ipv4, memory)?;
+        self.flip(ipv4, memory);
+        Ok(())
+    }
 }
 
 /// Memory of the process.
@@ -46,9 +54,11 @@ impl Publisher for InProcess {
         Ok(Heap((0..words).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    fn publish(&mut self, _ipv4: bool, _memory: &mut Heap) -> Result<()> {
+    fn stage(&mut self, _ipv4: bool, _memory: &mut Heap) -> Result<()> {
         Ok(())
     }
+
+    fn flip(&mut self, _ipv4: bool, _memory: &mut Heap) {}
 }
 
 /// Reads and writes the words of a table.

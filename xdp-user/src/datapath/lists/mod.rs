@@ -75,24 +75,41 @@ impl<P: Publisher> Lists<P> {
         }
     }
 
-    /// Leaves the tables in force that are, until [`Lists::publish`].
+    /// Leaves the tables in force that are, until [`Lists::publish_staged`].
     pub(crate) fn hold(&mut self) {
         self.held = true;
     }
 
-    /// Puts what is stored in force, each family in one step: also where it is nothing.
-    pub(crate) fn publish(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.held) {
+    /// Makes what is stored ready to be put in force, also where it is nothing: all of that which can
+    /// fail, and of which no packet sees anything.
+    pub(crate) fn stage(&mut self) -> Result<()> {
+        if !self.held {
             return Ok(());
         }
         for ipv4 in [true, false] {
+            let has_table = if ipv4 { &self.v4 } else { &self.v6 }.is_some();
+            if !has_table {
+                self.rebuild(ipv4)?;
+            }
             let table = if ipv4 { &mut self.v4 } else { &mut self.v6 };
-            match table {
-                Some(table) => self.publisher.publish(ipv4, table.memory())?,
-                None => self.rebuild(ipv4)?,
+            if let Some(table) = table {
+                self.publisher.stage(ipv4, table.memory())?;
             }
         }
         Ok(())
+    }
+
+    /// Puts what was staged in force, each family in one step.
+    pub(crate) fn publish_staged(&mut self) {
+        if !std::mem::take(&mut self.held) {
+            return;
+        }
+        for ipv4 in [true, false] {
+            let table = if ipv4 { &mut self.v4 } else { &mut self.v6 };
+            if let Some(table) = table {
+                self.publisher.flip(ipv4, table.memory());
+            }
+        }
     }
 
     /// Stores entries and removes others, as one step where there are many of them. Says which it

@@ -189,9 +189,11 @@ mod tests {
             InProcess.allocate(lines)
         }
 
-        fn publish(&mut self, _ipv4: bool, _memory: &mut Heap) -> Result<()> {
+        fn stage(&mut self, _ipv4: bool, _memory: &mut Heap) -> Result<()> {
             Ok(())
         }
+
+        fn flip(&mut self, _ipv4: bool, _memory: &mut Heap) {}
     }
 
     fn entry(prefix: Prefix, list: u32) -> NewEntry {

@@ -285,9 +285,12 @@ impl Publisher for Noting {
         Ok(Noted(InProcess.allocate(lines)?, self.clone()))
     }
 
-    fn publish(&mut self, _ipv4: bool, _memory: &mut Noted) -> Result<()> {
-        self.note();
+    fn stage(&mut self, _ipv4: bool, _memory: &mut Noted) -> Result<()> {
         Ok(())
+    }
+
+    fn flip(&mut self, _ipv4: bool, _memory: &mut Noted) {
+        self.note();
     }
 }
 
