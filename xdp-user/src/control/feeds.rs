@@ -276,7 +276,7 @@ impl Control {
         }
         if let Some(feed) = self.feeds.get_mut(&list.name) {
             if let Some(parsed) = parsed {
-                feed.hold(parsed);
+                feed.hold(*parsed);
             }
             feed.confirmed = Some(now);
             feed.last_error = None;

@@ -142,7 +142,7 @@ pub enum Fetched {
     /// The source says that its text is the one of the last fetch.
     Unchanged,
     /// Another text.
-    Text(Parsed),
+    Text(Box<Parsed>),
 }
 
 /// A text that passed every check.
@@ -189,7 +189,7 @@ pub async fn work(job: Job) -> Result<Fetched, FeedError> {
         let text = format!("the text can't be read: {error}");
         FeedError::new(FeedCause::NotAList, text)
     })??;
-    Ok(read.map_or(Fetched::Unchanged, Fetched::Text))
+    Ok(read.map_or(Fetched::Unchanged, |parsed| Fetched::Text(Box::new(parsed))))
 }
 
 fn read_new(job: &Job, download: fetch::Download) -> Result<Parsed, FeedError> {

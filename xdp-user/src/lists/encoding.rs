@@ -116,9 +116,12 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
+/// What follows the first bytes.
+type Rest<'a> = BufReader<Bounded<Box<dyn BufRead + 'a>>>;
+
 /// A text, unpacked, with its first bytes known.
 pub(super) struct Text<'a> {
-    rest: Chain<Cursor<Vec<u8>>, BufReader<Bounded<Box<dyn BufRead + 'a>>>>,
+    rest: Chain<Cursor<Vec<u8>>, Rest<'a>>,
     head: Vec<u8>,
     counts: Rc<Counts>,
 }

@@ -66,6 +66,9 @@ fn has_bare_comma(line: &str) -> bool {
     after.any(|word| !word.is_empty() && !word.starts_with(' '))
 }
 
+/// Whether the first lines are of a format.
+type Check = fn(&[&str]) -> bool;
+
 pub(super) fn format(head: &[u8], is_all: bool) -> Result<ListFormat, ListError> {
     let text = String::from_utf8_lossy(head);
     let lines = content(&text, is_all);
@@ -88,7 +91,7 @@ pub(super) fn format(head: &[u8], is_all: bool) -> Result<ListFormat, ListError>
     if let Some(format) = json(first, &text) {
         return Ok(format);
     }
-    let checks: [(ListFormat, fn(&[&str]) -> bool); 7] = [
+    let checks: [(ListFormat, Check); 7] = [
         (ListFormat::Nft, is_nft),
         (ListFormat::Ipset, is_ipset),
         (ListFormat::Cscli, is_cscli),
@@ -260,6 +263,6 @@ fn is_range(lines: &[&str]) -> bool {
     let mut any = false;
     lines.all(|line| {
         any = true;
-        is_pair(&line)
+        is_pair(line)
     }) && any
 }

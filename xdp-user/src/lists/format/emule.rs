@@ -65,8 +65,8 @@ pub(super) fn ipfilter(line: &[u8], to: &mut Collector) -> Result<(), ListError>
         return Ok(());
     };
     let range = padded_range(first.trim(), last.trim());
-    match columns.next().filter(|level| !level.is_empty()) {
-        Some(level) => match level.parse::<u16>() {
+    if let Some(level) = columns.next().filter(|level| !level.is_empty()) {
+        match level.parse::<u16>() {
             Err(_) => {
                 to.refuse(line, RefusalReason::Conditional);
                 return Ok(());
@@ -76,8 +76,7 @@ pub(super) fn ipfilter(line: &[u8], to: &mut Collector) -> Result<(), ListError>
                 return Ok(());
             }
             Ok(_) => {}
-        },
-        None => {}
+        }
     }
     let detail = Detail {
         expires: None,

@@ -25,11 +25,14 @@ pub(super) fn read(
 ) -> Result<ParsedList, ListError> {
     let head = text.head();
     detect::refuse_pages(head)?;
-    let format = match options.format {
+    let is_named = options.format != ListFormat::Auto;
+    let format = if is_named {
+        options.format
+    } else if !options.paths.is_empty() {
         // Whoever names fields says that it is JSON.
-        ListFormat::Auto if !options.paths.is_empty() => ListFormat::Json,
-        ListFormat::Auto => detect::format(head, text.is_all_head())?,
-        named => named,
+        ListFormat::Json
+    } else {
+        detect::format(head, text.is_all_head())?
     };
     if let Some(name) = options.sets.first().filter(|_| !format.takes_set()) {
         return Err(ListError::NoSuchSet {
@@ -37,9 +40,9 @@ pub(super) fn read(
             names: Vec::new(),
         });
     }
-    let pairs = match options.format {
-        ListFormat::Auto => detect::pairs(head, text.is_all_head()),
-        _named => plain::Pairs::Take,
+    let pairs = match is_named {
+        true => plain::Pairs::Take,
+        false => detect::pairs(head, text.is_all_head()),
     };
     let is_json = head.trim_ascii_start().starts_with(b"{");
     let mut to = Collector::new(options, bounds);

@@ -85,13 +85,11 @@ fn several_addresses_on_a_line_are_all_read() {
 #[test]
 fn a_line_whose_columns_may_mean_anything_is_refused_and_never_read_as_its_first() {
     use RefusalReason::SeveralAddresses;
-    for text in [
-        "192.0.2.0 192.0.2.255\n198.51.100.9 7\n198.51.100.0 198.51.100.3\n198.51.100.0\t198.51.100.255\t24\tx",
-    ] {
-        let list = read_as(ListFormat::Auto, text).unwrap();
-        assert_eq!(shown(&list), ["198.51.100.9"]);
-        assert_eq!(list.refused_by_reason[&SeveralAddresses], 3);
-    }
+    let text = "192.0.2.0 192.0.2.255\n198.51.100.9 7\n198.51.100.0 198.51.100.3\n\
+                198.51.100.0\t198.51.100.255\t24\tx";
+    let list = read_as(ListFormat::Auto, text).unwrap();
+    assert_eq!(shown(&list), ["198.51.100.9"]);
+    assert_eq!(list.refused_by_reason[&SeveralAddresses], 3);
     for text in [
         "192.0.2.1,192.0.2.9",
         "192.0.2.1\t192.0.2.9",
