@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::{Bounds, ListError, Options, ParsedList, RefusalReason, read};
 use crate::domain::{ListFormat, Prefix};
 
+mod json;
 mod sets;
 mod texts;
 
