@@ -78,9 +78,14 @@ fn on_a_tun_a_blocked_source_never_gets_through_and_honest_ones_always() -> Resu
         for source in honest {
             tun.send(&packet(source, port))?;
         }
+        // No more at once than the counters' sockets have room for.
+        if port % 100 == 99 {
+            for counter in &passed {
+                counter.wait_for(u64::from(port) + 1, TIMEOUT)?;
+            }
+        }
     }
     for (source, counter) in honest.iter().zip(passed) {
-        counter.wait_for(EACH.into(), TIMEOUT)?;
         let seen = counter.stop()?;
         println!("{source}: {seen:?}");
         ensure!(
@@ -195,7 +200,7 @@ fn a_tun_beside_ethernet_stays_protected_through_kills_reloads_of_stages_and_upg
         "[ban]\nenabled = false\n",
     ] {
         daemon.write_config(&with(stage))?;
-        daemon.cli_text(&["reload"])?;
+        daemon.cli_text(&["apply"])?;
         ensure!(through(&scene, &mut tun)? == (0, 100), "with {stage}");
         flood.goes_on()?;
     }
