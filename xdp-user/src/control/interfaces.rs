@@ -42,8 +42,7 @@ impl Waiting {
         let mut why = error.to_string();
         let source = std::error::Error::source(error);
         if let Some(source) = source {
-            // A text that can't be written to doesn't exist.
-            why.push_str(&format!(": {source}"));
+            why += &format!(": {source}");
         }
         Self {
             reason: error.wait_reason().unwrap_or(WaitReason::Refused),

@@ -34,6 +34,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_packets_total", 2 * pairs),
         ("xdp_throttle_bytes_total", 2 * pairs),
         ("xdp_throttle_interface_attached", 2),
+        ("xdp_throttle_interface_waiting", 8),
         ("xdp_throttle_interface_generic", 2),
         ("xdp_throttle_mode", 2),
         ("xdp_throttle_table_entries", 5),
