@@ -8,7 +8,7 @@ use crate::api::types::{
     HostStatus, InterfaceReceived, InterfaceStatus, KeptListStatus, LimitFields, LimitList,
     LimitView, LinkState, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount,
     NotIpCount, PinStatus, PrivilegeStatus, ReasonCount, Refusal, Sample, SampleView, SourceList,
-    SourceView, StageView, StateChange, StateChanges, Status, TableStatus,
+    SourceView, StageView, StateChange, StateChanges, Status, TableStatus, WaitReason,
 };
 use crate::domain::{ClassState, Mode};
 use crate::feeds::FeedCause;
@@ -34,7 +34,7 @@ fn interface(name: &str, index: u32, mode: Option<&str>) -> InterfaceStatus {
     InterfaceStatus {
         name: name.into(),
         configured: None,
-        waiting: None,
+        waiting: mode.is_none().then_some(WaitReason::Missing),
         waiting_why: None,
         index,
         attached: mode.is_some(),

@@ -433,7 +433,7 @@ mod tests {
         let eth0 = line(&text, "eth0");
         assert!(eth0.contains("native") && eth0.ends_with("50.0%"), "{eth0}");
         assert!(line(&text, "eth1").contains("generic (slow)"));
-        assert!(line(&text, "eth9").contains("no, the interface doesn't exist"));
+        assert!(line(&text, "eth9").contains("NO, waits: it doesn't exist"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) enum Way {
 
 /// Programs that are started by name, or stand for what comes with them: first purpose, program,
 /// Debian package.
-const PROGRAMS: [(Purpose, &str, &str); 20] = [
+const PROGRAMS: [(Purpose, &str, &str); 21] = [
     (Purpose::Run, "ip", "iproute2"),
     // The dashboards' queries are tested against the real thing.
     (Purpose::Watch, "prometheus", "prometheus"),

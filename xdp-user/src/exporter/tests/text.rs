@@ -7,7 +7,7 @@ use xdp_common::abi::{ABI_VERSION, NotIpKind};
 use xdp_common::reason::{Class, Reason};
 
 use super::*;
-use crate::api::types::{AsideStatus, EventKind, Family, ReasonCount};
+use crate::api::types::{AsideStatus, EventKind, Family, ReasonCount, WaitReason};
 use crate::domain::Prefix;
 use crate::events::LOSSES;
 use crate::exporter::labels::{Label, actions};
@@ -34,7 +34,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_packets_total", 2 * pairs),
         ("xdp_throttle_bytes_total", 2 * pairs),
         ("xdp_throttle_interface_attached", 2),
-        ("xdp_throttle_interface_waiting", 8),
+        ("xdp_throttle_interface_waiting", 2 * WaitReason::ALL.len()),
         ("xdp_throttle_interface_generic", 2),
         ("xdp_throttle_mode", 2),
         ("xdp_throttle_table_entries", 5),
