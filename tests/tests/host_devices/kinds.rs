@@ -228,7 +228,12 @@ pub(crate) const KINDS: [Kind; 19] = [
         test: "an_interface_below_an_ipvlan_device",
         host: "on an ipvlan device",
         holder: "iv0",
-        make: |host, _| upper(host, NIC, "iv0", "ipvlan"),
+        make: |host, _| {
+            // In its usual mode it answers no ARP requests.
+            let mode = ["type", "ipvlan", "mode", "l2"];
+            host.ip(&[&["link", "add", "link", NIC, "name", "iv0"][..], &mode].concat())?;
+            host.set_up("iv0")
+        },
         classes: Classes::StandAside {
             because: "iv0 shares in0",
             text: "others of its kind may be in containers, where nothing shows them",
