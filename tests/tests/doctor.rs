@@ -83,6 +83,7 @@ fn a_veth_end_has_nothing_wrong_also_with_large_frames() -> Result<()> {
             "receive_offload",
             "other_program",
             "forwarding",
+            "reach",
         ] {
             assert_eq!(doctor.one(check)?.0, "ok", "{:?}", doctor.one(check)?);
         }

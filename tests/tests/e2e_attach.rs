@@ -171,6 +171,11 @@ fn another_program_on_the_interface_is_left_alone() -> Result<()> {
         let text = std::fs::read_to_string(&path)?;
         let other = text.replace(&format!(":{}\"", port(&owner)), ":9778\"");
         anyhow::ensure!(other != text, "the port isn't in {text}");
+        let other = other.replace(
+            &format!("name = \"{HOST}\"\n"),
+            &format!("name = \"{HOST}\"\nrequired = true\n"),
+        );
+        anyhow::ensure!(other.contains("required"), "no {HOST} in {other}");
         std::fs::write(&path, other)?;
         let refusal = second.refusal(&[], &["run", "--config", &path.to_string_lossy()])?;
         assert_eq!(refusal.code, Some(1), "{}", refusal.text);

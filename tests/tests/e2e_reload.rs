@@ -234,7 +234,7 @@ fn a_config_with_an_interface_that_cannot_be_had_changes_nothing() -> Result<()>
     )?;
     let daemon = scene.protect("[block]\nprefixes = [\"203.0.113.7\"]\n")?;
     daemon.write_config(&protecting(
-        "[[interface]]\nname = \"host1\"\n[[interface]]\nname = \"absent0\"\n[block]\nprefixes = [\"192.0.2.7\"]\n",
+        "[[interface]]\nname = \"host1\"\n[[interface]]\nname = \"absent0\"\nrequired = true\n[block]\nprefixes = [\"192.0.2.7\"]\n",
     ))?;
     let output = daemon.cli(&["apply"])?;
     let text = String::from_utf8_lossy(&output.stderr);

@@ -111,7 +111,7 @@ fn a_service_manager_is_told_of_start_reload_and_end() -> Result<()> {
 fn a_start_that_fails_is_never_ready() -> Result<()> {
     require_kernel!("a_start_that_fails_is_never_ready");
     let scene = Scene::new()?;
-    let config = "[[interface]]\nname = \"absent0\"\n";
+    let config = "[[interface]]\nname = \"absent0\"\nrequired = true\n";
     let daemon = Daemon::prepare(&scene.host, &binary()?, config)?;
     let mut manager = Manager::start(&scene, &daemon)?;
     assert!(!manager.child.wait()?.success());

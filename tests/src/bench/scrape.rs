@@ -124,7 +124,16 @@ fn import(daemon: &Daemon, count: u32) -> Result<()> {
     let path = daemon.directory().join("feed.txt");
     fs::write(&path, lines).context("cannot write the list")?;
     let path = path.to_string_lossy();
-    daemon.cli_text(&["block", "import", &path, "--list", LIST, "--replace"])?;
+    // Forced: a list that grows a thousandfold looks like a mistake.
+    daemon.cli_text(&[
+        "block",
+        "import",
+        &path,
+        "--list",
+        LIST,
+        "--replace",
+        "--force",
+    ])?;
     Ok(())
 }
 

@@ -185,7 +185,16 @@ impl Scene {
         fs::write(&path, lines).context("cannot write the feed")?;
         let path = path.to_string_lossy();
         self.daemon
-            .cli_text(&["block", "import", &path, "--list", FEED, "--replace"])?;
+            // Forced: it shrinks and grows at will.
+            .cli_text(&[
+                "block",
+                "import",
+                &path,
+                "--list",
+                FEED,
+                "--replace",
+                "--force",
+            ])?;
         Ok(())
     }
 

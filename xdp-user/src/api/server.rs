@@ -174,7 +174,12 @@ async fn audit(
 }
 
 async fn status(State(control): State<Handle>) -> Answer<Status> {
-    Ok(Json(control.call(|c| c.status()).await?))
+    let status = control.call(|c| {
+        // Not in `status` itself, which scrapes read as well: it asks the kernel for routes.
+        let reach = c.reach();
+        c.status().map(|status| Status { reach, ..status })
+    });
+    Ok(Json(status.await?))
 }
 
 async fn list_allow(

@@ -26,6 +26,7 @@ mod list;
 mod man;
 mod not_ip;
 mod output;
+mod reach;
 mod replay;
 mod run;
 mod sources;

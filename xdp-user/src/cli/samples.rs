@@ -7,8 +7,8 @@ use crate::api::types::{
     ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
     HostStatus, InterfaceReceived, InterfaceStatus, KeptListStatus, LimitFields, LimitList,
     LimitView, LinkState, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount,
-    NotIpCount, PinStatus, PrivilegeStatus, ReasonCount, Refusal, Sample, SampleView, SourceList,
-    SourceView, StageView, StateChange, StateChanges, Status, TableStatus, WaitReason,
+    NotIpCount, PinStatus, PrivilegeStatus, ReachStatus, ReasonCount, Refusal, Sample, SampleView,
+    SourceList, SourceView, StageView, StateChange, StateChanges, Status, TableStatus, WaitReason,
 };
 use crate::domain::{ClassState, Mode};
 use crate::feeds::FeedCause;
@@ -124,6 +124,7 @@ pub(crate) fn status() -> Status {
         bans: 12,
         mitigation: mitigation(),
         faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
+        reach: ReachStatus::default(),
         not_ip: vec![NotIpCount {
             kind: "arp".into(),
             ether_type: None,

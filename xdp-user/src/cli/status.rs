@@ -6,7 +6,7 @@ use xdp_common::reason::{Class, Reason};
 use super::Session;
 use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
-use super::{format, host, not_ip};
+use super::{format, host, not_ip, reach};
 use crate::api::types::{
     InterfaceStatus, ListStatus, MapStatus, PinStatus, PrivilegeStatus, ReasonCount, Status,
     TableStatus, WaitReason,
@@ -54,6 +54,7 @@ fn render(status: &Status, all: bool, now: Timestamp) -> String {
         render_maps(&status.maps, all),
         render_lists(&status.lists),
         host::render(&status.host, all),
+        reach::render(&status.reach, all),
         not_ip::render(&status.not_ip),
         render_faults(status, all),
     ];

@@ -17,6 +17,7 @@ mod limits;
 mod links;
 mod lists;
 pub mod names;
+mod peers;
 pub mod policy;
 mod reload;
 mod samples;
@@ -117,6 +118,7 @@ pub struct Control {
     look: Look,
     surroundings: policy::Surroundings,
     lifelines: surroundings::Lifelines,
+    last_look: peers::LastLook,
     generation: u64,
     /// The clock that the program may read.
     clock: policy::CoarseClock,
@@ -241,6 +243,7 @@ impl Control {
             look,
             surroundings: policy::Surroundings::default(),
             lifelines: surroundings::Lifelines::Nobodys,
+            last_look: peers::LastLook::default(),
             generation: 0,
             clock: ticks::measure(),
             host: crate::host::figures::Reader::default(),

@@ -11,7 +11,7 @@ use super::entries::Entries;
 use super::policy;
 use crate::api::types::{
     ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus, LinkState, ListKind, ListStatus,
-    MapStatus, NamedCount, NotIpCount, PinStatus, ReasonCount, Status, TableStatus,
+    MapStatus, NamedCount, NotIpCount, PinStatus, ReachStatus, ReasonCount, Status, TableStatus,
 };
 use crate::datapath::{Continuity, Counters, Memory};
 
@@ -71,6 +71,7 @@ impl Control {
                 })
                 .collect(),
             not_ip: not_ip(&counters),
+            reach: ReachStatus::default(),
             events: self.journal.status(),
             warnings: self.current_warnings(&counters, &host),
             host,

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::config::{Config, Forwarding};
 use crate::domain::IfName;
-use crate::host::{self, Aside, HostSnapshot, SynCookies};
+use crate::host::{self, Aside, HostSnapshot, ProtectedPeers, Reach, SynCookies};
 
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let names = config
@@ -11,7 +11,9 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
         .iter()
         .map(|interface| interface.name.clone());
     let names: Vec<IfName> = names.collect();
-    let mut findings = forwarding(config, &HostSnapshot::by_names(&names).asides());
+    let snapshot = HostSnapshot::by_names(&names);
+    let mut findings = forwarding(config, &snapshot.asides());
+    findings.extend(reach(&snapshot.reach(), &snapshot.protected_peers()));
     match host::tcp_settings() {
         Ok(settings) => findings.push(cookies(settings.syn_cookies)),
         Err(error) => tracing::debug!("{error}"),
@@ -42,6 +44,45 @@ fn forwarding(config: &Config, asides: &[Aside]) -> Vec<Finding> {
         )
     });
     found.collect()
+}
+
+/// What the packets of each interface reach, and whether the lock-out guard knows who must stay
+/// reachable.
+fn reach(reach: &[Reach], peers: &ProtectedPeers) -> Vec<Finding> {
+    const CHECK: &str = "reach";
+    let mut findings = Vec::new();
+    for Reach { interface, devices } in reach {
+        // One that isn't there is a finding of its own.
+        let Ok(devices) = devices else { continue };
+        let others: Vec<String> = devices
+            .iter()
+            .filter(|device| device.name != interface.as_str())
+            .map(|device| format!("{} ({})", device.name, device.how))
+            .collect();
+        if !others.is_empty() {
+            let what = format!("its packets reach {}", others.join(", "));
+            findings.push(Finding {
+                interface: Some(interface.to_string()),
+                ..Finding::ok(CHECK, &what)
+            });
+        }
+    }
+    findings.push(match peers.unknown.first() {
+        None => {
+            let count = peers.iter().count();
+            Finding::ok(
+                CHECK,
+                &format!("{count} addresses and networks are kept from being blocked"),
+            )
+        }
+        Some(first) => Finding::warn(
+            CHECK,
+            "who must stay reachable could not be found out",
+            first,
+            "blocks are refused until it can, unless they are forced: look at the cause",
+        ),
+    });
+    findings
 }
 
 fn cookies(setting: SynCookies) -> Finding {

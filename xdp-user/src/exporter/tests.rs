@@ -60,6 +60,7 @@ fn fresh() -> Status {
             })
             .collect(),
         not_ip: Vec::new(),
+        reach: crate::api::types::ReachStatus::default(),
         events: events(),
         host: host(),
         privileges: crate::api::types::PrivilegeStatus::default(),

@@ -122,6 +122,26 @@ fn filtering() -> Vec<Panel> {
         )
         .unit("pps")
         .size(12, 7),
+        Panel::lines(
+            "Waiting interfaces",
+            "Interfaces of the configuration that can't be attached yet, by what they wait for.",
+        )
+        .query(
+            "sum by (waiting) (xdp_throttle_interface_waiting{@port})",
+            "{{waiting}}",
+        )
+        .unit("none")
+        .size(12, 7),
+        Panel::lines(
+            "Not judged",
+            "Packets per second that are no IP and pass unjudged, by what they carry.",
+        )
+        .query(
+            "sum by (carried) (rate(xdp_throttle_not_ip_packets_total{@host}[@rate]))",
+            "{{carried}}",
+        )
+        .unit("pps")
+        .size(12, 7),
     ]
 }
 

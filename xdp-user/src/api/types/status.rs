@@ -58,6 +58,9 @@ pub struct Status {
     /// out.
     #[serde(default)]
     pub not_ip: Vec<NotIpCount>,
+    /// What packets reach of this host, and who must stay reachable.
+    #[serde(default)]
+    pub reach: super::ReachStatus,
     /// What happened, in numbers.
     #[serde(default)]
     pub events: EventsStatus,

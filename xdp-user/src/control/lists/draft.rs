@@ -251,11 +251,6 @@ impl Control {
         None
     }
 
-    /// The addresses that this host must hear from to stay reachable.
-    pub(in crate::control) fn protected_peers(&self) -> ProtectedPeers {
-        self.lifelines.find(&self.watched())
-    }
-
     /// What a block of this prefix would cut the host off from, if anything that no allowlist saves.
     pub(in crate::control) fn cuts_off(
         &mut self,
