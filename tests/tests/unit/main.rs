@@ -179,7 +179,7 @@ fn systemd_starts_reloads_and_stops_the_unit() -> Result<()> {
     host.wait_until_attached("sd0")?;
     wait_until("systemd to be told", TIMEOUT, || {
         host.property("StatusText")
-            .is_ok_and(|text| text == "filtering")
+            .is_ok_and(|text| text.starts_with("filtering on "))
     })
     .with_context(|| host.daemon_log())?;
     assert_eq!(host.property("ActiveState")?, "active");
