@@ -63,7 +63,7 @@ fn reach(reach: &[Reach], peers: &ProtectedPeers) -> Vec<Finding> {
             let what = format!("its packets reach {}", others.join(", "));
             findings.push(Finding {
                 interface: Some(interface.to_string()),
-                ..Finding::ok(CHECK, &what)
+                ..Finding::ok(CHECK, what)
             });
         }
     }
@@ -72,7 +72,7 @@ fn reach(reach: &[Reach], peers: &ProtectedPeers) -> Vec<Finding> {
             let count = peers.iter().count();
             Finding::ok(
                 CHECK,
-                &format!("{count} addresses and networks are kept from being blocked"),
+                format!("{count} addresses and networks are kept from being blocked"),
             )
         }
         Some(first) => Finding::warn(
