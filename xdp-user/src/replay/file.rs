@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use pcap_parser::pcapng::{Block, EnhancedPacketBlock, OptionCode, PcapNGOption};
 use pcap_parser::traits::{PcapNGPacketBlock as _, PcapReaderIterator};
 use pcap_parser::{PcapBlockOwned, PcapError, create_reader};
@@ -39,9 +39,49 @@ pub struct Captured {
     pub filled: bool,
 }
 
+/// The type of a section header block, the same in either byte order (draft-ietf-opsawg-pcapng, section
+/// 4.1).
+const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// What tells the byte order, behind its type and length.
+const BIG_ENDIAN: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
+/// A type and the length twice.
+const LEAST_BLOCK: u32 = 12;
+
+/// Checks the lengths of pcapng blocks before the parser sees them, which takes twelve from any.
+#[derive(Default)]
+struct Blocks {
+    big_endian: bool,
+}
+
+impl Blocks {
+    /// Looks at the block that begins here, as far as it has been read.
+    fn check(&mut self, data: &[u8]) -> Result<()> {
+        if let Some((head, rest)) = data.split_at_checked(8)
+            && head.starts_with(&SECTION)
+            && rest.len() >= BIG_ENDIAN.len()
+        {
+            self.big_endian = rest.starts_with(&BIG_ENDIAN);
+        }
+        let Some(length) = data.get(4..8).and_then(|bytes| bytes.try_into().ok()) else {
+            return Ok(());
+        };
+        let length = match self.big_endian {
+            true => u32::from_be_bytes(length),
+            false => u32::from_le_bytes(length),
+        };
+        ensure!(
+            length >= LEAST_BLOCK,
+            "has a block of {length} bytes, and none has fewer than {LEAST_BLOCK}"
+        );
+        Ok(())
+    }
+}
+
 /// A file's packets. After an error there are no more: what came before is good.
 pub struct Packets {
     reader: Box<dyn PcapReaderIterator + Send>,
+    /// Of pcapng; none of pcap.
+    blocks: Option<Blocks>,
     reading: Reading,
     ended: bool,
 }
@@ -61,9 +101,15 @@ impl Packets {
     ///
     /// # Errors
     /// When it is no capture.
-    pub fn read(from: impl Read + Send + 'static) -> Result<Self> {
+    pub fn read(mut from: impl Read + Send + 'static) -> Result<Self> {
+        let mut start = Vec::new();
+        let mut first = from.by_ref().take(SECTION.len() as u64);
+        first.read_to_end(&mut start)?;
+        let blocks = (start == SECTION).then(Blocks::default);
+        let whole = io::Cursor::new(start).chain(from);
         Ok(Self {
-            reader: create_reader(BUFFER, from).map_err(described)?,
+            reader: create_reader(BUFFER, whole).map_err(described)?,
+            blocks,
             reading: Reading::default(),
             ended: false,
         })
@@ -73,6 +119,9 @@ impl Packets {
         loop {
             if let Some(packet) = self.reading.packets.pop_front() {
                 return Ok(Some(packet));
+            }
+            if let Some(blocks) = &mut self.blocks {
+                blocks.check(self.reader.data())?;
             }
             match self.reader.next() {
                 Ok((length, block)) => {
