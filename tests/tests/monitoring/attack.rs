@@ -19,7 +19,9 @@ const SPANS: Spans = Spans {
 
 /// Queries whose figures are 0 while all is well with the throttler and the machine, as it is here:
 /// panel and legend. They must return series all the same. Everything else has to show something.
-const ZERO_WHEN_WELL: [(&str, &str); 14] = [
+const ZERO_WHEN_WELL: [(&str, &str); 15] = [
+    // Neighbours are known: nobody asks for one.
+    ("Not judged", "{{carried}}"),
     // Nothing is down, detached, generic or waited for.
     ("Waiting interfaces", "{{waiting}}"),
     ("Up", "down"),
