@@ -105,6 +105,7 @@ impl Stand {
             overrides: config.capacity.overrides,
             sources: config.capacity.sources,
             bans: config.capacity.bans,
+            flows: config.capacity.flows,
         };
         let datapath = KernelDatapath::load(capacity, 0)?;
         let runner = Arc::new(Runner::of(&datapath)?);

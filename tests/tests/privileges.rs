@@ -326,6 +326,7 @@ fn load_with(scene: &Scene, held: &CapsHashSet) -> Result<Result<(), String>> {
     let small = Capacity {
         sources: 1024,
         bans: 16,
+        flows: 4096,
         ..xdp_user::daemon::capacity(&Config::default())
     };
     let interface: IfName = HOST.parse()?;

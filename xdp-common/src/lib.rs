@@ -4,7 +4,7 @@
 //! - [`abi`]: every type and map name that crosses the border;
 //! - [`reason`]: the closed, numbered list of why a packet passed or was dropped;
 //! - [`packet`]: bytes to headers;
-//! - [`lists`]: the list table, and [`sources`]: the source table;
+//! - [`lists`]: the list table, [`sources`]: the source table, and [`flows`]: the flow memory;
 //! - [`verdict`]: the decision, stage by stage.
 //!
 //! The XDP program calls [`verdict::decide`] over its packet and its maps; tests and the
@@ -24,6 +24,7 @@
 pub mod abi;
 pub mod answer;
 mod bits;
+pub mod flows;
 pub mod fragments;
 pub mod hit_sampler;
 pub mod known;

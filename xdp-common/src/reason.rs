@@ -136,6 +136,12 @@ reasons! {
     SynCookie = 46, "syn_cookie", Answer;
     /// A later fragment of a packet whose first fragment was dropped.
     FragmentDropped = 47, "fragment_dropped", Drop;
+    /// A newcomer while its class is over its budget: it is remembered, and gets in when it tries again.
+    FirstPacket = 48, "first_packet", Drop;
+    /// A newcomer that was refused came again sooner than any protocol tries again.
+    TooSoon = 49, "too_soon", Drop;
+    /// The flow came again in its protocol's time, and the budget that its class has for all that return is spent.
+    ReturningBudget = 50, "returning_budget", Drop;
 }
 
 impl Reason {

@@ -10,8 +10,9 @@ use xdp_common::verdict::{Admission, ClassWords, Standing, charge_class, check_c
 
 use crate::map_pointer::{MapWord, Slot};
 use crate::maps::{CLASS_TABLE, CLASSES};
-use crate::scratch::{place, reason, used};
+use crate::scratch::{flow_keys, place, reason, used};
 use crate::tables::KernelTables;
+use crate::view::XdpView;
 
 /// What [`class_stage`] returns: a kind, above it a reason, and above that the class whose budget is
 /// taken from, and one.
@@ -21,6 +22,8 @@ const REFUSED: u64 = 2;
 const BROKEN: u64 = 3;
 const REASON_SHIFT: u32 = 8;
 const NEWCOMER_SHIFT: u32 = 16;
+/// Its flow is to be kept; the hashes are in [`SCRATCH`].
+const HAS_FLOW: u64 = 1 << 32;
 
 /// Judges the packet that is kept by its class.
 ///
@@ -33,17 +36,20 @@ extern "C" fn class_stage(ctx: *mut xdp_md, may_be_known: u64, now: u64) -> u64 
         return EARNING;
     };
     let place = place(tables.scratch());
-    match check_class(tables.packet(), place, may_be_known != 0, &tables, now) {
+    let (packet, view) = (tables.packet(), XdpView::new(&ctx));
+    match check_class(packet, &view, place, may_be_known != 0, &tables, now) {
         ControlFlow::Continue(Admission {
             standing,
             newcomer_of,
+            flow,
         }) => {
             let told = match standing {
                 Standing::Earning => EARNING,
                 Standing::Unproven => UNPROVEN,
                 Standing::Refused(reason) => REFUSED | u64::from(reason.code()) << REASON_SHIFT,
             };
-            told | newcomer_of.map_or(0, |class| u64::from(class) + 1) << NEWCOMER_SHIFT
+            let kept = if flow.is_some() { HAS_FLOW } else { 0 };
+            told | kept | newcomer_of.map_or(0, |class| u64::from(class) + 1) << NEWCOMER_SHIFT
         }
         ControlFlow::Break(reason) => BROKEN | u64::from(reason.code()) << REASON_SHIFT,
     }
@@ -66,23 +72,34 @@ pub(crate) fn judged(
     };
     ControlFlow::Continue(Admission {
         standing,
-        newcomer_of: (told >> NEWCOMER_SHIFT)
+        newcomer_of: (told >> NEWCOMER_SHIFT & 0xff)
             .checked_sub(1)
             .map(|class| class as u8),
+        flow: (told & HAS_FLOW != 0).then_some(0),
     })
 }
 
-/// Takes a newcomer's packet from the budget of its class.
+/// Takes a newcomer's packet from the budget of its class, and keeps its flow.
+#[inline(always)]
+pub(crate) fn charge(ctx: &XdpContext, number: u8, has_flow: bool, now: u64) {
+    let _charged = class_charge(ctx.ctx, number.into(), has_flow.into(), now);
+}
+
+/// See [`charge`].
 ///
 /// VERIFIER: 6.18: its tries of a lost race are walked once, not on each path through the limits.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn class_charge(ctx: *mut xdp_md, number: u64, now: u64) -> u64 {
+extern "C" fn class_charge(ctx: *mut xdp_md, number: u64, has_flow: u64, now: u64) -> u64 {
     let ctx = XdpContext::new(used(ctx));
     let Some(tables) = KernelTables::again(&ctx) else {
         return 0;
     };
-    charge_class(number as u8, &tables, now);
+    let flow = (has_flow != 0).then(|| {
+        let [flow, _] = *flow_keys(tables.scratch());
+        flow
+    });
+    charge_class(tables.packet(), number as u8, flow, &tables, now);
     1
 }
 
@@ -108,6 +125,11 @@ impl<'a> ClassWords for Slot<'a, ClassState> {
     #[inline(always)]
     fn tat(&self) -> MapWord<'a> {
         self.class_tat()
+    }
+
+    #[inline(always)]
+    fn returning_tat(&self) -> MapWord<'a> {
+        self.class_returning()
     }
 
     #[inline(always)]

@@ -12,6 +12,8 @@ mod answer;
 #[cfg(target_arch = "bpf")]
 mod class;
 #[cfg(target_arch = "bpf")]
+mod flows;
+#[cfg(target_arch = "bpf")]
 mod known;
 #[cfg(target_arch = "bpf")]
 mod lists;

@@ -125,6 +125,11 @@ impl<'a> Slot<'a, ClassState> {
     }
 
     #[inline(always)]
+    pub(crate) fn class_returning(&self) -> MapWord<'a> {
+        words!(self, ClassState, returning_tat)
+    }
+
+    #[inline(always)]
     pub(crate) fn class_pressure(&self) -> MapWord<'a> {
         words!(self, ClassState, pressure_until_ns)
     }
@@ -141,6 +146,15 @@ impl<'a> Slot<'a, WordLine> {
     pub(crate) fn word_of_line(&self, index: usize) -> MapWord<'a> {
         // SAFETY: inside the line by the mask.
         MapWord::new(unsafe { self.pointer.cast::<u64>().add(within(index, LINE_WORDS)) })
+    }
+}
+
+impl xdp_common::flows::Line for Slot<'static, WordLine> {
+    type Word = MapWord<'static>;
+
+    #[inline(always)]
+    fn word(self, index: usize) -> MapWord<'static> {
+        self.word_of_line(index)
     }
 }
 

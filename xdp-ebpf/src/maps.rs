@@ -171,6 +171,8 @@ pub(crate) struct Scratch {
     pub(crate) found: u64,
     pub(crate) place: Place,
     pub(crate) key: SourceKey,
+    /// See [`xdp_common::flows::Keys`].
+    pub(crate) flow_keys: [u64; 2],
     /// IP and TCP header, where a helper wants them.
     pub(crate) ip: [u64; 5],
     pub(crate) tcp: [u64; 8],
@@ -198,6 +200,12 @@ pub(crate) static KNOWN: Array<WordLine> = Array::with_max_entries(3, BPF_F_MMAP
 /// Writer and reader: program. Full and concurrency: see there.
 #[map]
 pub(crate) static METERS: Array<WordLine> = Array::with_max_entries(1, 0);
+
+/// Key: line. Value: flows and refused newcomers, see [`xdp_common::flows`]. 16 MiB at the default.
+/// Writer: both programs. Reader: both programs, controller through memory. Full and concurrency: see
+/// there.
+#[map]
+pub(crate) static FLOWS: Array<WordLine> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Key: hash. Value: what became of a first fragment, see [`xdp_common::fragments`]. 32 KiB.
 /// Writer and reader: program. Full: the older one is written over. Concurrency: single words.
@@ -239,6 +247,9 @@ pub(crate) mod constant {
     /// Lines of the meters, less one.
     #[unsafe(no_mangle)]
     static METER_MASK: u32 = 0;
+    /// Lines of the flow memory, less one.
+    #[unsafe(no_mangle)]
+    static FLOW_MASK: u32 = 0;
     /// Timer ticks are shifted by this to periods of about a second.
     #[unsafe(no_mangle)]
     static PERIOD_SHIFT: u32 = 8;
@@ -274,6 +285,11 @@ pub(crate) mod constant {
     #[inline(always)]
     pub(crate) fn meter_mask() -> u32 {
         read!(METER_MASK)
+    }
+
+    #[inline(always)]
+    pub(crate) fn flow_mask() -> u32 {
+        read!(FLOW_MASK)
     }
 
     #[inline(always)]

@@ -8,12 +8,13 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, EVENT_BAN, Event, FLAG_SYN_COOKIES, Fault, Limit, Limits,
-    MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
+    Ban, Class, ClassCounter, ClassState, EVENT_BAN, Event, FLAG_FLOW_MEMORY, FLAG_SYN_COOKIES,
+    Fault, Limit, Limits, MAX_INTERFACES, POLICY_SLOTS, Plain, Policy, SourceKey,
 };
+use xdp_common::flows::{Flow, Keys, Retry, Window};
 use xdp_common::fragments;
 use xdp_common::lists::Found;
-use xdp_common::packet::{Address, Octets, Packet};
+use xdp_common::packet::{Address, Octets, Packet, PacketView};
 use xdp_common::reason::Reason;
 use xdp_common::sources::{Place, SourceLine as _, SourceMemory as _, ban_bit};
 use xdp_common::sources::{is_protected, may_be_banned};
@@ -25,7 +26,7 @@ use crate::maps::{
     POLICY, SCRATCH, Scratch, constant,
 };
 use crate::sources::{self, Known, Sources};
-use crate::{class, known, lists, meters, offence, scratch, sockets};
+use crate::{class, flows, known, lists, meters, offence, scratch, sockets};
 
 /// The maps, with the policy looked up once.
 pub(crate) struct KernelTables<'a> {
@@ -190,9 +191,10 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn check_class(
+    fn check_class<V: PacketView + ?Sized>(
         &self,
         _packet: &Packet,
+        _view: &V,
         _place: &Place,
         may_be_known: bool,
         now: u64,
@@ -200,9 +202,35 @@ impl Tables for KernelTables<'_> {
         class::judged(self.ctx, may_be_known, now)
     }
 
+    /// The frame is read again, in a function of the program's own.
     #[inline(always)]
-    fn charge_class(&self, number: u8, now: u64) {
-        let _charged = class::class_charge(self.ctx.ctx, number.into(), now);
+    fn flow_keys<V: PacketView + ?Sized>(&self, _view: &V, _packet: &Packet) -> Option<Keys> {
+        flows::keys(self.ctx, self.scratch)
+    }
+
+    #[inline(always)]
+    fn flow(&self, keys: &Keys, is_tcp: bool, now: u64) -> Option<Flow> {
+        flows::found(keys.flow, is_tcp, now)
+    }
+
+    #[inline(always)]
+    fn keep_flow(&self, hash: u64, flow: Flow, is_tcp: bool, now: u64) {
+        flows::keep(hash, flow, is_tcp, now);
+    }
+
+    #[inline(always)]
+    fn retried(&self, keys: &Keys, window: Window, now: u64) -> Retry {
+        flows::retried(keys.retry, window, now)
+    }
+
+    #[inline(always)]
+    fn remembers_answers(&self) -> bool {
+        self.policy.flags & FLAG_FLOW_MEMORY != 0
+    }
+
+    #[inline(always)]
+    fn charge_class(&self, _packet: &Packet, number: u8, flow: Option<u64>, now: u64) {
+        class::charge(self.ctx, number, flow.is_some(), now);
     }
 
     #[inline(always)]

@@ -170,6 +170,7 @@ pub fn capacity(config: &Config) -> Capacity {
         overrides: c.overrides,
         sources: c.sources,
         bans: c.bans,
+        flows: c.flows,
     }
 }
 
@@ -341,6 +342,7 @@ mod tests {
             overrides: 13,
             sources: 2048,
             bans: 17,
+            flows: 19,
         };
         assert_eq!(capacity(&config), asked);
     }

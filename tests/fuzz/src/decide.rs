@@ -35,6 +35,7 @@ const CAPACITY: Capacity = Capacity {
     overrides: 64,
     sources: 1024,
     bans: 1024,
+    flows: 65_536,
 };
 
 /// Plays a scene; what follows the last whole step is left out.

@@ -59,6 +59,7 @@ impl Default for Sizes {
                 overrides: 1024,
                 sources: 8192,
                 bans: 1024,
+                flows: 65_536,
             },
             events: 256 * 1024,
         }

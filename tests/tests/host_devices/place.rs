@@ -267,6 +267,7 @@ fn start(host: &Namespace, protects: &str, directory: &TempDir) -> Result<Contro
         overrides: config.capacity.overrides,
         sources: config.capacity.sources,
         bans: config.capacity.bans,
+        flows: config.capacity.flows,
     };
     let state = State::open(directory.path())?;
     host.run(|| {

@@ -24,10 +24,13 @@ pub const CLASS_SYN_COOKIES: u32 = 1 << 2;
 pub const CLASS_KNOWN_FIRST: u32 = 1 << 3;
 /// [`Class::flags`]: what the class decides is only counted.
 pub const CLASS_OBSERVE: u32 = 1 << 4;
+/// [`Class::flags`]: over the budget, a newcomer that comes again in its protocol's time passes, within
+/// [`Class::returning`].
+pub const CLASS_RETRY: u32 = 1 << 5;
 
 abi_struct! {
     /// A service class.
-    pub struct Class: 96 {
+    pub struct Class: 128 {
         /// Packets of all newcomers together.
         budget: Limit,
         /// The same while the class is under attack.
@@ -36,8 +39,14 @@ abi_struct! {
         packets: Limit,
         /// Bytes from one source, in this class.
         bytes: Limit,
+        /// Packets of all flows that began under pressure, while it lasts.
+        returning: Limit,
         /// How long sources earn nothing after a newcomer found the budget spent.
         pressure_ns: u64,
+        /// How long after its first packet a newcomer's retry counts, at least.
+        retry_min_ns: u64,
+        /// The same at most.
+        retry_max_ns: u64,
         /// `CLASS_*`.
         flags: u32,
         /// Zero.
@@ -62,15 +71,17 @@ abi_struct! {
         pressure_until_ns: u64,
         /// `LEVEL_*`, set by the controller.
         level: u64,
+        /// GCRA: theoretical arrival time of the next packet of a flow that began under pressure.
+        returning_tat: u64,
         /// Zero.
-        reserved: [u64; 5],
+        reserved: [u64; 4],
     }
 }
 
 abi_struct! {
     /// What a class decided, per CPU. Packets of known sources and such as were not for the class to
     /// decide are in `packets` only.
-    pub struct ClassCounter: 64 {
+    pub struct ClassCounter: 128 {
         /// Packets that reached the class.
         packets: u64,
         /// Bytes of those packets.
@@ -79,7 +90,7 @@ abi_struct! {
         newcomers: u64,
         /// Newcomers' packets that found the budget spent, whatever became of them.
         over: u64,
-        /// Packets that a local socket was found to wait for.
+        /// Packets that a connected local socket waits for, or whose flow is proven.
         proven: u64,
         /// Packets that no local socket waits for, dropped.
         unsolicited: u64,
@@ -87,6 +98,16 @@ abi_struct! {
         refused: u64,
         /// SYNs answered with a cookie.
         cookies: u64,
+        /// Newcomers' packets that were remembered and dropped.
+        first_packets: u64,
+        /// Packets of remembered newcomers dropped because they came too soon.
+        too_soon: u64,
+        /// Packets of flows that began under pressure, passed within [`Class::returning`].
+        returned: u64,
+        /// The same, dropped because that budget was spent.
+        over_returning: u64,
+        /// Zero.
+        reserved: [u64; 4],
     }
 }
 

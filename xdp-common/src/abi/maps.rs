@@ -42,6 +42,8 @@ pub mod map {
     pub const METERS: &str = "METERS";
     /// What became of first fragments.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// The flow memory.
+    pub const FLOWS: &str = "FLOWS";
     /// Listeners whose cookies the kernel takes now.
     pub const LISTENERS: &str = "LISTENERS";
     /// The packet that a CPU judges.
@@ -57,6 +59,10 @@ pub mod map {
     pub const PROGRAM: &str = "xdp_throttle";
     /// That of the one for interfaces without an Ethernet header.
     pub const PROGRAM_IP: &str = "xdp_throttle_ip";
+    /// That of the one that notes what leaves, and of the same for interfaces without an Ethernet header.
+    pub const PROGRAM_EGRESS: &str = "xdp_throttle_out";
+    /// See [`PROGRAM_EGRESS`].
+    pub const PROGRAM_EGRESS_IP: &str = "xdp_throttle_oip";
     /// Where the program's own diagnostics say they come from: its crate.
     pub const DIAGNOSTICS: &str = "xdp_throttle_ebpf";
 }
@@ -95,7 +101,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 400;
+pub const SCRATCH_BYTES: usize = 416;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {
@@ -107,6 +113,8 @@ pub mod constant {
     pub const KNOWN_MASK: &str = "KNOWN_MASK";
     /// Lines of [`super::map::METERS`], less one; `u32`.
     pub const METER_MASK: &str = "METER_MASK";
+    /// Lines of [`super::map::FLOWS`], less one; `u32`.
+    pub const FLOW_MASK: &str = "FLOW_MASK";
     /// Timer ticks are shifted by this to periods of about a second, `u32`.
     pub const PERIOD_SHIFT: &str = "PERIOD_SHIFT";
     /// Flags of a policy that the program looks at, `u32`: the verifier takes out what is behind the

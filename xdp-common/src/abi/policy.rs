@@ -36,6 +36,9 @@ pub const FLAG_AGGREGATES: u32 = 1 << 7;
 /// controller sets it: it is for those who compare verdicts at times that they choose.
 pub const FLAG_FIXED_CLOCK: u32 = 1 << 9;
 
+/// [`Policy::flags`]: the egress program notes what leaves by every interface that the policy names.
+pub const FLAG_FLOW_MEMORY: u32 = 1 << 10;
+
 /// Stages that a program may be without: flags that are off in its policy may be off in the program from
 /// the start ([`super::constant::STAGES`]).
 pub const STAGES: u32 = FLAG_BANS

@@ -6,10 +6,15 @@
 //! for a while in quiet times, or a local socket was found to be connected to it; those that are
 //! known don't count, so a flood takes the place of newcomers only.
 //!
+//! The budget counts newcomers and not their packets: the flow of a newcomer that was let in is kept in
+//! the flow memory ([`crate::flows`]), and its next packets take nothing from the budget. That memory is
+//! asked once the budget isn't fresh any more, so a quiet class costs no look.
+//!
 //! Over the budget a newcomer's packet passes when a connected socket waits for it; a SYN is answered
-//! with a cookie, so that the source shows that it is there; all else is refused. What nobody sends
-//! unasked (answers, by source port or flags) is looked at the other way round: only what no socket
-//! waits for counts against the budget.
+//! with a cookie, so that the source shows that it is there. Any other newcomer is refused and remembered,
+//! and its own retry passes, on a second budget for all flows that return ([`crate::flows::Retry`]). What
+//! nobody sends unasked (answers, by source port or flags) is looked at the other way round: only what
+//! was not asked for, by flow memory or socket, counts against the budget.
 //!
 //! One in [`SAMPLE`] of the refused is charged to its source for all of them, so that a newcomer that
 //! floods alone is limited and banned as any source, and the others cost no look at the source table.
@@ -19,11 +24,12 @@ use core::ops::ControlFlow;
 use super::limit::{conforms, has_room};
 use super::{Tables, Word, bytes_of};
 use crate::abi::{
-    CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Class,
-    LEVEL_ATTACK, Limit, class_table,
+    CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_RETRY, CLASS_SOLICITED, CLASS_SYN_COOKIES,
+    Class, ClassCounter, LEVEL_ATTACK, Limit, class_table,
 };
+use crate::flows::{Flow, Keys, Kind, Retry, Window};
 use crate::packet::tcp_flags::{ACK, SYN};
-use crate::packet::{Fragment, Packet, Transport, protocol};
+use crate::packet::{Fragment, Packet, PacketView, Transport, protocol};
 use crate::reason::Reason;
 
 /// Of so many refused packets one is charged to its source, for all of them.
@@ -60,6 +66,8 @@ pub struct Admission {
     pub standing: Standing,
     /// The class whose budget it takes from, as a newcomer's, once it has passed what else limits it.
     pub newcomer_of: Option<u8>,
+    /// The hash that its flow is kept under then, so that its next packets take nothing.
+    pub flow: Option<u64>,
 }
 
 impl Admission {
@@ -69,6 +77,7 @@ impl Admission {
         Self {
             standing,
             newcomer_of: None,
+            flow: None,
         }
     }
 }
@@ -107,6 +116,8 @@ pub trait ClassWords {
     type Word: Word;
     /// [`crate::abi::ClassState::tat`].
     fn tat(&self) -> Self::Word;
+    /// [`crate::abi::ClassState::returning_tat`].
+    fn returning_tat(&self) -> Self::Word;
     /// [`crate::abi::ClassState::pressure_until_ns`].
     fn pressure_until(&self) -> Self::Word;
     /// [`crate::abi::ClassState::level`].
@@ -147,8 +158,9 @@ pub fn places(packet: &Packet) -> (usize, Option<usize>) {
 
 /// Judges a packet by its class. `may_be_known`: whether the source may be one that is known.
 #[inline(always)]
-pub fn check<T: Tables>(
+pub fn check<V: PacketView + ?Sized, T: Tables>(
     packet: &Packet,
+    view: &V,
     place: &T::Place,
     may_be_known: bool,
     tables: &T,
@@ -165,21 +177,21 @@ pub fn check<T: Tables>(
             None => {}
         }
     }
-    let (number, proof) = find(packet, tables);
+    let (number, proof) = find(packet, view, tables, now);
     let (Some(class), Some(state)) = (tables.class(number), tables.class_state(number)) else {
         return go_on(Standing::Earning);
     };
-    tables.count_class(number, |counter| {
-        counter.packets = counter.packets.wrapping_add(1);
+    count(number, tables, |counter| {
         counter.bytes = counter.bytes.wrapping_add(bytes_of(packet));
-        counter.packets
+        &mut counter.packets
     });
     check_source(packet, place, class, number, tables, now)?;
     if proof == Proof::Connected {
-        count_proven(number, tables);
+        count(number, tables, |counter| &mut counter.proven);
         return go_on(Standing::Earning);
     }
-    let standing = if now < state.pressure_until().load() {
+    let is_pressed = now < state.pressure_until().load();
+    let standing = if is_pressed {
         Standing::Unproven
     } else {
         Standing::Earning
@@ -190,23 +202,160 @@ pub fn check<T: Tables>(
     if class.budget.is_off() || known {
         return go_on(standing);
     }
-    if has_room(state.tat(), budget(class, &state), 1, now) {
-        return ControlFlow::Continue(Admission {
+    let newcomer = |flow| {
+        ControlFlow::Continue(Admission {
             standing,
             newcomer_of: Some(number),
-        });
+            flow,
+        })
+    };
+    // No newcomer came a moment ago: the budget is as good as whole.
+    let fits = has_room(state.tat(), budget(class, &state), 1, now);
+    if fits && !is_pressed && state.tat().load() <= now {
+        return newcomer(None);
+    }
+    let place = InClass {
+        class,
+        state: &state,
+        number,
+        is_pressed,
+    };
+    let keys = if unasked {
+        None
+    } else {
+        tables.flow_keys(view, packet)
+    };
+    if let Some(keys) = keys
+        && let Some(flow) = tables.flow(&keys, is_tcp(packet), now)
+        && let Some(verdict) = check_flow(packet, view, flow, &keys, &place, tables, now)
+    {
+        return verdict;
+    }
+    if fits {
+        return newcomer(keys.map(|keys| keys.flow));
     }
     note_pressure(class, &state, number, tables, now);
-    match over_budget(packet, class, number, proof, tables, now) {
+    match over_budget(packet, keys, &place, proof, tables, now) {
         ControlFlow::Continue(standing) => go_on(standing),
         ControlFlow::Break(reason) => refuse(reason, class, number, tables),
     }
 }
 
+/// The class that a packet is in.
+struct InClass<'a, S> {
+    class: &'a Class,
+    state: &'a S,
+    number: u8,
+    is_pressed: bool,
+}
+
+/// Judges a packet whose flow is in the memory; nothing where the flow says nothing of this packet.
+#[inline(always)]
+fn check_flow<V: PacketView + ?Sized, T: Tables>(
+    packet: &Packet,
+    view: &V,
+    flow: Flow,
+    keys: &Keys,
+    place: &InClass<'_, T::Class<'_>>,
+    tables: &T,
+    now: u64,
+) -> Option<ControlFlow<Reason, Admission>> {
+    let go_on = |standing| Some(ControlFlow::Continue(Admission::free(standing)));
+    let is_tcp = is_tcp(packet);
+    if flow.kind() == Kind::HalfOpen {
+        if !acknowledges(packet, view, flow) {
+            return None;
+        }
+        let flow = Flow::new(Kind::Established, false);
+        tables.keep_flow(keys.flow, flow, is_tcp, now);
+        count(place.number, tables, |counter| &mut counter.proven);
+        return go_on(Standing::Earning);
+    }
+    if !flow.is_unproven() {
+        count(place.number, tables, |counter| &mut counter.proven);
+        return go_on(if place.is_pressed {
+            Standing::Unproven
+        } else {
+            Standing::Earning
+        });
+    }
+    // It has gone on for a while without pressure, which is what makes a source known, too.
+    if !place.is_pressed {
+        if flow.has_lasted(now) {
+            tables.keep_flow(keys.flow, Flow::new(flow.kind(), false), is_tcp, now);
+        }
+        return go_on(Standing::Earning);
+    }
+    if place.class.returning.is_off() {
+        return None;
+    }
+    Some(match take_returning(place, tables, now) {
+        ControlFlow::Continue(standing) => {
+            if flow.is_stale(is_tcp, now) {
+                tables.keep_flow(keys.flow, flow, is_tcp, now);
+            }
+            ControlFlow::Continue(Admission::free(standing))
+        }
+        ControlFlow::Break(reason) => refuse(reason, place.class, place.number, tables),
+    })
+}
+
+/// Takes room for one packet from the budget of flows that returned.
+#[inline(always)]
+fn take_returning<T: Tables>(
+    place: &InClass<'_, T::Class<'_>>,
+    tables: &T,
+    now: u64,
+) -> ControlFlow<Reason, Standing> {
+    let limit = &place.class.returning;
+    if limit.is_off() || !conforms(place.state.returning_tat(), limit, 1, now, tables) {
+        return ControlFlow::Break(Reason::ReturningBudget);
+    }
+    count(place.number, tables, |counter| &mut counter.returned);
+    ControlFlow::Continue(Standing::Unproven)
+}
+
+/// Whether a segment acknowledges the SYN-ACK that a half-open flow was answered with.
+#[inline(always)]
+fn acknowledges<V: PacketView + ?Sized>(packet: &Packet, view: &V, flow: Flow) -> bool {
+    let Transport::Tcp { flags, .. } = packet.transport else {
+        return false;
+    };
+    let offset = usize::from(packet.transport_offset).wrapping_add(8);
+    let Some([word]): Option<[u32; 1]> = view.read(offset) else {
+        return false;
+    };
+    flags & (SYN | ACK) == ACK && flow.is_acknowledged_by(u32::from_be(word))
+}
+
+#[inline(always)]
+const fn is_tcp(packet: &Packet) -> bool {
+    packet.protocol == protocol::TCP
+}
+
+/// Adds one to a count of a class, and gives what it is then.
+#[inline(always)]
+fn count<T: Tables>(
+    number: u8,
+    tables: &T,
+    which: impl FnOnce(&mut ClassCounter) -> &mut u64,
+) -> u64 {
+    tables.count_class(number, |counter| {
+        let count = which(counter);
+        *count = count.wrapping_add(1);
+        *count
+    })
+}
+
 /// The number of a packet's class, and whether somebody waits for the packet where the class asks
 /// first. An answer that a socket for everybody would take is judged by its destination port.
 #[inline(always)]
-fn find<T: Tables>(packet: &Packet, tables: &T) -> (u8, Proof) {
+fn find<V: PacketView + ?Sized, T: Tables>(
+    packet: &Packet,
+    view: &V,
+    tables: &T,
+    now: u64,
+) -> (u8, Proof) {
     let (first, second) = places(packet);
     let number = tables.class_at(first);
     let by_destination = |second: Option<usize>| second.map_or(0, |place| tables.class_at(place));
@@ -218,6 +367,14 @@ fn find<T: Tables>(packet: &Packet, tables: &T) -> (u8, Proof) {
         .is_none_or(|class| class.flags & CLASS_SOLICITED == 0)
     {
         return (number, Proof::Unknown);
+    }
+    if tables.remembers_answers()
+        && let Some(keys) = tables.flow_keys(view, packet)
+        && let Some(flow) = tables.flow(&keys, is_tcp(packet), now)
+        && !flow.is_unproven()
+        && flow.kind() != Kind::HalfOpen
+    {
+        return (number, Proof::Connected);
     }
     match (tables.proof(packet), second) {
         (Proof::Open, Some(_)) => (by_destination(second), Proof::Unknown),
@@ -270,21 +427,22 @@ fn budget<'a>(class: &'a Class, state: &impl ClassWords) -> &'a Limit {
     }
 }
 
-/// Takes room for a newcomer's packet from the budget of its class: behind all that limits the packet
-/// for itself, so that nobody spends the budget with packets that don't pass.
+/// Takes room for a newcomer's packet from the budget of its class, and keeps its flow: behind all that
+/// limits the packet for itself, so that nobody spends the budget with packets that don't pass.
 ///
 /// Concurrency: [`check`] has looked whether there is room. CPUs that looked at the same time pass
 /// together, which is one packet for each CPU more than the budget at most.
 #[inline(always)]
-pub fn charge<T: Tables>(number: u8, tables: &T, now: u64) {
+pub fn charge<T: Tables>(packet: &Packet, number: u8, flow: Option<u64>, tables: &T, now: u64) {
     let (Some(class), Some(state)) = (tables.class(number), tables.class_state(number)) else {
         return;
     };
     conforms(state.tat(), budget(class, &state), 1, now, tables);
-    tables.count_class(number, |counter| {
-        counter.newcomers = counter.newcomers.wrapping_add(1);
-        counter.newcomers
-    });
+    count(number, tables, |counter| &mut counter.newcomers);
+    if let Some(hash) = flow {
+        let flow = Flow::new(Kind::LetIn, true);
+        tables.keep_flow(hash, flow, is_tcp(packet), now);
+    }
 }
 
 /// The budget is spent: the class is under pressure from now on.
@@ -295,18 +453,15 @@ fn note_pressure<T: Tables>(class: &Class, state: &T::Class<'_>, number: u8, tab
     if pressure.load().wrapping_add(PRESSURE_STEP_NS) < until {
         pressure.store(until);
     }
-    tables.count_class(number, |counter| {
-        counter.over = counter.over.wrapping_add(1);
-        counter.over
-    });
+    count(number, tables, |counter| &mut counter.over);
 }
 
 /// What else a newcomer can show when the budget is spent.
 #[inline(always)]
 fn over_budget<T: Tables>(
     packet: &Packet,
-    class: &Class,
-    number: u8,
+    keys: Option<Keys>,
+    place: &InClass<'_, T::Class<'_>>,
     asked: Proof,
     tables: &T,
     now: u64,
@@ -314,36 +469,57 @@ fn over_budget<T: Tables>(
     if asked == Proof::Nobody {
         return ControlFlow::Break(Reason::Unsolicited);
     }
-    if class.flags & CLASS_SYN_COOKIES != 0 && packet.opens_tcp_connection() {
-        return match tables.cookie(packet, now) {
+    let flags = place.class.flags;
+    if flags & CLASS_SYN_COOKIES != 0 && packet.opens_tcp_connection() {
+        match tables.cookie(packet, now) {
             // An interface without an Ethernet header sends nothing back that XDP hands it: the
             // kernel's generic mode takes the changed addresses for Ethernet's.
-            Cookie::Ready if packet.network_offset == 0 => ControlFlow::Break(Reason::ClassBudget),
-            Cookie::Ready => ControlFlow::Break(Reason::SynCookie),
-            Cookie::Room => ControlFlow::Continue(Standing::Unproven),
-            Cookie::NoListener => ControlFlow::Break(Reason::Unsolicited),
-            Cookie::Impossible => ControlFlow::Break(Reason::ClassBudget),
-        };
-    }
-    if class.flags & CLASS_PROOF == 0 {
-        return ControlFlow::Break(Reason::ClassBudget);
-    }
-    match tables.proof(packet) {
-        Proof::Connected => {
-            count_proven(number, tables);
-            ControlFlow::Continue(Standing::Earning)
+            Cookie::Ready if packet.network_offset != 0 => {
+                return ControlFlow::Break(Reason::SynCookie);
+            }
+            Cookie::Room => return ControlFlow::Continue(Standing::Unproven),
+            Cookie::NoListener => return ControlFlow::Break(Reason::Unsolicited),
+            Cookie::Ready | Cookie::Impossible => {}
         }
-        Proof::Nobody => ControlFlow::Break(Reason::Unsolicited),
-        Proof::Open | Proof::Unknown => ControlFlow::Break(Reason::ClassBudget),
+    } else if flags & CLASS_PROOF != 0 {
+        match tables.proof(packet) {
+            Proof::Connected => {
+                count(place.number, tables, |counter| &mut counter.proven);
+                return ControlFlow::Continue(Standing::Earning);
+            }
+            Proof::Nobody => return ControlFlow::Break(Reason::Unsolicited),
+            Proof::Open | Proof::Unknown => {}
+        }
+    }
+    match keys {
+        Some(keys) if flags & CLASS_RETRY != 0 => check_retry(packet, &keys, place, tables, now),
+        _ => ControlFlow::Break(Reason::ClassBudget),
     }
 }
 
+/// Lets a newcomer in that comes again in its protocol's time.
 #[inline(always)]
-fn count_proven<T: Tables>(number: u8, tables: &T) {
-    tables.count_class(number, |counter| {
-        counter.proven = counter.proven.wrapping_add(1);
-        counter.proven
-    });
+fn check_retry<T: Tables>(
+    packet: &Packet,
+    keys: &Keys,
+    place: &InClass<'_, T::Class<'_>>,
+    tables: &T,
+    now: u64,
+) -> ControlFlow<Reason, Standing> {
+    let window = Window {
+        min_ns: place.class.retry_min_ns,
+        max_ns: place.class.retry_max_ns,
+    };
+    match tables.retried(keys, window, now) {
+        Retry::First => ControlFlow::Break(Reason::FirstPacket),
+        Retry::TooSoon => ControlFlow::Break(Reason::TooSoon),
+        Retry::InTime => {
+            let standing = take_returning(place, tables, now)?;
+            let flow = Flow::new(Kind::Returned, true);
+            tables.keep_flow(keys.flow, flow, is_tcp(packet), now);
+            ControlFlow::Continue(standing)
+        }
+    }
 }
 
 /// Counts a refused packet; a class that only observes lets it go on.
@@ -354,16 +530,20 @@ fn refuse<T: Tables>(
     number: u8,
     tables: &T,
 ) -> ControlFlow<Reason, Admission> {
-    let counted = tables.count_class(number, |counter| {
-        let outcome = if reason == Reason::Unsolicited {
+    let counted = count(number, tables, |counter| {
+        if reason == Reason::FirstPacket {
+            &mut counter.first_packets
+        } else if reason == Reason::Unsolicited {
             &mut counter.unsolicited
         } else if reason == Reason::SynCookie {
             &mut counter.cookies
+        } else if reason == Reason::TooSoon {
+            &mut counter.too_soon
+        } else if reason == Reason::ReturningBudget {
+            &mut counter.over_returning
         } else {
             &mut counter.refused
-        };
-        *outcome = outcome.wrapping_add(1);
-        *outcome
+        }
     });
     if class.flags & CLASS_OBSERVE != 0 {
         return ControlFlow::Continue(Admission::free(Standing::Unproven));

@@ -156,7 +156,7 @@ fn stages_of_source<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     let admission = if tables.flags(policy) & FLAG_CLASSES == 0 {
         Admission::free(Standing::Earning)
     } else {
-        tables.check_class(packet, place, may_be_known, now)?
+        tables.check_class(packet, view, place, may_be_known, now)?
     };
     aggregate::check_aggregate(packet, tables, policy, now)?;
     limit::check_limits(
@@ -169,7 +169,7 @@ fn stages_of_source<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
         now,
     )?;
     if let Some(class) = admission.newcomer_of {
-        tables.charge_class(class, now);
+        tables.charge_class(packet, class, admission.flow, now);
     }
     ControlFlow::Continue(())
 }

@@ -6,7 +6,8 @@ use super::class::{self, Admission, ClassWords, Cookie, Proof};
 use super::limit::{self, Offence};
 use super::source_key;
 use crate::abi::{Ban, Class, ClassCounter, Fault, Limit, Limits, Policy, SourceKey};
-use crate::packet::{Address, Packet};
+use crate::flows::{Flow, Keys, Retry, Window};
+use crate::packet::{Address, Packet, PacketView};
 use crate::reason::Reason;
 
 /// A 64-bit word that several CPUs read and write at once.
@@ -108,11 +109,23 @@ pub trait Tables {
     fn proof(&self, packet: &Packet) -> Proof;
     /// Makes a SYN cookie for the packet, to be sent if that is the verdict.
     fn cookie(&self, packet: &Packet, now: u64) -> Cookie;
+    /// The hashes of the flow of a packet that came in; nothing for one that belongs to no flow.
+    fn flow_keys<V: PacketView + ?Sized>(&self, view: &V, packet: &Packet) -> Option<Keys>;
+    /// The packet's flow, if the memory has it.
+    fn flow(&self, keys: &Keys, is_tcp: bool, now: u64) -> Option<Flow>;
+    /// Keeps a flow under its hash.
+    fn keep_flow(&self, hash: u64, flow: Flow, is_tcp: bool, now: u64);
+    /// Whether a refused newcomer comes again; a first packet is remembered.
+    fn retried(&self, keys: &Keys, window: Window, now: u64) -> Retry;
+    /// Whether the flow memory has all that left, so that an answer that it doesn't know may be one that
+    /// nobody asked for.
+    fn remembers_answers(&self) -> bool;
     /// Judges a packet by its class; a verifier may want it in a function of its own.
     #[inline(always)]
-    fn check_class(
+    fn check_class<V: PacketView + ?Sized>(
         &self,
         packet: &Packet,
+        view: &V,
         place: &Self::Place,
         may_be_known: bool,
         now: u64,
@@ -120,16 +133,16 @@ pub trait Tables {
     where
         Self: Sized,
     {
-        class::check(packet, place, may_be_known, self, now)
+        class::check(packet, view, place, may_be_known, self, now)
     }
     /// Takes a newcomer's packet from the budget of its class; a verifier may want it in a function of
     /// its own.
     #[inline(always)]
-    fn charge_class(&self, number: u8, now: u64)
+    fn charge_class(&self, packet: &Packet, number: u8, flow: Option<u64>, now: u64)
     where
         Self: Sized,
     {
-        class::charge(number, self, now);
+        class::charge(packet, number, flow, self, now);
     }
     /// Whether the source may be one that is known or banned: false for nearly all that are neither,
     /// at a small cost.

@@ -11,6 +11,10 @@ use xdp_common::packet::Packet;
 use xdp_common::verdict::{ClassWords, Cookie, Proof};
 
 use super::HostWord;
+use super::flows::HostFlows;
+
+/// Seeds of the flow memory's hashes.
+pub const FLOW_SEEDS: [u64; 2] = [3, 5];
 
 /// Classes, and what is going on in them.
 pub struct HostFlood {
@@ -23,6 +27,8 @@ pub struct HostFlood {
     /// How often a socket was asked for.
     pub asked: AtomicU32,
     pub cookie: Cookie,
+    pub flows: HostFlows,
+    pub remembers_answers: bool,
     meters: Mutex<HashMap<u64, Vec<u64>>>,
     fragments: Mutex<HashMap<u64, u64>>,
 }
@@ -38,6 +44,7 @@ pub fn bytes(key: &SourceKey) -> SourceKeyBytes {
 #[derive(Default)]
 pub struct HostState {
     pub tat: AtomicU64,
+    pub returning_tat: AtomicU64,
     pub pressure_until: AtomicU64,
     pub level: u64,
     pub counter: Mutex<Option<ClassCounter>>,
@@ -54,6 +61,8 @@ impl Default for HostFlood {
             proof: Proof::Unknown,
             asked: AtomicU32::new(0),
             cookie: Cookie::Impossible,
+            flows: HostFlows::default(),
+            remembers_answers: false,
             meters: Mutex::default(),
             fragments: Mutex::default(),
         }
@@ -130,6 +139,10 @@ impl<'a> ClassWords for HostClass<'a> {
 
     fn tat(&self) -> HostWord<'a> {
         HostWord(&self.0.tat)
+    }
+
+    fn returning_tat(&self) -> HostWord<'a> {
+        HostWord(&self.0.returning_tat)
     }
 
     fn pressure_until(&self) -> HostWord<'a> {

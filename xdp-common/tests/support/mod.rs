@@ -8,6 +8,7 @@
 )]
 
 pub mod flood;
+pub mod flows;
 pub mod frames;
 
 use std::sync::Mutex;
@@ -17,8 +18,10 @@ use xdp_common::abi::{
     ABI_VERSION, Ban, Class, ClassCounter, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN,
     FLAG_SANITY_TCP_FLAGS, Fault, Limit, Limits, MODE_ENFORCE, Plain, Policy, Source, SourceKey,
 };
+use xdp_common::flows::key::keys;
+use xdp_common::flows::{Direction, Flow, Keys, Retry, Window};
 use xdp_common::lists::{ALLOW, BLOCK, LIMITS};
-use xdp_common::packet::{Address, Octets, Packet};
+use xdp_common::packet::{Address, Octets, Packet, PacketView};
 use xdp_common::reason::Reason;
 use xdp_common::verdict::{
     BanState, Cookie, Offences, Proof, SourceState, Tables, Verdict, Word, decide, source_key,
@@ -221,6 +224,26 @@ impl Tables for HostTables {
 
     fn cookie(&self, _packet: &Packet, _now: u64) -> Cookie {
         self.flood.cookie
+    }
+
+    fn flow_keys<V: PacketView + ?Sized>(&self, view: &V, packet: &Packet) -> Option<Keys> {
+        keys(view, packet, Direction::In, flood::FLOW_SEEDS)
+    }
+
+    fn flow(&self, keys: &Keys, is_tcp: bool, now: u64) -> Option<Flow> {
+        self.flood.flows.flow(keys.flow, is_tcp, now)
+    }
+
+    fn keep_flow(&self, hash: u64, flow: Flow, is_tcp: bool, now: u64) {
+        self.flood.flows.keep(hash, flow, is_tcp, now);
+    }
+
+    fn retried(&self, keys: &Keys, window: Window, now: u64) -> Retry {
+        self.flood.flows.retried(keys.retry, window, now)
+    }
+
+    fn remembers_answers(&self) -> bool {
+        self.flood.remembers_answers
     }
 
     fn may_be_known(&self, _place: &SourceKey) -> bool {

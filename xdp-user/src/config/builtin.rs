@@ -24,6 +24,9 @@ pub(super) struct BuiltIn {
     pub(super) budget: (u64, u64),
     /// The same under attack; the budget where there is none.
     pub(super) attack_budget: Option<(u64, u64)>,
+    /// Packets of flows that began under pressure. Ten times what a flood of newcomers gets under attack: it
+    /// is what a flood gains by sending each packet twice.
+    pub(super) returning: Option<(u64, u64)>,
     pub(super) solicited: bool,
     pub(super) proof: bool,
     pub(super) syn_cookies: bool,
@@ -44,16 +47,21 @@ const PLAIN: BuiltIn = BuiltIn {
     fragments: false,
     budget: (0, 0),
     attack_budget: None,
+    returning: None,
     solicited: false,
     proof: false,
     syn_cookies: false,
     known_first: true,
 };
 
+/// What flows that return get in most classes.
+pub(super) const RETURNING: (u64, u64) = (1000, 1000);
+
 /// Datagrams to a port.
 const DATAGRAMS: BuiltIn = BuiltIn {
     budget: (500, 8000),
     attack_budget: Some((100, 100)),
+    returning: Some(RETURNING),
     proof: true,
     ..PLAIN
 };
@@ -113,14 +121,16 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         why: "What no other class takes: GRE, SCTP and the like. Known tunnels don't count, so the budget is for strangers.",
         budget: (2000, 10_000),
         attack_budget: Some((200, 200)),
+        returning: Some(RETURNING),
         ..PLAIN
     },
     BuiltIn {
         name: "tcp-new",
-        why: "New connections (SYN). Over the budget they are answered with SYN cookies in the kernel's place, so a real client still gets in.",
+        why: "New connections (SYN). Over the budget they are answered with SYN cookies in the kernel's place, so a real client still gets in. Where no cookie can be made, its second SYN does.",
         tcp_ports: REST,
         budget: (500, 2000),
         attack_budget: Some((50, 50)),
+        returning: Some((500, 500)),
         syn_cookies: true,
         ..PLAIN
     },
@@ -173,7 +183,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     },
     BuiltIn {
         name: "quic",
-        why: "HTTP/3. The server's one socket is connected to nobody, so only known clients are sure to pass over the budget.",
+        why: "HTTP/3. The server's one socket is connected to nobody, so known clients pass over the budget at once, new ones with their retry.",
         udp_ports: &[n(443)],
         ..DATAGRAMS
     },
@@ -195,6 +205,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         why: "The host's own address may depend on it; few packets, and raw sockets take them, so there is no proof.",
         udp_ports: &[n(67), n(68), n(546), n(547)],
         budget: (100, 200),
+        returning: Some((100, 200)),
         ..PLAIN
     },
     BuiltIn {
@@ -213,6 +224,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         icmpv6_types: &[n(128)],
         budget: (200, 1000),
         attack_budget: Some((50, 50)),
+        returning: Some((200, 200)),
         ..PLAIN
     },
     BuiltIn {

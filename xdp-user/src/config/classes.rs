@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use xdp_common::abi::MAX_CLASSES;
 
-use super::builtin::{BUILT_IN, BuiltIn, OTHER};
+use super::builtin::{BUILT_IN, BuiltIn, OTHER, RETURNING};
 use super::limits::{Limit, check_burst, check_bytes, merged};
 use super::places::Place;
 use super::schema::ClassKeys;
@@ -30,6 +30,9 @@ pub struct Class {
     pub budget: Option<Limit<PacketRate, Burst>>,
     /// The same under attack; `None`: the budget.
     pub attack_budget: Option<Limit<PacketRate, Burst>>,
+    /// Packets of all flows together that began under pressure, while it lasts; `None`: a newcomer's retry is
+    /// refused as its first packet is.
+    pub returning: Option<Limit<PacketRate, Burst>>,
     /// Packets from one source.
     pub packets: Option<Limit<PacketRate, Burst>>,
     /// Bytes from one source.
@@ -183,6 +186,7 @@ fn unnamed(name: &ClassName) -> Class {
         takes: Takes::default(),
         budget: None,
         attack_budget: None,
+        returning: limit(RETURNING),
         packets: None,
         bytes: None,
         solicited: false,
@@ -193,20 +197,22 @@ fn unnamed(name: &ClassName) -> Class {
     }
 }
 
+fn limit((rate, burst): (u64, u64)) -> Option<Limit<PacketRate, Burst>> {
+    Some(Limit {
+        rate: PacketRate::new(rate).ok()?,
+        burst: Burst::new(burst).ok()?,
+    })
+}
+
 impl BuiltIn {
     /// The class with what the file changes of it; its places come later. A name or a number that
     /// can't be is a mistake of the table above, which a test reads.
     fn class(&self, section: Option<&Section>, sink: &mut Sink) -> Option<Class> {
-        let limit = |(rate, burst)| {
-            Some(Limit {
-                rate: PacketRate::new(rate).ok()?,
-                burst: Burst::new(burst).ok()?,
-            })
-        };
         let class = Class {
             built_in: true,
             budget: limit(self.budget),
             attack_budget: self.attack_budget.and_then(limit),
+            returning: self.returning.and_then(limit),
             solicited: self.solicited,
             proof: self.proof,
             syn_cookies: self.syn_cookies,
@@ -231,6 +237,7 @@ fn merge(class: &Class, Section { keys, path }: &Section, sink: &mut Sink) -> Cl
         enabled: keys.enabled.unwrap_or(class.enabled),
         budget: merged(keys.budget, keys.budget_burst, class.budget),
         attack_budget: merged(keys.attack_budget, keys.attack_budget_burst, attack_budget),
+        returning: merged(keys.returning, keys.returning_burst, class.returning),
         packets: merged(keys.packets, keys.packets_burst, class.packets),
         bytes: merged(keys.bytes, keys.bytes_burst, class.bytes),
         solicited: keys.solicited.unwrap_or(class.solicited),
@@ -247,6 +254,7 @@ fn merge(class: &Class, Section { keys, path }: &Section, sink: &mut Sink) -> Cl
 fn check(class: &Class, path: &str, sink: &mut Sink) {
     check_burst(class.budget, &format!("{path}.budget"), sink);
     check_burst(class.attack_budget, &format!("{path}.attack_budget"), sink);
+    check_burst(class.returning, &format!("{path}.returning"), sink);
     check_burst(class.packets, &format!("{path}.packets"), sink);
     check_bytes(class.bytes, &format!("{path}.bytes"), sink);
     if let Some(limit) = class.packets

@@ -49,7 +49,8 @@ pub(super) const SECTIONS: &[&Section] = &[
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MILLISECOND;
-const HOUR: u64 = 3600 * SECOND;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const YEAR: u64 = 365 * DAY;
 
@@ -214,6 +215,10 @@ section! {
         attack_hold: Span as SpanWithin<MILLISECOND, DAY> = Default::Is("\"30s\""), Live;
         /// A class is back to normal when no newcomer has been over its budget for this long.
         calm_after: Span as SpanWithin<MILLISECOND, DAY> = Default::Is("\"10s\""), Live;
+        /// A newcomer that was refused because its class's budget was spent gets in when it sends the same again, within the class's `returning`: not sooner than this after its first packet, for no protocol tries again sooner.
+        retry_min: Span as SpanWithin<MILLISECOND, MINUTE> = Default::Is("\"200ms\""), Live;
+        /// And not later than this. The longest first retry of a common client is 15 seconds.
+        retry_max: Span as SpanWithin<MILLISECOND, MINUTE> = Default::Is("\"16s\""), Live;
     }
 }
 
@@ -248,6 +253,10 @@ section! {
         attack_budget: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "the built-in class's where the budget is, too; else the budget", example: "\"500pps\"" }, Live;
         /// Packets that may come at once then.
         attack_budget_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "500" }, Live;
+        /// Packets of all flows together that began while the class was over its budget, as long as it is: of newcomers that were refused and came again as their protocol does, and of those that the budget under attack let in. `"off"`: coming again makes no difference.
+        returning: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "the built-in class's, else `\"1kpps\"`", example: "\"5kpps\"" }, Live;
+        /// Packets of them that may come at once.
+        returning_burst: Option<Burst> as Optional<Text<Burst>> = Default::Absent { meaning: "one second at the rate", example: "\"5k\"" }, Live;
         /// Packets from one source in this class, beside its `[limits]`; at most 900 kpps.
         packets: Option<Option<PacketRate>> as Optional<OrOff<Text<PacketRate>>> = Default::Absent { meaning: "`\"off\"`", example: "\"500pps\"" }, Live;
         /// Packets that may come at once after a pause.
@@ -358,6 +367,8 @@ section! {
         overrides: u32 as Integer<u32, 1, 1_000_000> = Default::Is("10_000"), Restart;
         /// How many sources fit. A table that holds about half as many loses hardly any; 137 bytes each, allocated at start. When there is no room, a new source takes the place of one that has sent least, never of a protected one: one that has sent some packets within its limits over more than a second.
         sources: u32 as Integer<u32, 1024, 16_777_216> = Default::Is("131_072"), Restart;
+        /// How many flows the flow memory holds, rounded down to a power of two; 16 bytes each, allocated at start. Who is refused and remembered shares it. When it is full, a new flow takes the place of the one not seen for longest.
+        flows: u32 as Integer<u32, 4096, 67_108_864> = Default::Is("1_048_576"), Restart;
         /// Banned sources, those whose ban is over and still counts included. Their memory is allocated at start. When it is full, further bans are not stored and counted as a fault; none is lost, and the sources stay limited.
         bans: u32 as Integer<u32, 16, 16_777_216> = Default::Is("65_536"), Restart;
     }

@@ -405,6 +405,10 @@ fn counts(now: &ClassCounter, before: &ClassCounter) -> ClassCounts {
         unsolicited: now.unsolicited.saturating_sub(before.unsolicited),
         refused: now.refused.saturating_sub(before.refused),
         cookies: now.cookies.saturating_sub(before.cookies),
+        first_packets: now.first_packets.saturating_sub(before.first_packets),
+        too_soon: now.too_soon.saturating_sub(before.too_soon),
+        returned: now.returned.saturating_sub(before.returned),
+        over_returning: now.over_returning.saturating_sub(before.over_returning),
     }
 }
 

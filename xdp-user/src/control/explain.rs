@@ -53,6 +53,7 @@ impl Control {
             overrides: 1,
             sources: 2,
             bans: 2,
+            flows: 4096,
         });
         if let Some(classes) = self.classes.stored() {
             copy.set_classes(classes)?;
@@ -291,10 +292,15 @@ fn stage_of(reason: Reason) -> Option<&'static str> {
         Reason::RatePackets | Reason::RateBytes | Reason::RateTcpNew | Reason::SourceUntracked => {
             Some("limits")
         }
-        Reason::Unsolicited | Reason::ClassBudget | Reason::SynCookie | Reason::FragmentDropped => {
-            Some("class")
-        }
-        Reason::ClassPackets | Reason::ClassBytes => Some("class"),
+        Reason::Unsolicited
+        | Reason::ClassBudget
+        | Reason::ClassPackets
+        | Reason::ClassBytes
+        | Reason::SynCookie
+        | Reason::FragmentDropped
+        | Reason::FirstPacket
+        | Reason::TooSoon
+        | Reason::ReturningBudget => Some("class"),
         Reason::AggregatePackets | Reason::AggregateBytes => Some("aggregate"),
         Reason::NotIp
         | Reason::EthernetTruncated

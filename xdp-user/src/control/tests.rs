@@ -56,6 +56,7 @@ fn capacity(config: &Config) -> Capacity {
         overrides: config.capacity.overrides,
         sources: config.capacity.sources,
         bans: config.capacity.bans,
+        flows: config.capacity.flows,
     }
 }
 

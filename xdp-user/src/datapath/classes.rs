@@ -69,6 +69,8 @@ pub struct ClassReading {
     pub tat_ns: u64,
     /// Until when the class is under pressure, nanoseconds of `CLOCK_BOOTTIME`.
     pub pressure_until_ns: u64,
+    /// When the next packet of a flow that began under pressure is due, nanoseconds of `CLOCK_BOOTTIME`.
+    pub returning_tat_ns: u64,
     /// Of all CPUs.
     pub counter: ClassCounter,
 }
@@ -79,6 +81,7 @@ impl Default for ClassReading {
             level: LEVEL_NORMAL,
             tat_ns: 0,
             pressure_until_ns: 0,
+            returning_tat_ns: 0,
             counter: ClassCounter::ZERO,
         }
     }
@@ -97,6 +100,10 @@ impl ClassReading {
             (&mut sum.unsolicited, counter.unsolicited),
             (&mut sum.refused, counter.refused),
             (&mut sum.cookies, counter.cookies),
+            (&mut sum.first_packets, counter.first_packets),
+            (&mut sum.too_soon, counter.too_soon),
+            (&mut sum.returned, counter.returned),
+            (&mut sum.over_returning, counter.over_returning),
         ] {
             *to = to.saturating_add(from);
         }

@@ -24,6 +24,7 @@ pub const CAPACITY: Capacity = Capacity {
     overrides: 4,
     sources: 1024,
     bans: 5000,
+    flows: 4096,
 };
 
 /// Nanoseconds, longer than any run of the check.

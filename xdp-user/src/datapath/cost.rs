@@ -9,7 +9,7 @@ use xdp_common::known;
 use xdp_common::sources::Shape;
 
 use super::source_table::buckets;
-use super::{Capacity, lists};
+use super::{Capacity, flow_lines, lists};
 
 /// Size of the ring buffer of events.
 pub(super) const EVENT_BYTES: u32 = 256 * 1024;
@@ -122,6 +122,7 @@ impl Fixed {
             )),
             Self::array::<WordLine>(map::KNOWN, known_lines),
             Self::array::<WordLine>(map::METERS, entries::METERS),
+            Self::array::<WordLine>(map::FLOWS, flow_lines(capacity.flows)),
             Self::array::<u64>(map::FRAGMENTS, entries::FRAGMENTS),
             Self::array::<u64>(map::LISTENERS, entries::LISTENERS),
             Self::each_cpu(Self::of_values(map::SCRATCH, 1, SCRATCH_BYTES)),
@@ -227,6 +228,7 @@ mod tests {
         overrides: 10_000,
         sources: 131_072,
         bans: 65_536,
+        flows: 1_048_576,
     };
 
     #[test]
@@ -258,6 +260,7 @@ mod tests {
         let small = Capacity {
             block: 1,
             bans: 16,
+            flows: 4096,
             ..CAPACITY
         };
         let [small, large] = [small, CAPACITY].map(|c| Memory::when_full(&c));
@@ -314,6 +317,7 @@ mod tests {
             overrides: 100,
             sources: 1000,
             bans: 10_000,
+            flows: 4096,
             fixed: vec![map(100_000), map(1_000_000)],
         };
         assert_eq!(one.total(), 1_111_111);

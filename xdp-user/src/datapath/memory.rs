@@ -28,6 +28,7 @@ use flood::Flood;
 
 mod cells;
 mod flood;
+mod flows;
 mod tables;
 
 /// [`SourceKey`] as a map key.

@@ -53,6 +53,14 @@ pub struct Capacity {
     pub sources: u32,
     /// Bans.
     pub bans: u32,
+    /// Flows of the flow memory.
+    pub flows: u32,
+}
+
+/// Lines of the flow memory for so many flows: a power of two, never more memory than asked for.
+pub(crate) const fn flow_lines(flows: u32) -> u32 {
+    let lines = flows / xdp_common::flows::FLOWS_PER_LINE;
+    if lines < 2 { 1 } else { 1 << lines.ilog2() }
 }
 
 /// A list entry as it is stored, with its hits: exact while they are few, else estimated

@@ -58,6 +58,18 @@ pub struct ClassCounts {
     pub refused: u64,
     /// SYNs answered with a cookie.
     pub cookies: u64,
+    /// Newcomers' packets that were remembered and refused.
+    #[serde(default)]
+    pub first_packets: u64,
+    /// Packets of remembered newcomers refused because they came too soon.
+    #[serde(default)]
+    pub too_soon: u64,
+    /// Packets of flows that began under pressure, passed within their budget.
+    #[serde(default)]
+    pub returned: u64,
+    /// The same, refused because that budget was spent.
+    #[serde(default)]
+    pub over_returning: u64,
 }
 
 /// How often a class came into each state.

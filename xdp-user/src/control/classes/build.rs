@@ -1,8 +1,8 @@
 //! From a class in the configuration to what the program is told of it, and to words for people.
 
 use xdp_common::abi::{
-    self, CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_SOLICITED, CLASS_SYN_COOKIES, Limit,
-    Plain, class_table,
+    self, CLASS_KNOWN_FIRST, CLASS_OBSERVE, CLASS_PROOF, CLASS_RETRY, CLASS_SOLICITED,
+    CLASS_SYN_COOKIES, Limit, Plain, class_table,
 };
 use xdp_common::packet::tcp_flags::{ACK, RST, SYN};
 
@@ -53,6 +53,7 @@ fn to_abi(class: &Class, mitigation: &Mitigation) -> abi::Class {
         (class.syn_cookies, CLASS_SYN_COOKIES),
         (class.known_first, CLASS_KNOWN_FIRST),
         (class.observe, CLASS_OBSERVE),
+        (class.returning.is_some(), CLASS_RETRY),
     ];
     let set = flags.into_iter().filter(|(on, _)| *on);
     abi::Class {
@@ -60,7 +61,10 @@ fn to_abi(class: &Class, mitigation: &Mitigation) -> abi::Class {
         attack_budget,
         packets,
         bytes,
+        returning: self::packets(class.returning),
         pressure_ns: mitigation.hold.as_nanos(),
+        retry_min_ns: mitigation.retry_min.as_nanos(),
+        retry_max_ns: mitigation.retry_max.as_nanos(),
         flags: set.fold(0, |flags, (_, flag)| flags | flag),
         ..abi::Class::ZERO
     }

@@ -19,6 +19,7 @@ const TABLE_WORDS: usize = class_table::BYTES / WORD;
 const STATE_WORDS: usize = size_of::<ClassState>() / WORD;
 const TAT: usize = core::mem::offset_of!(ClassState, tat) / WORD;
 const PRESSURE: usize = core::mem::offset_of!(ClassState, pressure_until_ns) / WORD;
+const RETURNING: usize = core::mem::offset_of!(ClassState, returning_tat) / WORD;
 const LEVEL: usize = core::mem::offset_of!(ClassState, level) / WORD;
 
 /// The maps.
@@ -101,6 +102,7 @@ impl Classes {
                 level: word(LEVEL),
                 tat_ns: word(TAT),
                 pressure_until_ns: word(PRESSURE),
+                returning_tat_ns: word(RETURNING),
                 ..ClassReading::default()
             };
             let counters = counters.map_err(|e| failed("read the counters of classes", e))?;
@@ -118,14 +120,20 @@ fn words(class: &Class) -> [u64; CLASS_WORDS] {
         attack_budget,
         packets,
         bytes,
+        returning,
         pressure_ns,
+        retry_min_ns,
+        retry_max_ns,
         flags,
         reserved: _,
     } = class;
     let mut words = [0; CLASS_WORDS];
-    let limits = [budget, attack_budget, packets, bytes];
+    let limits = [budget, attack_budget, packets, bytes, returning];
     let limits = limits.iter().flat_map(|l| [l.cost_fp, l.tolerance_ns]);
-    let rest = [*pressure_ns, u64::from_ne_bytes(low_half(*flags))];
+    let times = [*pressure_ns, *retry_min_ns, *retry_max_ns];
+    let rest = times
+        .into_iter()
+        .chain([u64::from_ne_bytes(low_half(*flags))]);
     for (word, value) in words.iter_mut().zip(limits.chain(rest)) {
         *word = value;
     }

@@ -13,7 +13,7 @@ use super::super::cost::{EVENT_BYTES, SAMPLE_RING_BYTES};
 use super::super::known_filter::KnownFilter;
 use super::super::lists::Lists;
 use super::super::source_table::{Lengths, SourceTable, buckets};
-use super::super::{Capacity, Continuity, DatapathError, Result};
+use super::super::{Capacity, Continuity, DatapathError, Result, flow_lines};
 use super::classes::Classes;
 use super::hits::Hits;
 use super::list_tables::KernelLists;
@@ -96,6 +96,7 @@ impl KernelDatapath {
             (map::SAMPLES, SAMPLE_RING_BYTES),
             (map::KNOWN, known_lines),
             (map::METERS, entries::METERS),
+            (map::FLOWS, flow_lines(capacity.flows)),
         ];
         let continuity = match &pins {
             Some(pins) => find_left(pins, &sizes, &mut shape.seeds),
@@ -117,6 +118,7 @@ impl KernelDatapath {
             sizes,
             shape,
             known_mask,
+            flow_mask: flow_lines(capacity.flows) - 1,
             log_level,
             stages,
         };

@@ -21,9 +21,10 @@ use crate::host::framing::Framing;
 #[derive(Clone, Copy)]
 pub(super) struct Build {
     /// Entries of the maps whose size is chosen.
-    pub(super) sizes: [(&'static str, u32); 9],
+    pub(super) sizes: [(&'static str, u32); 10],
     pub(super) shape: Shape,
     pub(super) known_mask: u32,
+    pub(super) flow_mask: u32,
     pub(super) log_level: u8,
     /// Of [`STAGES`].
     pub(super) stages: u32,
@@ -44,6 +45,7 @@ impl Build {
         let flags = self.stages | !STAGES;
         let mut ebpf = loader
             .override_global(constant::KNOWN_MASK, &self.known_mask, true)
+            .override_global(constant::FLOW_MASK, &self.flow_mask, true)
             .override_global(constant::METER_MASK, &meter_mask, true)
             .override_global(constant::SOURCE_BUCKETS, &self.shape.buckets, true)
             .override_global(constant::SOURCE_SEEDS, &self.shape.seeds[..], true)

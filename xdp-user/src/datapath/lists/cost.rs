@@ -82,6 +82,7 @@ mod tests {
             overrides: ENTRIES,
             sources: 0,
             bans: 0,
+            flows: 0,
         };
         Lists::new(InProcess, capacity)
     }

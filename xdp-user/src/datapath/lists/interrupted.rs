@@ -206,6 +206,7 @@ fn assert_always(
         overrides: 16,
         sources: 0,
         bans: 0,
+        flows: 0,
     };
     let address: IpAddr = address.parse().unwrap();
     for at in 1.. {

@@ -223,6 +223,7 @@ mod tests {
                     overrides: 10_000,
                     sources: 0,
                     bans: 0,
+                    flows: 0,
                 },
             );
             let first: Vec<NewEntry> = prefixes(old).map(|prefix| entry(prefix, 1)).collect();

@@ -21,6 +21,7 @@ const CAPACITY: Capacity = Capacity {
     overrides: 1 << 20,
     sources: 0,
     bans: 0,
+    flows: 0,
 };
 const UNIT: u64 = 1 << END_SHIFT;
 

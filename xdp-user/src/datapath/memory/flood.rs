@@ -12,6 +12,7 @@ use xdp_common::verdict::ClassWords;
 
 use super::super::{ClassReading, ClassSet};
 use super::cells::MemoryWord;
+use super::flows::FlowMemory;
 
 /// The state behind the stages.
 #[derive(Default)]
@@ -22,11 +23,13 @@ pub(super) struct Flood {
     states: [State; MAX_CLASSES],
     meters: RefCell<HashMap<u64, [u64; meters::WORDS]>>,
     fragments: RefCell<HashMap<u64, u64>>,
+    pub(super) flows: FlowMemory,
 }
 
 #[derive(Default)]
 struct State {
     tat: Cell<u64>,
+    returning_tat: Cell<u64>,
     pressure_until: Cell<u64>,
     reading: Cell<ClassReading>,
 }
@@ -43,6 +46,7 @@ impl Flood {
     pub(super) fn readings(&self) -> Vec<ClassReading> {
         let reading = |state: &State| ClassReading {
             tat_ns: state.tat.get(),
+            returning_tat_ns: state.returning_tat.get(),
             pressure_until_ns: state.pressure_until.get(),
             ..state.reading.get()
         };
@@ -53,6 +57,7 @@ impl Flood {
     pub(super) fn set_reading(&self, class: usize, reading: &ClassReading) {
         if let Some(state) = self.states.get(class) {
             state.tat.set(reading.tat_ns);
+            state.returning_tat.set(reading.returning_tat_ns);
             state.pressure_until.set(reading.pressure_until_ns);
             state.reading.set(*reading);
         }
@@ -140,6 +145,10 @@ impl<'a> ClassWords for ClassCells<'a> {
 
     fn tat(&self) -> MemoryWord<'a> {
         MemoryWord(&self.0.tat)
+    }
+
+    fn returning_tat(&self) -> MemoryWord<'a> {
+        MemoryWord(&self.0.returning_tat)
     }
 
     fn pressure_until(&self) -> MemoryWord<'a> {

@@ -3,7 +3,8 @@
 use xdp_common::abi::{
     Ban, Class, ClassCounter, Fault, Limit, Limits, MAX_INTERFACES, Policy, SourceKey,
 };
-use xdp_common::packet::{Address, Packet};
+use xdp_common::flows::{Flow, Keys, Retry, Window};
+use xdp_common::packet::{Address, Packet, PacketView};
 use xdp_common::verdict::{Cookie, Proof, Tables, Word as _};
 
 use super::super::Datapath;
@@ -74,6 +75,27 @@ impl Tables for MemoryDatapath {
 
     fn cookie(&self, _packet: &Packet, _now: u64) -> Cookie {
         Cookie::Ready
+    }
+
+    fn flow_keys<V: PacketView + ?Sized>(&self, view: &V, packet: &Packet) -> Option<Keys> {
+        self.flood.flows.keys(view, packet)
+    }
+
+    fn flow(&self, keys: &Keys, is_tcp: bool, now: u64) -> Option<Flow> {
+        self.flood.flows.flow(keys.flow, is_tcp, now)
+    }
+
+    fn keep_flow(&self, hash: u64, flow: Flow, is_tcp: bool, now: u64) {
+        self.flood.flows.keep(hash, flow, is_tcp, now);
+    }
+
+    fn retried(&self, keys: &Keys, window: Window, now: u64) -> Retry {
+        self.flood.flows.retried(keys.retry, window, now)
+    }
+
+    /// What leaves isn't seen here.
+    fn remembers_answers(&self) -> bool {
+        false
     }
 
     fn may_be_known(&self, _place: &SourceKey) -> bool {
