@@ -129,7 +129,7 @@ pub(crate) static BANS: HashMap<SourceKey, Ban> = HashMap::with_max_entries(1024
 pub(crate) static CLASS_TABLE: Array<[u64; class_table::LINE / 8]> =
     Array::with_max_entries(entries::CLASS_TABLE, BPF_F_MMAPABLE);
 
-/// Key: bank * [`MAX_CLASSES`] + number. Value: a class. 12 KiB. As [`CLASS_TABLE`].
+/// Key: bank * [`MAX_CLASSES`] + number. Value: a class. 16 KiB. As [`CLASS_TABLE`].
 #[map]
 pub(crate) static CLASSES: Array<Class> = Array::with_max_entries(entries::CLASSES, BPF_F_MMAPABLE);
 
@@ -141,7 +141,7 @@ pub(crate) static CLASSES: Array<Class> = Array::with_max_entries(entries::CLASS
 pub(crate) static CLASS_STATES: Array<ClassState> =
     Array::with_max_entries(entries::CLASS_STATES, BPF_F_MMAPABLE);
 
-/// Key: number of a class. Value: what it decided. 2 KiB per CPU. Writer: program. Reader:
+/// Key: number of a class. Value: what it decided. 4 KiB per CPU. Writer: program. Reader:
 /// controller. Concurrency: each CPU has its own words.
 #[map]
 pub(crate) static CLASS_COUNTERS: PerCpuArray<ClassCounter> =

@@ -333,8 +333,7 @@ mod tests {
 
     #[test]
     fn the_tables_get_the_sizes_that_the_file_asks_for() {
-        let text =
-            "[capacity]\nallow = 11\nblock = 12\noverrides = 13\nsources = 2048\nbans = 17\n";
+        let text = "[capacity]\nallow = 11\nblock = 12\noverrides = 13\nsources = 2048\nbans = 17\nflows = 5000\n";
         let config = Config::parse(text, "test").unwrap().config;
         let asked = Capacity {
             allow: 11,
@@ -342,7 +341,7 @@ mod tests {
             overrides: 13,
             sources: 2048,
             bans: 17,
-            flows: 19,
+            flows: 5000,
         };
         assert_eq!(capacity(&config), asked);
     }

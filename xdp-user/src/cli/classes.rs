@@ -17,8 +17,9 @@ Examples:
 
 Every packet is in one class, by what it is for. A class has a budget for all sources together that
 aren't known yet: `newcomers` were within it, `over` found it spent. Of those, `cookies` were
-answered with a SYN cookie, `refused` and `unsolicited` were dropped, and the rest passed because a
-local socket waits for them. `elevated` is over the budget, `attack` far over it for a while.
+answered with a SYN cookie, `refused` and `unsolicited` were dropped. `first` were dropped and
+remembered: who sends the same again in its protocol's time gets in, and is among `returned`. The rest
+passed because a local socket waits for them. `elevated` is over the budget, `attack` far over it for a while.
 Change a class with a `[[class]]` section of its name, then `xdp-throttle apply`.";
 
 /// Show the service classes: who is flooded, and what is done about it
@@ -66,6 +67,8 @@ fn table_of<'s>(classes: impl Iterator<Item = &'s ClassStatus>, now: Timestamp) 
         numbers("over"),
         numbers("proven"),
         numbers("cookies"),
+        numbers("first"),
+        numbers("returned"),
         numbers("refused"),
         numbers("unsolicited"),
         words("switched on"),
@@ -81,7 +84,9 @@ fn table_of<'s>(classes: impl Iterator<Item = &'s ClassStatus>, now: Timestamp) 
             format::count(counts.over),
             format::count(counts.proven),
             format::count(counts.cookies),
-            format::count(counts.refused),
+            format::count(counts.first_packets),
+            format::count(counts.returned),
+            format::count(counts.refused + counts.too_soon + counts.over_returning),
             format::count(counts.unsolicited),
             class.switched_on.join(", "),
         ]);
@@ -95,6 +100,7 @@ fn render_settings(list: &ClassList) -> String {
         words("class"),
         words("budget"),
         words("under attack"),
+        words("returning"),
         words("each source"),
         words("flags"),
         // The longest stands last.
@@ -102,19 +108,21 @@ fn render_settings(list: &ClassList) -> String {
     ]);
     for class in &list.classes {
         let limits = &class.limits;
-        let (budget, attack) = if class.enabled {
-            (
+        let [budget, attack, returning] = if class.enabled {
+            [
                 limit(&limits.budget, limits.budget_burst.as_deref()),
                 limit(&limits.attack_budget, limits.attack_budget_burst.as_deref()),
-            )
+                limit(&limits.returning, limits.returning_burst.as_deref()),
+            ]
         } else {
-            ("not enabled".to_owned(), String::new())
+            ["not enabled".to_owned(), String::new(), String::new()]
         };
         table.row([
             format::count(class.number.into()),
             class.status.name.clone(),
             budget,
             attack,
+            returning,
             each_source(class),
             class.flags.join(", "),
             class.takes.join(", "),
@@ -211,7 +219,9 @@ mod tests {
             "20,000",
             "4,900,000",
             "3,600,000",
-            "1,234,567",
+            "654,321",
+            "777",
+            "1,234,619",
             "SYN cookies, budget 100pps burst 100",
         ] {
             assert!(attacked.contains(part), "{part} in {attacked}");

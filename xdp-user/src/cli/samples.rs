@@ -166,6 +166,10 @@ fn attacked() -> ClassStatus {
         unsolicited: 40,
         refused: 1_234_567,
         cookies: 3_600_000,
+        first_packets: 654_321,
+        too_soon: 21,
+        returned: 777,
+        over_returning: 31,
     };
     ClassStatus {
         switched_on: vec!["SYN cookies".into(), "budget 100pps burst 100".into()],
@@ -218,6 +222,8 @@ pub(crate) fn classes() -> ClassList {
             budget_burst: Some("2k".into()),
             attack_budget: "100pps".into(),
             attack_budget_burst: Some("100".into()),
+            returning: "1kpps".into(),
+            returning_burst: Some("1k".into()),
             packets: "off".into(),
             packets_burst: None,
             bytes: "5Mbps".into(),

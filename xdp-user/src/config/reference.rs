@@ -60,18 +60,19 @@ fn key_markdown(key: &Key) -> String {
 /// The built-in classes, as a table of Markdown.
 pub fn classes() -> String {
     let mut table = String::from(
-        "| class | takes | budget | under attack | flags | why |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| class | takes | budget | under attack | returning | flags | why |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for class in &Config::default().classes {
         let limit = |limit: Option<Limit<PacketRate, Burst>>| {
             limit.map_or_else(String::new, |l| format!("{} burst {}", l.rate, l.burst))
         };
         table += &format!(
-            "| `{}` | {} | {} | {} | {} | {} |\n",
+            "| `{}` | {} | {} | {} | {} | {} | {} |\n",
             class.name,
             class.takes_in_words().join(", "),
             limit(class.budget),
             limit(class.attack_budget),
+            limit(class.returning),
             class.flags().join(", "),
             why(class.name.as_str()).unwrap_or_default(),
         );

@@ -63,6 +63,16 @@ pub(super) fn config(document: &DeTable<'_>, sink: &mut Sink) -> Option<Config> 
     if let (Some(allow), Some(block)) = (&allow, &block_given) {
         warn_of_odd_lists(allow, block, sink);
     }
+    if let Some(mitigation) = &mitigation
+        && mitigation.retry_min >= mitigation.retry_max
+    {
+        let message = format!(
+            "{} is not before retry_max, {}: no retry would count",
+            mitigation.retry_min, mitigation.retry_max
+        );
+        let help = "retries come between a fifth of a second and 15 seconds: make it shorter";
+        sink.problem_at("mitigation.retry_min", message, help);
+    }
     if let Some(capacity) = &capacity {
         check_capacity(capacity, allow.as_ref(), block.as_ref(), &overrides, sink);
     }

@@ -260,7 +260,6 @@ mod tests {
         let small = Capacity {
             block: 1,
             bans: 16,
-            flows: 4096,
             ..CAPACITY
         };
         let [small, large] = [small, CAPACITY].map(|c| Memory::when_full(&c));
@@ -278,16 +277,17 @@ mod tests {
         let memory = Memory::when_full(&CAPACITY);
         for (name, kib) in [
             (map::CLASS_TABLE, 771),
-            (map::CLASSES, 12),
+            (map::CLASSES, 16),
             (map::CLASS_STATES, 2),
             (map::METERS, 1024),
+            (map::FLOWS, 16 * 1024),
             (map::FRAGMENTS, 32),
             (map::LISTENERS, 8),
         ] {
             assert_eq!(fixed(&memory, name).bytes / 1024, kib, "{name}");
         }
         let counters = fixed(&memory, map::CLASS_COUNTERS);
-        assert_eq!(counters.bytes, 32 * (64 * cpus() + 8));
+        assert_eq!(counters.bytes, 32 * (128 * cpus() + 8));
     }
 
     #[test]
@@ -317,7 +317,6 @@ mod tests {
             overrides: 100,
             sources: 1000,
             bans: 10_000,
-            flows: 4096,
             fixed: vec![map(100_000), map(1_000_000)],
         };
         assert_eq!(one.total(), 1_111_111);

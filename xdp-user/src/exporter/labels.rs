@@ -78,7 +78,7 @@ pub const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Block];
 type Counted = fn(&ClassCounts) -> u64;
 
 /// What a class makes of packets, with where it is counted.
-pub const OUTCOMES: [(&str, Counted); 7] = [
+pub const OUTCOMES: [(&str, Counted); 11] = [
     ("all", |counts| counts.packets),
     ("newcomer", |counts| counts.newcomers),
     ("over", |counts| counts.over),
@@ -86,6 +86,10 @@ pub const OUTCOMES: [(&str, Counted); 7] = [
     ("unsolicited", |counts| counts.unsolicited),
     ("refused", |counts| counts.refused),
     ("cookie", |counts| counts.cookies),
+    ("first_packet", |counts| counts.first_packets),
+    ("too_soon", |counts| counts.too_soon),
+    ("returned", |counts| counts.returned),
+    ("over_returning", |counts| counts.over_returning),
 ];
 
 impl Label {

@@ -72,6 +72,18 @@ pub struct ClassCounts {
     pub over_returning: u64,
 }
 
+impl ClassCounts {
+    /// Packets that didn't pass, whatever the cause.
+    pub const fn refused_in_all(&self) -> u64 {
+        self.refused
+            .saturating_add(self.cookies)
+            .saturating_add(self.unsolicited)
+            .saturating_add(self.first_packets)
+            .saturating_add(self.too_soon)
+            .saturating_add(self.over_returning)
+    }
+}
+
 /// How often a class came into each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateChanges {
@@ -195,6 +207,12 @@ pub struct ClassLimits {
     pub attack_budget: String,
     /// How many of them at once.
     pub attack_budget_burst: Option<String>,
+    /// Packets of all flows that began under pressure.
+    #[serde(default)]
+    pub returning: String,
+    /// How many of them at once.
+    #[serde(default)]
+    pub returning_burst: Option<String>,
     /// Packets of one source.
     pub packets: String,
     /// How many of them at once.

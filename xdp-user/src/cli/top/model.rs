@@ -385,7 +385,7 @@ impl Scope {
 fn class_counts(list: &ClassList) -> impl Iterator<Item = ((String, Side), Flow)> {
     list.classes.iter().flat_map(|class| {
         let (name, counts) = (&class.status.name, &class.status.counts);
-        let refused = counts.refused + counts.cookies + counts.unsolicited;
+        let refused = counts.refused_in_all();
         [
             (
                 (name.clone(), Side::Passed),

@@ -155,6 +155,7 @@ pub(super) fn switched_on(class: &Class, state: ClassState) -> Vec<String> {
         (class.solicited, "only answers that were asked for"),
         (class.proof, "connected sockets first"),
         (class.syn_cookies, "SYN cookies"),
+        (class.returning.is_some(), "retries get in"),
     ] {
         if on {
             words.push(what.to_owned());
@@ -182,6 +183,8 @@ pub(super) fn limit_words(class: &Class) -> ClassLimits {
         budget_burst: burst(class.budget),
         attack_budget: rate(attack),
         attack_budget_burst: burst(attack),
+        returning: rate(class.returning),
+        returning_burst: burst(class.returning),
         packets: rate(class.packets),
         packets_burst: burst(class.packets),
         bytes: class
@@ -274,9 +277,16 @@ mod tests {
         assert_eq!(class.packets, Limit::counts(10, 10));
         assert_eq!(class.bytes, Limit::bytes(1000, 65_535));
         assert_eq!(class.pressure_ns, 5 * NS);
-        assert_eq!(class.flags, CLASS_PROOF | CLASS_OBSERVE);
+        assert_eq!(class.flags, CLASS_PROOF | CLASS_OBSERVE | CLASS_RETRY);
+        assert_eq!(class.returning, Limit::counts(1000, 1000));
+        assert_eq!((class.retry_min_ns, class.retry_max_ns), (NS / 5, 16 * NS));
         let tcp_new = set.classes()[1];
-        assert_eq!(tcp_new.flags, CLASS_SYN_COOKIES | CLASS_KNOWN_FIRST);
+        assert_eq!(
+            tcp_new.flags,
+            CLASS_SYN_COOKIES | CLASS_KNOWN_FIRST | CLASS_RETRY
+        );
+        let solicited = numbers.of(&"tcp-syn-ack".parse().unwrap()).unwrap();
+        assert_eq!(set.classes()[solicited].flags & CLASS_RETRY, 0);
         assert_eq!(tcp_new.attack_budget, Limit::counts(50, 50));
         let syn_ack = set.classes()[2];
         assert_eq!(syn_ack.flags, CLASS_SOLICITED);
@@ -329,11 +339,11 @@ mod tests {
         assert_eq!(words("tcp-new", ClassState::Normal), "");
         assert_eq!(
             words("tcp-new", ClassState::Elevated),
-            "newcomers earn nothing, SYN cookies"
+            "newcomers earn nothing, SYN cookies, retries get in"
         );
         assert_eq!(
             words("tcp-new", ClassState::Attack),
-            "newcomers earn nothing, SYN cookies, budget 50pps burst 50"
+            "newcomers earn nothing, SYN cookies, retries get in, budget 50pps burst 50"
         );
         assert_eq!(
             words("tcp-syn-ack", ClassState::Elevated),

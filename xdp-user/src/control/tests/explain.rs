@@ -314,7 +314,7 @@ fn explain_says_what_a_class_under_attack_makes_of_a_newcomer() {
     let flooded = explain(&mut world);
     assert_eq!(
         (flooded.reason.as_str(), flooded.action.as_str()),
-        ("class_budget", "drop")
+        ("first_packet", "drop")
     );
 }
 

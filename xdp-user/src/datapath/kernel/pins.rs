@@ -24,7 +24,7 @@ use super::link::{Between, Link};
 use crate::domain::IfName;
 
 /// The maps that are worth keeping. What else there is a program keeps for itself.
-const MAPS: [&str; 22] = [
+const MAPS: [&str; 23] = [
     map::ACTIVE,
     map::POLICY,
     map::COUNTERS,
@@ -45,6 +45,7 @@ const MAPS: [&str; 22] = [
     map::KNOWN,
     map::METERS,
     map::FRAGMENTS,
+    map::FLOWS,
     map::EVENTS,
     map::SAMPLES,
 ];

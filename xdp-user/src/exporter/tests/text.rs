@@ -10,7 +10,7 @@ use super::*;
 use crate::api::types::{AsideStatus, EventKind, Family, ReasonCount, WaitReason};
 use crate::domain::Prefix;
 use crate::events::LOSSES;
-use crate::exporter::labels::{Label, actions};
+use crate::exporter::labels::{Label, OUTCOMES, actions};
 use crate::exporter::metrics::{METRICS, Metric};
 use crate::exporter::reference;
 use crate::feeds::FeedCause;
@@ -50,7 +50,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
             "xdp_throttle_list_refresh_failures_total",
             FeedCause::ALL.len(),
         ),
-        ("xdp_throttle_class_packets_total", 2 * 7),
+        ("xdp_throttle_class_packets_total", 2 * OUTCOMES.len()),
         ("xdp_throttle_class_bytes_total", 2),
         ("xdp_throttle_class_state", 2),
         ("xdp_throttle_class_state_changes_total", 2 * 3),
@@ -278,6 +278,10 @@ fn classes_tell_what_they_made_of_packets_and_how_they_are() {
         unsolicited: 4,
         refused: 5,
         cookies: 6,
+        first_packets: 7,
+        too_soon: 8,
+        returned: 9,
+        over_returning: 10,
     };
     let aside = |interface: &str, in_force| AsideStatus {
         interface: interface.to_owned(),

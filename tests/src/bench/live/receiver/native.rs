@@ -76,6 +76,7 @@ impl Throttle {
             overrides: 1024,
             sources: 1 << 18,
             bans: 1 << 16,
+            flows: 1 << 20,
         };
         let mut datapath = lane.host.run(|| KernelDatapath::load(capacity, 0))??;
         datapath.set_policy(&Policy {
