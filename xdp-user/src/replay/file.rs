@@ -102,10 +102,11 @@ impl Packets {
     /// # Errors
     /// When it is no capture.
     pub fn read(mut from: impl Read + Send + 'static) -> Result<Self> {
+        // The parser tells the format by what its first read gives, which of a pipe may be a few bytes.
         let mut start = Vec::new();
-        let mut first = from.by_ref().take(SECTION.len() as u64);
+        let mut first = from.by_ref().take(BUFFER as u64);
         first.read_to_end(&mut start)?;
-        let blocks = (start == SECTION).then(Blocks::default);
+        let blocks = start.starts_with(&SECTION).then(Blocks::default);
         let whole = io::Cursor::new(start).chain(from);
         Ok(Self {
             reader: create_reader(BUFFER, whole).map_err(described)?,
@@ -369,6 +370,24 @@ mod tests {
         }
         let packets = read(whole[..whole.len() - 76].to_vec());
         assert!(packets.len() == 1 && packets[0].is_ok(), "{packets:?}");
+    }
+
+    /// Gives one byte at each read, as a pipe may.
+    struct Drip(std::io::Cursor<Vec<u8>>);
+
+    impl Read for Drip {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let most = into.len().min(1);
+            self.0.read(&mut into[..most])
+        }
+    }
+
+    #[test]
+    fn a_file_that_comes_byte_by_byte_is_read_like_one_that_comes_at_once() {
+        let drip = Drip(std::io::Cursor::new(classic(1, &[&[1; 60], &[2; 60]])));
+        let packets: Vec<_> = Packets::read(drip).unwrap().map(Result::unwrap).collect();
+        let bytes: Vec<_> = packets.iter().map(|packet| &packet.bytes[..]).collect();
+        assert_eq!(bytes, [[1; 60], [2; 60]]);
     }
 
     #[test]
