@@ -16,6 +16,7 @@ use xdp_tests::require_kernel;
 use xdp_user::control::ticks;
 
 const SECOND_NS: u64 = 1_000_000_000;
+const HOUR_NS: u64 = 3600 * SECOND_NS;
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -66,7 +67,7 @@ fn passed_of(kernel: &Kernel, frame: &[u8], count: u64) -> (u64, u64) {
 
 /// All that a limit may let through in this time, from the first packet to the last.
 fn most(rate: Rate, ns: u64) -> u64 {
-    let earned = u128::from(rate.per_second) * u128::from(ns) / u128::from(SECOND_NS);
+    let earned = u128::from(rate.units) * u128::from(ns) / u128::from(rate.seconds * SECOND_NS);
     rate.burst + u64::try_from(earned).unwrap()
 }
 
@@ -114,7 +115,7 @@ fn bytes_are_those_of_whole_frames() {
 fn new_connections_are_segments_with_syn_and_without_ack() {
     require_kernel!("new_connections_are_segments_with_syn_and_without_ack");
     let kernel = limited(Limits {
-        tcp_new: Some(Rate::new(1, 2)),
+        tcp_new: Some(Rate::hourly(2)),
         ..Limits::default()
     });
     for flags in [
@@ -139,7 +140,7 @@ fn limiter_passes_at_most_burst_plus_rate_over_any_window_also_across_its_edge()
     require_kernel!("limiter_passes_at_most_burst_plus_rate_over_any_window_also_across_its_edge");
     kernel::pin_to_cpu(0).unwrap();
     let rate = Rate::new(2000, 500);
-    let kernel = limited(packets(rate.per_second, rate.burst));
+    let kernel = limited(packets(rate.units, rate.burst));
     let frame = udp("203.0.113.7");
     // Up to the last 20 ms of a second of the program's clock: a counter that starts anew every
     // second would let a burst through on each side of the edge.
@@ -186,7 +187,7 @@ fn the_limit_is_exact_when_several_cpus_see_the_same_source() {
     let cpus = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(4);
-    let kernel = limited(packets(rate.per_second, rate.burst));
+    let kernel = limited(packets(rate.units, rate.burst));
     let frame = udp("203.0.113.7");
     let start = boot_ns().unwrap();
     std::thread::scope(|scope| {
@@ -239,26 +240,27 @@ fn the_limit_is_exact_when_several_cpus_see_the_same_source() {
 #[test]
 fn a_time_left_by_other_limits_does_not_lock_a_source_out() {
     require_kernel!("a_time_left_by_other_limits_does_not_lock_a_source_out");
-    let mut kernel = limited(packets(1, 5));
+    let rate = Rate::hourly(5);
+    let mut kernel = limited(Limits {
+        packets: Some(rate),
+        ..Limits::default()
+    });
     let ahead = |ns: u64| Source {
         tat_packets: boot_ns().unwrap() + ns,
         ..Source::ZERO
     };
     let source = net("203.0.113.7/32");
-    kernel.set_source(source, ahead(3600 * SECOND_NS)).unwrap();
+    kernel.set_source(source, ahead(10 * HOUR_NS)).unwrap();
     kernel.assert_passes(&udp("203.0.113.7"), Reason::Accepted);
     // Within the burst and a second of it the time is taken as the source's own.
     kernel
-        .set_source(source, ahead(5 * SECOND_NS + SECOND_NS / 2))
+        .set_source(source, ahead(5 * HOUR_NS + SECOND_NS / 2))
         .unwrap();
     kernel.assert_drops(&udp("203.0.113.7"), Reason::RatePackets);
     // Long ago is a full burst, not more.
     kernel.set_source(source, Source::ZERO).unwrap();
     let (passed, ns) = passed_of(&kernel, &udp("203.0.113.7"), 20);
-    assert!(
-        (5..=most(Rate::new(1, 5), ns)).contains(&passed),
-        "{passed}"
-    );
+    assert!((5..=most(rate, ns)).contains(&passed), "{passed}");
 }
 
 #[test]

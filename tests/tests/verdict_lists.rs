@@ -114,7 +114,7 @@ fn icmpv6_goes_through_every_stage() {
             allow: vec![Listed::forever(net("2001:db8:a::/64"))],
             block: vec![Listed::forever(net("2001:db8:b::/64"))],
             limits: Limits {
-                packets: Some(Rate::new(1, 2)),
+                packets: Some(Rate::hourly(2)),
                 ..Limits::default()
             },
             ..Rules::default()

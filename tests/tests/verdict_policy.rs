@@ -31,7 +31,7 @@ fn a_source_whose_bucket_is_held_passes_and_is_counted() {
     require_kernel!("a_source_whose_bucket_is_held_passes_and_is_counted");
     let mut kernel = Kernel::load().unwrap();
     let limits = Limits {
-        packets: Some(Rate::new(1, 1)),
+        packets: Some(Rate::hourly(1)),
         ..Limits::default()
     };
     kernel
@@ -56,7 +56,7 @@ fn a_source_whose_bucket_is_held_passes_and_is_counted() {
 fn ipv6_sources_count_by_64_and_configurable() {
     require_kernel!("ipv6_sources_count_by_64_and_configurable");
     let limits = Limits {
-        packets: Some(Rate::new(1, 1)),
+        packets: Some(Rate::hourly(1)),
         ..Limits::default()
     };
     // Of two addresses that differ first in bit 64 (counted from 1), then in bit 65.
@@ -89,7 +89,7 @@ fn ipv6_sources_count_by_64_and_configurable() {
 fn ipv4_sources_count_by_32_and_configurable() {
     require_kernel!("ipv4_sources_count_by_32_and_configurable");
     let limits = Limits {
-        packets: Some(Rate::new(1, 1)),
+        packets: Some(Rate::hourly(1)),
         ..Limits::default()
     };
     for (bits, shared) in [(32, false), (24, true), (8, true)] {

@@ -12,7 +12,7 @@ use xdp_common::abi::{
     MODE_ENFORCE, Plain, Policy, class_table,
 };
 use xdp_common::reason::{Action, Class, Reason};
-use xdp_tests::kernel::{self, Kernel, LOOPBACK, UNNAMED_INTERFACE, policy};
+use xdp_tests::kernel::{self, Kernel, LOOPBACK, UNNAMED_INTERFACE, counts, policy};
 use xdp_tests::oracle::{Limits, Listed, Rate, Rules};
 use xdp_tests::packet::{Extension, Flags, Packet, ether_type, protocol};
 use xdp_tests::require_kernel;
@@ -351,11 +351,12 @@ fn interfaces_are_counted_apart() {
 fn networks_are_limited_as_a_whole() {
     require_kernel!("networks_are_limited_as_a_whole");
     let nothing = Limit::counts(1, 0);
+    let three = counts(Rate::hourly(3));
     for (reason, packets, bytes) in [
         (Reason::AggregatePackets, nothing, Limit::OFF),
         (Reason::AggregateBytes, Limit::OFF, Limit::bytes(1, 0)),
         // A few of a network, whoever sends them.
-        (Reason::AggregatePackets, Limit::counts(1, 3), Limit::OFF),
+        (Reason::AggregatePackets, three, Limit::OFF),
     ] {
         let mut kernel = Kernel::load().unwrap();
         let policy = policy(&Rules::default());
@@ -369,7 +370,7 @@ fn networks_are_limited_as_a_whole() {
                 ..policy
             })
             .unwrap();
-        let room = if packets == Limit::counts(1, 3) { 3 } else { 0 };
+        let room = if packets == three { 3 } else { 0 };
         for network in ["203.0.113", "2001:db8:7:"] {
             let of = |host: u32| {
                 let dot = if network.contains(':') { "" } else { "." };

@@ -14,7 +14,7 @@ use xdp_common::abi::{
     FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, Limit, Plain as _, Policy, STAGES, class_table,
 };
 use xdp_common::reason::Reason;
-use xdp_tests::kernel::{Kernel, policy};
+use xdp_tests::kernel::{Kernel, counts, policy};
 use xdp_tests::netns::Namespace;
 use xdp_tests::oracle::{Bans, Limits, Rate, Rules};
 use xdp_tests::packet::{Flags, Packet};
@@ -33,7 +33,8 @@ const EACH: [u32; 6] = [
 const OWN_LIMIT: u8 = 5;
 /// Port whose class allows nothing.
 const STRICT: u16 = 42;
-const SECOND_NS: u64 = 1_000_000_000;
+/// Longer than any kernel takes over the frames of a round, an emulated one included.
+const HOUR_NS: u64 = 3600 * 1_000_000_000;
 /// On the bpffs of a namespace.
 const PINS: &str = "/sys/fs/bpf/stages";
 
@@ -42,17 +43,17 @@ fn with(stages: u32) -> Policy {
     let rules = Rules {
         source_bits_v6: 128,
         limits: Limits {
-            packets: Some(Rate::new(1, 2)),
+            packets: Some(Rate::hourly(2)),
             ..Limits::default()
         },
         bans: Some(Bans {
             strikes: 1,
             strike_interval_ns: 1,
-            strike_decay_ns: 60 * SECOND_NS,
-            base_ns: 60 * SECOND_NS,
-            max_ns: 60 * SECOND_NS,
+            strike_decay_ns: HOUR_NS,
+            base_ns: HOUR_NS,
+            max_ns: HOUR_NS,
             growth_shift: 1,
-            level_decay_ns: 60 * SECOND_NS,
+            level_decay_ns: HOUR_NS,
         }),
         ..Rules::default()
     };
@@ -62,7 +63,7 @@ fn with(stages: u32) -> Policy {
         flags: stages | FLAG_OVERRIDES,
         aggregate_mask_v4: [0xff; 4],
         aggregate_mask_v6: network,
-        aggregate_packets: Limit::counts(1, 4),
+        aggregate_packets: counts(Rate::hourly(4)),
         ..policy(&rules)
     }
 }

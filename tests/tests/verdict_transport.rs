@@ -180,7 +180,7 @@ fn a_later_fragments_payload_is_never_read_as_ports() {
     kernel
         .apply(&Rules {
             limits: Limits {
-                tcp_new: Some(Rate::new(1, 1)),
+                tcp_new: Some(Rate::hourly(1)),
                 ..Limits::default()
             },
             ..Rules::default()

@@ -25,7 +25,7 @@ use xdp_user::datapath::{Capacity, Datapath};
 
 pub use counters::{Count, Counters, Slot};
 pub use expect::UNNAMED_INTERFACE;
-pub use policy::{ban_policy, limits, policy};
+pub use policy::{ban_policy, counts, limits, policy};
 pub use runner::Runner;
 pub use tables::{ban_from, banned_from, source_from, source_key};
 

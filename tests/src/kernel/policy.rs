@@ -50,17 +50,33 @@ pub fn policy(rules: &oracle::Rules) -> Policy {
 }
 
 /// Limits as the program takes them.
+///
+/// # Panics
+/// When the bytes' limit isn't one per second.
 #[must_use]
 pub fn limits(limits: &oracle::Limits) -> Limits {
-    let counts = |rate: Option<oracle::Rate>| {
-        rate.map_or(Limit::OFF, |r| Limit::counts(r.per_second, r.burst))
+    let bytes = |rate: oracle::Rate| {
+        assert_eq!(rate.seconds, 1, "such a cost would not fit");
+        Limit::bytes(rate.units, rate.burst)
     };
     Limits {
-        packets: counts(limits.packets),
-        bytes: limits
-            .bytes
-            .map_or(Limit::OFF, |r| Limit::bytes(r.per_second, r.burst)),
-        tcp_new: counts(limits.tcp_new),
+        packets: limits.packets.map_or(Limit::OFF, counts),
+        bytes: limits.bytes.map_or(Limit::OFF, bytes),
+        tcp_new: limits.tcp_new.map_or(Limit::OFF, counts),
+    }
+}
+
+/// A limit of packets or connections as the program takes it.
+#[must_use]
+pub fn counts(rate: oracle::Rate) -> Limit {
+    if rate.seconds == 1 {
+        return Limit::counts(rate.units, rate.burst);
+    }
+    // Longer than any that a configuration can ask for.
+    let cost_ns = (rate.seconds * 1_000_000_000).div_ceil(rate.units);
+    Limit {
+        cost_fp: cost_ns << Limit::FP_BITS,
+        tolerance_ns: rate.burst * cost_ns,
     }
 }
 

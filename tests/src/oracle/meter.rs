@@ -30,9 +30,10 @@ pub(super) enum Unit {
 impl Meter {
     /// Takes room for `amount` units, if there is any.
     pub(super) fn take(&mut self, rate: Rate, unit: Unit, amount: u64, now_ns: u64) -> bool {
+        let time = NS_PER_SECOND * u128::from(rate.seconds);
         let unit_cost = match unit {
-            Unit::Whole => NS_PER_SECOND.div_ceil(rate.per_second.into()) * PLACES,
-            Unit::Byte => (NS_PER_SECOND * PLACES).div_ceil(rate.per_second.into()),
+            Unit::Whole => time.div_ceil(rate.units.into()) * PLACES,
+            Unit::Byte => (time * PLACES).div_ceil(rate.units.into()),
         };
         let tolerance = (u128::from(rate.burst) * unit_cost / PLACES).min(MOST_TOLERANCE_NS);
         let cost = (u128::from(amount) * unit_cost).div_ceil(PLACES);

@@ -68,8 +68,10 @@ pub struct Limits {
 /// A rate and the burst that it allows at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Units per second, at least 1.
-    pub per_second: u64,
+    /// Units in so many seconds, at least 1.
+    pub units: u64,
+    /// 1, but for [`Self::hourly`].
+    pub seconds: u64,
     /// Units.
     pub burst: u64,
 }
@@ -78,7 +80,22 @@ impl Rate {
     /// `per_second` units per second, `burst` at once.
     #[must_use]
     pub const fn new(per_second: u64, burst: u64) -> Self {
-        Self { per_second, burst }
+        Self {
+            units: per_second,
+            seconds: 1,
+            burst,
+        }
+    }
+
+    /// `burst` packets or connections at once, and then nothing while a test lasts: for those who count
+    /// a burst, on a machine of whatever speed. Not for bytes, whose cost wouldn't fit.
+    #[must_use]
+    pub const fn hourly(burst: u64) -> Self {
+        Self {
+            units: 1,
+            seconds: 3600,
+            burst,
+        }
     }
 }
 
