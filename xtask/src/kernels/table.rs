@@ -185,12 +185,16 @@ pub(super) fn page(outcomes: &[Outcome]) -> String {
          *instructions* is how many the verifier went through.\n\
          - *verdicts*, *limits*: the program judges frames in `BPF_PROG_TEST_RUN`, action and \
          counter compared with what the test says.\n\
+         - *classes*: the program learns from the kernel's sockets who is waited for, and the kernel \
+         takes its SYN cookies.\n\
          - *contract*: the kernel's maps behave as the controller expects.\n\
          - *differential*: random frames, the program against an independent oracle.\n\
          - *concurrency*: two CPUs on one source never let more through than burst and rate allow; while lists \
          change, every packet is judged as the old list says or the new one.\n\
          - *native*, *generic*: attached to one end of a veth pair, a blocked source's packets are \
-         missing and another's arrive; after detaching both arrive.\n\n",
+         missing and another's arrive; after detaching both arrive.\n\
+         - *devices*: on bridges, bonds, VLAN, macvlan and ipvlan devices and VRFs the same blocks are \
+         refused as on a plain interface, and classes decide or stand aside as docs/state.md says.\n\n",
     );
     for outcome in outcomes
         .iter()
