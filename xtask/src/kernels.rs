@@ -1,14 +1,15 @@
 //! `cargo xtask test-kernels`: the real program on kernels that this machine does not run.
 
+mod checks;
 mod guest;
 mod initramfs;
 mod packages;
+mod passed;
 mod programs;
 mod table;
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -17,6 +18,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 
+use checks::{CHECKS, KERNEL_CHECK, LOAD};
 use guest::Report;
 
 use crate::{
@@ -43,6 +45,10 @@ pub(crate) struct Arguments {
     /// Write docs/kernels.md from the results; for a run over all kernels that succeeds.
     #[arg(long, conflicts_with = "kernels")]
     update_docs: bool,
+    /// Leave out the kernels that have passed with the same programs, and take what they reported then:
+    /// for a run that was interrupted, or one kernel after the other.
+    #[arg(long, conflicts_with = "refresh")]
+    resume: bool,
     /// Download the kernels again, for newer ones.
     #[arg(long)]
     refresh: bool,
@@ -104,78 +110,6 @@ fn series() -> [&'static str; 4] {
     RELEASES.map(|release| release.series)
 }
 
-/// A program run in the guest.
-struct Check {
-    name: &'static str,
-    /// Where its result is shown; checks of a column stand together.
-    column: &'static str,
-    program: &'static str,
-    arguments: &'static str,
-}
-
-impl Check {
-    const fn suite(column: &'static str, program: &'static str) -> Self {
-        Self {
-            name: program,
-            column,
-            program,
-            arguments: "--show-output",
-        }
-    }
-
-    const fn asked(name: &'static str, argument: &'static str) -> Self {
-        Self {
-            name,
-            column: name,
-            program: KERNEL_CHECK,
-            arguments: argument,
-        }
-    }
-
-    /// Whether Rust's test harness runs it, and says how many tests passed.
-    fn is_suite(&self) -> bool {
-        self.program != KERNEL_CHECK
-    }
-}
-
-/// The binary of xdp-tests for what isn't a test.
-const KERNEL_CHECK: &str = "kernel_check";
-const LOAD: &str = "load";
-
-/// In the order in which they run. The concurrency tests run alone: they need
-/// both CPUs.
-const CHECKS: [Check; 18] = [
-    Check::asked(LOAD, "load"),
-    Check::suite("verdicts", "verdict_headers"),
-    Check::suite("verdicts", "verdict_transport"),
-    Check::suite("verdicts", "verdict_lists"),
-    Check::suite("verdicts", "verdict_lists_again"),
-    Check::suite("verdicts", "verdict_policy"),
-    Check::suite("verdicts", "verdict_reasons"),
-    Check::suite("verdicts", "verdict_stages"),
-    Check::suite("classes", "class_sockets"),
-    Check {
-        arguments: "--show-output --skip the_limit_is_exact_when_several_cpus_see_the_same_source",
-        ..Check::suite("limits", "limiter")
-    },
-    Check::suite("limits", "limiter_bans"),
-    Check::suite("contract", "datapath_contract"),
-    Check::suite("differential", "differential"),
-    Check {
-        name: "concurrency",
-        arguments: "--show-output the_limit_is_exact_when_several_cpus_see_the_same_source",
-        ..Check::suite("concurrency", "limiter")
-    },
-    Check {
-        // One after another: each has threads of its own.
-        arguments: "--show-output --test-threads=1",
-        ..Check::suite("concurrency", "lists_under_traffic")
-    },
-    Check::asked("native", "native"),
-    Check::asked("generic", "generic"),
-    Check::suite("devices", "host_devices"),
-];
-
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if workspace::host_triple()? != programs::TRIPLE {
         bail!("the kernels are tested on {} only", programs::TRIPLE);
@@ -184,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let dir = workspace::target_dir()?.join("kernels");
     let suites: BTreeSet<&str> = CHECKS
         .iter()
-        .filter(|check| check.is_suite() && arguments.runs(check))
+        .filter(|check| check.is_suite() && arguments.runs(check.name))
         .map(|check| check.program)
         .collect();
     let programs: Vec<_> = programs::build(&dir, &suites, KERNEL_CHECK)?
@@ -206,10 +140,12 @@ impl Arguments {
         self.kernels.is_empty() || self.kernels.iter().any(|series| series == release.series)
     }
 
-    fn runs(&self, check: &Check) -> bool {
-        self.checks.is_empty()
-            || check.name == LOAD
-            || self.checks.iter().any(|name| name == check.name)
+    fn runs(&self, check: &str) -> bool {
+        self.checks.is_empty() || check == LOAD || self.checks.iter().any(|name| name == check)
+    }
+
+    fn lines(&self) -> String {
+        checks::lines(self.frames, |check| self.runs(check))
     }
 }
 
@@ -228,45 +164,40 @@ fn test(
 ) -> Result<Outcome> {
     let dir = dir.join(release.suite);
     let kernel = packages::kernel(release, &dir, arguments.refresh)?;
+    let lines = arguments.lines();
+    let note = passed::Note::new(&dir, programs, &kernel.image, &lines)?;
+    let console = dir.join("console.log");
+    let left_out = CHECKS.iter().filter(|check| !arguments.runs(check.name));
+    let left_out = left_out.map(|check| check.name).collect();
+    if arguments.resume && note.is_there() {
+        println!("passed before: {}", kernel.image.display());
+        let report = guest::reported(&console)?;
+        return Ok(Outcome {
+            release,
+            report: Report { left_out, ..report },
+            took: Duration::ZERO,
+        });
+    }
+    note.remove()?;
     let contents = initramfs::Contents {
         programs,
         modules: &kernel.modules,
-        checks: &check_lines(arguments),
+        checks: &lines,
     };
     let initramfs = initramfs::pack(&contents, &dir)?;
     println!("booting {}", kernel.image.display());
     let started = Instant::now();
-    let mut report = guest::run(
-        &kernel.image,
-        &initramfs,
-        &dir.join("console.log"),
-        Duration::from_secs(arguments.timeout),
-    )?;
-    let left_out = CHECKS.iter().filter(|check| !arguments.runs(check));
-    report.left_out = left_out.map(|check| check.name).collect();
-    Ok(Outcome {
+    let limit = Duration::from_secs(arguments.timeout);
+    let report = guest::run(&kernel.image, &initramfs, &console, limit)?;
+    let outcome = Outcome {
         release,
-        report,
+        report: Report { left_out, ..report },
         took: started.elapsed(),
-    })
-}
-
-/// What the guest runs: name, program, arguments.
-fn check_lines(arguments: &Arguments) -> String {
-    let frames = arguments.frames;
-    let mut lines = String::new();
-    for check in CHECKS.iter().filter(|check| arguments.runs(check)) {
-        let program = initramfs::guest_path(check.program);
-        // In the guest a test that can't run is a failure, not a skip. Writing to a String does
-        // not fail.
-        writeln!(
-            lines,
-            "{} env XDP_THROTTLE_REQUIRE_KERNEL=1 XDP_THROTTLE_FRAMES={frames} {program} {}",
-            check.name, check.arguments
-        )
-        .ok();
+    };
+    if outcome.kept() {
+        note.leave()?;
     }
-    lines
+    Ok(outcome)
 }
 
 impl Outcome {
@@ -380,17 +311,18 @@ mod tests {
             checks: Vec::new(),
             json: None,
             update_docs: false,
+            resume: false,
             refresh: false,
             frames: 7,
             timeout: 1,
         };
-        let lines = check_lines(&arguments);
+        let lines = arguments.lines();
         assert_eq!(lines.lines().count(), CHECKS.len());
         assert!(
             lines.starts_with("load env XDP_THROTTLE_REQUIRE_KERNEL=1 XDP_THROTTLE_FRAMES=7 /")
         );
         arguments.checks = vec!["native".into(), "host_devices".into()];
-        let some = check_lines(&arguments);
+        let some = arguments.lines();
         let names: Vec<_> = some
             .lines()
             .filter_map(|line| line.split(' ').next())

@@ -2,9 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::Path,
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Write as _},
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -45,7 +45,8 @@ pub(super) struct End {
     pub(super) skipped: u32,
 }
 
-/// Boots and waits for the end, or kills the machine when the time is over.
+/// Boots and waits for the end, or kills the machine when the time is over. What it reports stays beside
+/// the console's log, for [`reported`].
 pub(super) fn run(
     image: &Path,
     initramfs: &Path,
@@ -56,11 +57,14 @@ pub(super) fn run(
     let lines = machine.lines()?;
     let deadline = Instant::now() + limit;
     let mut report = Report::default();
+    let log = report_of(console);
+    let mut record = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left) {
             Ok(line) => {
                 println!("  {line}");
+                writeln!(record, "{line}").with_context(|| format!("writing {}", log.display()))?;
                 report.take(&line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -81,6 +85,19 @@ pub(super) fn run(
             .push(format!("the machine ended at {at}, see {log}"));
     }
     Ok(report)
+}
+
+/// What the last run with this console reported.
+pub(super) fn reported(console: &Path) -> Result<Report> {
+    let log = report_of(console);
+    let text = fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?;
+    let mut report = Report::default();
+    text.lines().for_each(|line| report.take(line));
+    Ok(report)
+}
+
+fn report_of(console: &Path) -> PathBuf {
+    console.with_extension("report")
 }
 
 impl Report {
