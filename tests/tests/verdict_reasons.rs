@@ -99,7 +99,11 @@ fn offenders() -> Vec<(Reason, Vec<u8>)> {
 
 /// Reasons that one packet alone doesn't meet, or that every packet would meet: they have tests of
 /// their own below.
-const ELSEWHERE: [Reason; 3] = [
+const ELSEWHERE: [Reason; 6] = [
+    // `verdict_retry` has these.
+    Reason::FirstPacket,
+    Reason::TooSoon,
+    Reason::ReturningBudget,
     Reason::FragmentDropped,
     Reason::AggregatePackets,
     Reason::AggregateBytes,

@@ -6,6 +6,7 @@ use aya_ebpf::programs::XdpContext;
 use xdp_common::abi::WordLine;
 use xdp_common::flows::key::keys as keys_of;
 use xdp_common::flows::{self, Direction, Flow, Keys, Retry, Window, line_of};
+use xdp_common::packet::protocol;
 
 use crate::map_pointer::Slot;
 use crate::maps::{FLOWS, SCRATCH, Scratch, constant};
@@ -54,6 +55,29 @@ extern "C" fn find_flow(hash: u64, is_tcp: u64, now: u64) -> u64 {
         return 0;
     };
     flows::find(line, hash, is_tcp != 0, now).map_or(0, Flow::to_bits)
+}
+
+/// The hash of the flow of the packet at hand, if it was asked for.
+#[inline(always)]
+pub(crate) fn asked_for(ctx: &XdpContext, scratch: *mut Scratch, now: u64) -> Option<u64> {
+    if was_asked_for(ctx.ctx, now) == 0 {
+        return None;
+    }
+    let [flow, _] = *kept_keys(scratch);
+    Some(flow)
+}
+
+/// 1 if it was; its hashes are kept then.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn was_asked_for(ctx: *mut xdp_md, now: u64) -> u64 {
+    let ctx = XdpContext::new(used(ctx));
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let is_tcp = packet(scratch).protocol == protocol::TCP;
+    let flow = keys(&ctx, scratch).and_then(|keys| found(keys.flow, is_tcp, now));
+    flow.is_some_and(Flow::was_asked_for).into()
 }
 
 /// Keeps a flow under a hash.

@@ -224,6 +224,16 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn asked_for<V: PacketView + ?Sized>(
+        &self,
+        _view: &V,
+        _packet: &Packet,
+        now: u64,
+    ) -> Option<u64> {
+        flows::asked_for(self.ctx, self.scratch, now)
+    }
+
+    #[inline(always)]
     fn remembers_answers(&self) -> bool {
         self.policy.flags & FLAG_FLOW_MEMORY != 0
     }

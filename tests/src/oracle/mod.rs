@@ -179,6 +179,8 @@ impl Oracle {
     pub fn source_of(&self, address: IpAddr) -> IpNet {
         let bits = match address {
             IpAddr::V4(_) => self.rules.source_bits_v4,
+            // Neighbours share fe80::/10.
+            IpAddr::V6(address) if address.is_unicast_link_local() => 128,
             IpAddr::V6(_) => self.rules.source_bits_v6,
         };
         IpNet::new_assert(address, bits).trunc()

@@ -39,6 +39,11 @@ pub const FLAG_FIXED_CLOCK: u32 = 1 << 9;
 /// [`Policy::flags`]: the egress program notes what leaves by every interface that the policy names.
 pub const FLAG_FLOW_MEMORY: u32 = 1 << 10;
 
+/// [`Policy::flags`]: the limits of sources are those that the program is shipped with, so what was asked
+/// for ([`crate::flows::Flow::was_asked_for`]) may go beyond them, and goes on while its source is banned.
+/// Limits that an operator sets hold for everything.
+pub const FLAG_SPARE_FLOWS: u32 = 1 << 11;
+
 /// Stages that a program may be without: flags that are off in its policy may be off in the program from
 /// the start ([`super::constant::STAGES`]).
 pub const STAGES: u32 = FLAG_BANS

@@ -178,6 +178,13 @@ impl Flow {
         self.0 & UNPROVEN != 0
     }
 
+    /// Whether it can't be of a forger's making: this host spoke first, or the handshake of its connection
+    /// is done.
+    #[inline(always)]
+    pub const fn was_asked_for(self) -> bool {
+        !self.is_unproven() && matches!(self.kind(), Kind::Asked | Kind::Established)
+    }
+
     /// Whether an acknowledgement is for the sequence number that was kept, of a SYN-ACK.
     #[inline(always)]
     pub const fn is_acknowledged_by(self, acknowledgement: u32) -> bool {

@@ -71,7 +71,7 @@ fn a_retry_counts_in_its_protocols_time_and_never_before() {
         assert_eq!(after(ms), Retry::TooSoon, "{ms} ms");
     }
     // unbound 0.376 s, libreswan 0.5, QUIC 1, glibc 5, WireGuard 5.33, Source engine 6, timesyncd 15.
-    for ms in [220, 376, 500, 1000, 5000, 5330, 6000, 15_000, 15_900] {
+    for ms in [240, 376, 500, 1000, 5000, 5330, 6000, 15_000, 15_900] {
         assert_eq!(after(ms), Retry::InTime, "{ms} ms");
     }
     for ms in [16_100, 30_000, 60_000] {
@@ -96,7 +96,7 @@ fn a_packet_that_comes_too_soon_leaves_the_clock_as_it_is() {
             }
         }
     }
-    assert!((9..=11).contains(&too_soon), "{too_soon}");
+    assert!((9..=12).contains(&too_soon), "{too_soon}");
 }
 
 #[test]

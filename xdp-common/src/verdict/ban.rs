@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use super::{BanState, Clock, Source, Tables, Word, bytes_of};
 use crate::abi::{Ban, BanPolicy};
-use crate::packet::Packet;
+use crate::packet::{Packet, PacketView};
 use crate::reason::Reason;
 
 /// Lower bits of [`crate::abi::Source::strikes`] that hold the number.
@@ -15,14 +15,21 @@ const NS_PER_MS: u64 = 1_000_000;
 const MAX_LEVEL: u64 = 32;
 
 #[inline(always)]
-pub(super) fn check_ban<T: Tables, C: Fn() -> u64>(
+pub(super) fn check_ban<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     packet: &Packet,
+    view: &V,
     source: Source<'_, T::Place>,
     tables: &T,
     clock: &Clock<C>,
 ) -> ControlFlow<Reason> {
     match tables.ban(source.key, source.place) {
         Some(ban) if clock.now() < ban.until_ns() => {
+            // Whoever forges an address has it banned; what its owner was asked for is none of that.
+            if super::limit::spares_flows(tables)
+                && tables.asked_for(view, packet, clock.now()).is_some()
+            {
+                return ControlFlow::Continue(());
+            }
             ban.hit(bytes_of(packet));
             ControlFlow::Break(Reason::Banned)
         }

@@ -13,10 +13,11 @@ use core::ops::ControlFlow;
 
 use super::{Proof, Source, SourceState, Standing, Tables, Word, ban, bytes_of};
 use crate::abi::{
-    FLAG_BANS, FLAG_CLASSES, FLAG_OVERRIDES, Fault, Limit, Limits, Policy, SourceKey,
+    FLAG_BANS, FLAG_CLASSES, FLAG_OVERRIDES, FLAG_SPARE_FLOWS, Fault, Limit, Limits, Policy,
+    SourceKey,
 };
 use crate::lists::LIMITS;
-use crate::packet::Packet;
+use crate::packet::{Packet, PacketView};
 use crate::reason::Reason;
 
 /// How often a packet tries to move a word that other CPUs move too. Each failed try means that
@@ -28,9 +29,11 @@ pub const CAS_TRIES: usize = 8;
 /// it counts as expired. No CPU sits between its clock and its swap for so long.
 pub const STALE_NS: u64 = 1_000_000_000;
 
+#[allow(clippy::too_many_arguments, reason = "what the stages know")]
 #[inline(always)]
-pub(super) fn check_limits<T: Tables>(
+pub(super) fn check_limits<V: PacketView + ?Sized, T: Tables>(
     packet: &Packet,
+    view: &V,
     source: Source<'_, T::Place>,
     listed: u8,
     standing: Standing,
@@ -60,6 +63,12 @@ pub(super) fn check_limits<T: Tables>(
             Standing::Earning | Standing::Unproven => ControlFlow::Continue(()),
         };
     };
+    if weight == 1
+        && !has_override(listed, tables, policy)
+        && is_spared(packet, view, reason, tables, limits, now)
+    {
+        return ControlFlow::Continue(());
+    }
     let offence = Offence {
         reason,
         packets: weight,
@@ -109,13 +118,65 @@ pub fn offended<T: Tables>(
 }
 
 #[inline(always)]
+fn has_override<T: Tables>(listed: u8, tables: &T, policy: &Policy) -> bool {
+    tables.flags(policy) & FLAG_OVERRIDES != 0 && listed & LIMITS != 0
+}
+
+/// How many times the shipped limits a flow that was asked for may send.
+const SPARED_SHIFT: u32 = 4;
+/// Tells a spared flow's limit in bytes from its limit in packets.
+const OF_BYTES: u64 = 1 << 45;
+
+/// Whether limits and bans spare what was asked for.
+#[inline(always)]
+pub(super) fn spares_flows<T: Tables>(tables: &T) -> bool {
+    tables.remembers_answers()
+        && tables
+            .policy()
+            .is_some_and(|policy| tables.flags(policy) & FLAG_SPARE_FLOWS != 0)
+}
+
+/// Whether a packet beyond its source's limit passes all the same: one of a connection or of a flow that
+/// this host began, which has many times that room of its own. A fast peer is no attacker.
+#[inline(always)]
+fn is_spared<V: PacketView + ?Sized, T: Tables>(
+    packet: &Packet,
+    view: &V,
+    reason: Reason,
+    tables: &T,
+    limits: &Limits,
+    now: u64,
+) -> bool {
+    if reason == Reason::RateTcpNew || !spares_flows(tables) {
+        return false;
+    }
+    let Some(hash) = tables.asked_for(view, packet, now) else {
+        return false;
+    };
+    if reason == Reason::RateBytes {
+        let limit = wider(&limits.bytes);
+        tables.meter(hash ^ OF_BYTES, &limit, bytes_of(packet), now)
+    } else {
+        tables.meter(hash, &wider(&limits.packets), 1, now)
+    }
+}
+
+#[inline(always)]
+const fn wider(limit: &Limit) -> Limit {
+    Limit {
+        cost_fp: limit.cost_fp >> SPARED_SHIFT,
+        tolerance_ns: limit.tolerance_ns,
+    }
+}
+
+#[inline(always)]
 fn effective_limits<'a, T: Tables>(
     packet: &Packet,
     listed: u8,
     tables: &'a T,
     policy: &'a Policy,
 ) -> &'a Limits {
-    if tables.flags(policy) & FLAG_OVERRIDES == 0 || listed & LIMITS == 0 {
+    if !has_override(listed, tables, policy) {
         return &policy.limits;
     }
     tables.limits(&packet.source).unwrap_or(&policy.limits)

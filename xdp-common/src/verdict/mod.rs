@@ -149,7 +149,7 @@ fn stages_of_source<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     let place = source.place;
     let may_be_known = tables.may_be_known(place);
     if may_be_known {
-        ban::check_ban(packet, source, tables, clock)?;
+        ban::check_ban(packet, view, source, tables, clock)?;
     }
     sanity::check_sanity(view, packet, tables.flags(policy))?;
     let now = clock.now();
@@ -161,6 +161,7 @@ fn stages_of_source<V: PacketView + ?Sized, T: Tables, C: Fn() -> u64>(
     aggregate::check_aggregate(packet, tables, policy, now)?;
     limit::check_limits(
         packet,
+        view,
         source,
         listed,
         admission.standing,
@@ -194,6 +195,13 @@ pub fn source_key(address: &Address, policy: &Policy) -> SourceKey {
     SourceKey::from_words(source_words(address, policy))
 }
 
+/// Whether the upper half of an IPv6 address is that of a link-local one (RFC 4291, section 2.5.6). All
+/// neighbours share such a network, so there each address is a source.
+#[inline(always)]
+pub const fn is_link_local(high: u64) -> bool {
+    high >> 54 == 0xfe80 >> 6
+}
+
 /// The same by words: see [`SourceKey::words`].
 #[inline(always)]
 pub fn source_words(address: &Address, policy: &Policy) -> [u64; 3] {
@@ -207,8 +215,13 @@ pub fn source_words(address: &Address, policy: &Policy) -> [u64; 3] {
     } else {
         let (high, low) = address.halves();
         let (mask_high, mask_low) = halves(&policy.source_mask_v6);
+        let (mask_high, mask_low, length) = if is_link_local(high) {
+            (u64::MAX, u64::MAX, 128)
+        } else {
+            (mask_high, mask_low, policy.source_len_v6)
+        };
         let addr = [high & mask_high, low & mask_low].map(u64::to_be);
-        (addr, FAMILY_IPV6, policy.source_len_v6)
+        (addr, FAMILY_IPV6, length)
     };
     let [first, second] = addr;
     [

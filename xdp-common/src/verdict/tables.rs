@@ -7,7 +7,7 @@ use super::limit::{self, Offence};
 use super::source_key;
 use crate::abi::{Ban, Class, ClassCounter, Fault, Limit, Limits, Policy, SourceKey};
 use crate::flows::{Flow, Keys, Retry, Window};
-use crate::packet::{Address, Packet, PacketView};
+use crate::packet::{Address, Packet, PacketView, protocol};
 use crate::reason::Reason;
 
 /// A 64-bit word that several CPUs read and write at once.
@@ -117,6 +117,19 @@ pub trait Tables {
     fn keep_flow(&self, hash: u64, flow: Flow, is_tcp: bool, now: u64);
     /// Whether a refused newcomer comes again; a first packet is remembered.
     fn retried(&self, keys: &Keys, window: Window, now: u64) -> Retry;
+    /// The hash of the packet's flow, if it was asked for. A verifier may want it in a function of its own.
+    #[inline(always)]
+    fn asked_for<V: PacketView + ?Sized>(
+        &self,
+        view: &V,
+        packet: &Packet,
+        now: u64,
+    ) -> Option<u64> {
+        let keys = self.flow_keys(view, packet)?;
+        let is_tcp = packet.protocol == protocol::TCP;
+        let flow = self.flow(&keys, is_tcp, now)?;
+        flow.was_asked_for().then_some(keys.flow)
+    }
     /// Whether the flow memory has all that left, so that an answer that it doesn't know may be one that
     /// nobody asked for.
     fn remembers_answers(&self) -> bool;

@@ -13,6 +13,14 @@ use crate::datapath::keys::{decode_source, source_to_abi};
 use crate::domain::Prefix;
 use crate::state::BanRow;
 
+/// Whether it is one address of a link, where each is a source.
+fn is_link_local(prefix: &Prefix) -> bool {
+    match prefix.network() {
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
+        std::net::IpAddr::V4(_) => false,
+    }
+}
+
 impl Control {
     /// Bans in force, the latest first.
     pub fn list_bans(&mut self) -> Result<BanList> {
@@ -105,7 +113,7 @@ impl Control {
         } else {
             self.config.source.ipv6_prefix
         };
-        if prefix.is_host() {
+        if prefix.is_host() && !is_link_local(prefix) {
             Prefix::new(prefix.network(), length).unwrap_or(*prefix)
         } else {
             *prefix

@@ -2,8 +2,8 @@
 
 use xdp_common::abi::{
     ABI_VERSION, BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
-    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SYN_COOKIES,
-    Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain, Policy,
+    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SPARE_FLOWS,
+    FLAG_SYN_COOKIES, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain, Policy,
 };
 
 use super::classes;
@@ -131,6 +131,11 @@ pub fn stage_names(stages: u32) -> Vec<String> {
     there.map(|(_, name)| name.to_owned()).collect()
 }
 
+/// Whether nobody has chosen what one source may send.
+fn are_as_shipped(limits: &config::Limits) -> bool {
+    *limits == Config::default().limits
+}
+
 /// The policy of a configuration.
 pub fn build(config: &Config, live: Live<'_>) -> Policy {
     let limits = limits(live.limits.unwrap_or(&config.limits));
@@ -145,6 +150,10 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
             FLAG_COARSE_CLOCK,
         ),
         (live.surroundings.syn_cookies, FLAG_SYN_COOKIES),
+        (
+            are_as_shipped(live.limits.unwrap_or(&config.limits)),
+            FLAG_SPARE_FLOWS,
+        ),
     ] {
         if on {
             flags |= flag;

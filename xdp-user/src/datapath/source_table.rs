@@ -9,7 +9,7 @@ use xdp_common::sources::{
     BUCKET_LINES, IPV4_LOW, Place, Shape, SourceLine, SourceMemory, WAYS, ban_bit, cold,
     find_or_add, head, hot,
 };
-use xdp_common::verdict::Word;
+use xdp_common::verdict::{Word, is_link_local};
 
 /// Time without a packet after which a source loses its protection.
 const IDLE_NS: u64 = 300_000_000_000;
@@ -355,7 +355,11 @@ fn key_of(high: u64, low: u64, lengths: Lengths) -> SourceKey {
     SourceKey {
         addr,
         family: if is_v4 { FAMILY_IPV4 } else { FAMILY_IPV6 },
-        prefix_len: if is_v4 { lengths.0 } else { lengths.1 },
+        prefix_len: match is_v4 {
+            true => lengths.0,
+            false if is_link_local(high) => 128,
+            false => lengths.1,
+        },
         ..SourceKey::ZERO
     }
 }
