@@ -2,11 +2,13 @@
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
-use xdp_common::verdict::{Offence, offended};
+use xdp_common::reason::Reason;
+use xdp_common::verdict::{Offence, is_spared as spared, offended};
 
 use crate::scratch::{key, place, reason, used};
 use crate::sources::Known;
 use crate::tables::KernelTables;
+use crate::view::XdpView;
 
 /// Above a reason: the source's way, and whether it is new.
 const WAY_SHIFT: u32 = 8;
@@ -21,6 +23,24 @@ pub(crate) fn tell(ctx: &XdpContext, known: &Known, offence: &Offence, now: u64)
         | u64::from(known.is_new()) << NEW_SHIFT
         | offence.packets << PACKETS_SHIFT;
     let _told = offend(ctx.ctx, what, offence.bytes, now);
+}
+
+/// Whether the packet at hand passes all the same.
+#[inline(always)]
+pub(crate) fn is_spared(ctx: &XdpContext, reason: Reason, now: u64) -> bool {
+    spare(ctx.ctx, reason.code().into(), now) != 0
+}
+
+/// See [`is_spared`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn spare(ctx: *mut xdp_md, code: u64, now: u64) -> u64 {
+    let ctx = XdpContext::new(used(ctx));
+    let Some(tables) = KernelTables::again(&ctx) else {
+        return 0;
+    };
+    let view = XdpView::new(&ctx);
+    spared(tables.packet(), &view, reason(code as u8), &tables, now).into()
 }
 
 /// VERIFIER: 6.18: see [`crate::class::class_stage`].

@@ -234,6 +234,17 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn is_spared<V: PacketView + ?Sized>(
+        &self,
+        _view: &V,
+        _packet: &Packet,
+        reason: Reason,
+        now: u64,
+    ) -> bool {
+        offence::is_spared(self.ctx, reason, now)
+    }
+
+    #[inline(always)]
     fn remembers_answers(&self) -> bool {
         self.policy.flags & FLAG_FLOW_MEMORY != 0
     }

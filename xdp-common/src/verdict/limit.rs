@@ -65,7 +65,7 @@ pub(super) fn check_limits<V: PacketView + ?Sized, T: Tables>(
     };
     if weight == 1
         && !has_override(listed, tables, policy)
-        && is_spared(packet, view, reason, tables, limits, now)
+        && tables.is_spared(view, packet, reason, now)
     {
         return ControlFlow::Continue(());
     }
@@ -139,20 +139,20 @@ pub(super) fn spares_flows<T: Tables>(tables: &T) -> bool {
 /// Whether a packet beyond its source's limit passes all the same: one of a connection or of a flow that
 /// this host began, which has many times that room of its own. A fast peer is no attacker.
 #[inline(always)]
-fn is_spared<V: PacketView + ?Sized, T: Tables>(
+pub fn is_spared<V: PacketView + ?Sized, T: Tables>(
     packet: &Packet,
     view: &V,
     reason: Reason,
     tables: &T,
-    limits: &Limits,
     now: u64,
 ) -> bool {
     if reason == Reason::RateTcpNew || !spares_flows(tables) {
         return false;
     }
-    let Some(hash) = tables.asked_for(view, packet, now) else {
+    let (Some(hash), Some(policy)) = (tables.asked_for(view, packet, now), tables.policy()) else {
         return false;
     };
+    let limits = &policy.limits;
     if reason == Reason::RateBytes {
         let limit = wider(&limits.bytes);
         tables.meter(hash ^ OF_BYTES, &limit, bytes_of(packet), now)

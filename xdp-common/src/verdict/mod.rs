@@ -25,7 +25,7 @@ pub use class::{
     Admission, ClassWords, Cookie, Proof, SAMPLE, Standing, charge as charge_class,
     check as check_class, places,
 };
-pub use limit::{CAS_TRIES, Offence, STALE_NS, offended};
+pub use limit::{CAS_TRIES, Offence, STALE_NS, is_spared, offended};
 pub use lists::deciding_list;
 pub use tables::{BanState, Offences, SourceState, Tables, Word};
 

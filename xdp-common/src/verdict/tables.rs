@@ -130,6 +130,21 @@ pub trait Tables {
         let flow = self.flow(&keys, is_tcp, now)?;
         flow.was_asked_for().then_some(keys.flow)
     }
+    /// Whether a packet beyond its source's limit passes as one of a flow that was asked for. A verifier may
+    /// want it in a function of its own.
+    #[inline(always)]
+    fn is_spared<V: PacketView + ?Sized>(
+        &self,
+        view: &V,
+        packet: &Packet,
+        reason: Reason,
+        now: u64,
+    ) -> bool
+    where
+        Self: Sized,
+    {
+        limit::is_spared(packet, view, reason, self, now)
+    }
     /// Whether the flow memory has all that left, so that an answer that it doesn't know may be one that
     /// nobody asked for.
     fn remembers_answers(&self) -> bool;

@@ -166,7 +166,9 @@ impl Control {
         let now = Self::now();
         let mut gone = Vec::new();
         let told_ns = std::mem::replace(&mut self.bans_told_ns, now.boot_ns);
-        for (key, ban) in self.datapath.bans()? {
+        let bans = self.datapath.bans()?;
+        let crowded = self.over_in_a_crowd(&bans, now);
+        for (key, ban) in bans {
             if (told_ns + 1..=now.boot_ns).contains(&ban.until_ns)
                 && let Some(source) = decode_source(&key)
             {
@@ -174,9 +176,10 @@ impl Control {
                 self.note(Happening::Unban(BanEnded { source, cause }));
             }
             // Read again: the program may have begun the next ban since the table was read.
-            if self.is_forgotten(&ban, now)
+            let makes_room = |ban: &Ban| self.is_forgotten(ban, now) || ban.until_ns <= crowded;
+            if makes_room(&ban)
                 && let Some(ban) = self.datapath.ban(&key)?
-                && self.is_forgotten(&ban, now)
+                && makes_room(&ban)
             {
                 self.datapath.remove_ban(&key)?;
                 gone.extend(decode_source(&key));
@@ -207,6 +210,23 @@ impl Control {
             })
             .collect();
         self.state.put_bans(&bans)
+    }
+
+    /// Until when a ban may have lasted to lose its place at once, with the memory of its level: 0 as long as
+    /// there is room. In a table that is nearly full the bans that ended first give their places back, so
+    /// that forged sources, however many, don't keep the next attacker from being banned.
+    fn over_in_a_crowd(&self, bans: &[(SourceKey, Ban)], now: Moment) -> u64 {
+        let capacity = self.config.capacity.bans as usize;
+        let (crowded, wanted) = (capacity / 8 * 7, capacity / 4 * 3);
+        if bans.len() <= crowded {
+            return 0;
+        }
+        let ends = bans.iter().map(|(_, ban)| ban.until_ns);
+        let mut ended: Vec<u64> = ends.filter(|end| *end <= now.boot_ns).collect();
+        ended.sort_unstable();
+        let too_many = bans.len() - wanted;
+        let last = ended.get(too_many - 1).or(ended.last());
+        last.copied().unwrap_or(0)
     }
 
     fn is_forgotten(&self, ban: &Ban, now: Moment) -> bool {

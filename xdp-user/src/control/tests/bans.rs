@@ -171,6 +171,34 @@ fn a_ban_that_is_over_is_remembered_until_its_levels_are_forgotten() {
 }
 
 #[test]
+fn in_a_crowd_the_bans_that_ended_first_make_room_and_none_that_is_in_force() {
+    let mut world = World::new("[capacity]\nbans = 64\n");
+    let now = Moment::now().boot_ns;
+    let ended = |n: u64| now - (50 - n) * SECOND;
+    for n in 0..40 {
+        put(&world, &format!("192.0.2.{n}"), 5, ended(n));
+    }
+    for n in 0..16 {
+        put(&world, &format!("198.51.100.{n}"), 5, now + 600 * SECOND);
+    }
+    world.control.tick();
+    let kept = |world: &World, n: u64| ban(world, &format!("192.0.2.{n}")).is_some();
+    assert!(kept(&world, 0), "56 of 64 have room: levels are remembered");
+    put(&world, "203.0.113.1", 5, now + 600 * SECOND);
+    world.control.tick();
+    // 57 are more than seven eighths: three quarters are left.
+    let left: Vec<u64> = (0..40).filter(|n| kept(&world, *n)).collect();
+    assert_eq!(left, (9..40).collect::<Vec<u64>>());
+    assert_eq!(listed(&mut world).len(), 17);
+    // Nothing in force is ever given up.
+    for n in 0..47 {
+        put(&world, &format!("203.0.114.{n}"), 5, now + 600 * SECOND);
+    }
+    world.control.tick();
+    assert_eq!(listed(&mut world).len(), 64);
+}
+
+#[test]
 fn bans_that_do_not_fit_after_a_restart_are_one_warning() {
     let mut world = World::new("[capacity]\nbans = 64\n");
     let soon = Moment::now().boot_ns + 60 * SECOND;
