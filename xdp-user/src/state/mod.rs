@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use crate::api::types::{LimitFields, ListKind};
 use crate::domain::{ListName, Prefix};
@@ -89,17 +89,8 @@ impl State {
     pub fn open(directory: &Path) -> Result<Self> {
         make_directory(directory)?;
         let path = directory.join(FILE);
-        let opened = match Self::open_file(&path) {
-            Err(error) if recover::is_damage(&error) => recover::recover(&path),
-            opened => opened,
-        };
-        opened.map_err(|error| {
-            let next = if is_locked(&error) {
-                "another daemon uses it: stop that one first, or give this one another [state] \
-                 directory"
-            } else {
-                "move the file away to start without it"
-            };
+        Self::open_or_recover(&path).map_err(|error| {
+            let next = next_step(&error);
             error.context(format!(
                 "could not open the state in {}: {next}",
                 path.display()
@@ -107,16 +98,32 @@ impl State {
         })
     }
 
+    fn open_or_recover(path: &Path) -> Result<Self> {
+        recover::finish(path)?;
+        match Self::open_file(path) {
+            Err(error) if recover::is_damage(&error) => {}
+            opened => return opened,
+        }
+        recover::read_whole(path)?;
+        // The disk gives all of it: what is wrong now is the content.
+        match Self::open_file(path) {
+            Err(error) if recover::is_damage(&error) => recover::recover(path),
+            opened => opened,
+        }
+    }
+
     fn open_file(path: &Path) -> Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(std::time::Duration::ZERO)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        // No other process writes here; a second daemon finds the lock and says so. Set before the WAL is
+        // opened, so that its index is in memory: a file of it would need room on the disk, and a start
+        // on a full disk writes nothing else.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // The daemon can write to its own directories only, not to /tmp.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        // No other process writes here; a second daemon finds the lock and says so.
-        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         ensure!(
             version <= SCHEMA_VERSION,
@@ -142,6 +149,17 @@ impl State {
             .into());
         }
         Ok(state)
+    }
+
+    /// Ends with the database in its one file, with nothing beside it.
+    fn into_one_file(self) -> Result<()> {
+        let busy: bool =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        ensure!(!busy, "the database is in use");
+        self.connection
+            .close()
+            .map_err(|(_, error)| anyhow::Error::from(error))
     }
 
     /// What became of a database that was damaged.
@@ -322,12 +340,29 @@ impl State {
     }
 }
 
-fn is_locked(error: &anyhow::Error) -> bool {
-    let code = error
-        .downcast_ref::<rusqlite::Error>()
-        .and_then(rusqlite::Error::sqlite_error_code);
-    code == Some(rusqlite::ErrorCode::DatabaseBusy)
-        || code == Some(rusqlite::ErrorCode::DatabaseLocked)
+/// What to do about a database that can't be opened.
+fn next_step(error: &anyhow::Error) -> &'static str {
+    let code = recover::code_of(error);
+    if code == Some(ErrorCode::DatabaseBusy) || code == Some(ErrorCode::DatabaseLocked) {
+        return "another daemon uses it: stop that one first, or give this one another [state] \
+                directory";
+    }
+    if code == Some(ErrorCode::DiskFull) {
+        return "make room on its file system and start again";
+    }
+    let of_the_host = matches!(
+        code,
+        Some(
+            ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
+        )
+    );
+    if of_the_host || error.chain().any(|cause| cause.is::<std::io::Error>()) {
+        return "the file itself may be well: look at its file system and its rights, and start again";
+    }
+    "move the file away to start without it"
 }
 
 fn make_directory(directory: &Path) -> Result<()> {
@@ -391,83 +426,6 @@ fn timestamp(milliseconds: i64) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(prefix: &str, expires: Option<i64>) -> EntryRow {
-        EntryRow {
-            kind: ListKind::Block,
-            prefix: prefix.parse().unwrap(),
-            list: "manual".parse().unwrap(),
-            expires: expires.and_then(timestamp),
-            comment: Some("seen in the log".into()),
-            added: timestamp(1_700_000_000_123).unwrap(),
-        }
-    }
-
-    #[test]
-    fn what_was_written_is_there_after_reopening() {
-        let directory = tempfile::tempdir().unwrap();
-        let entries = [
-            row("192.0.2.0/24", None),
-            row("2001:db8::1", Some(1_800_000_000_000)),
-        ];
-        let ban = BanRow {
-            source: "198.51.100.7".parse().unwrap(),
-            since: timestamp(1).unwrap(),
-            until: timestamp(2).unwrap(),
-            level: 3,
-            reason: 37,
-        };
-        let fields = LimitFields {
-            packets: Some("1kpps".into()),
-            ..LimitFields::default()
-        };
-        {
-            let mut state = State::open(directory.path()).unwrap();
-            state
-                .change_entries(&entries.clone().map(EntryChange::Put))
-                .unwrap();
-            state.put_bans(&[ban]).unwrap();
-            state.set_limits(None, Some(&fields)).unwrap();
-        }
-        let mut state = State::open(directory.path()).unwrap();
-        assert!(state.is_sound().unwrap());
-        assert_eq!(state.entries().unwrap(), (entries.to_vec(), 0));
-        assert_eq!(state.bans().unwrap(), [ban]);
-        assert_eq!(state.limits().unwrap(), [(None, fields)]);
-
-        let gone = EntryChange::Remove(ListKind::Block, entries[0].prefix, entries[0].list.clone());
-        state.change_entries(&[gone]).unwrap();
-        state.remove_bans(&[ban.source]).unwrap();
-        state.set_limits(None, None).unwrap();
-        assert_eq!(state.entries().unwrap().0, entries[1..]);
-        assert!(state.bans().unwrap().is_empty());
-        assert!(state.limits().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_state_in_use_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut first = State::open(directory.path()).unwrap();
-        first
-            .change_entries(&[EntryChange::Put(row("192.0.2.0/24", None))])
-            .unwrap();
-        let error = State::open(directory.path()).err().unwrap();
-        let text = format!("{error:#}");
-        assert!(text.contains("another daemon uses it"), "{text}");
-    }
-
-    #[test]
-    fn a_newer_layout_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let connection = Connection::open(directory.path().join(FILE)).unwrap();
-        connection.pragma_update(None, "user_version", 99).unwrap();
-        drop(connection);
-        let error = State::open(directory.path()).err().unwrap();
-        assert!(
-            format!("{error:#}").contains("newer xdp-throttle"),
-            "{error:#}"
-        );
-    }
-}
+mod disk_tests;
+#[cfg(test)]
+mod tests;
