@@ -64,12 +64,13 @@ const RAISED: [&str; 6] = [
 ];
 
 /// Alerts that nothing of it may raise: the daemon is there, attached, natively, and judges.
-const SILENT: [&str; 9] = [
+const SILENT: [&str; 10] = [
     "XdpThrottleDown",
     "XdpThrottleEventsLost",
     "XdpThrottleInterfaceGeneric",
     "XdpThrottleInterfaceLoses",
     "XdpThrottleInterfaceNotAttached",
+    "XdpThrottleInterfaceWaiting",
     "XdpThrottlePassesUnjudged",
     "XdpThrottleRestarts",
     "XdpThrottleScrapesFail",
