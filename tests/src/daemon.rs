@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -13,7 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::fault::Fault;
 use crate::netns::Namespace;
+use crate::netns::offload::run_before_user_space;
 use crate::wait::wait_for;
 
 mod binary;
@@ -24,6 +26,7 @@ pub mod flood;
 pub mod outcomes;
 pub mod remote;
 pub mod scene;
+pub mod standing;
 pub mod talk;
 
 pub use binary::{BINARY_VARIABLE, binary, choose};
@@ -44,6 +47,8 @@ pub struct Daemon {
     directory: TempDir,
     metrics: SocketAddr,
     child: Option<Child>,
+    fault: Option<Fault>,
+    before_others: bool,
 }
 
 impl Daemon {
@@ -77,6 +82,8 @@ impl Daemon {
             directory: directory::make()?,
             metrics: SocketAddr::from(([127, 0, 0, 1], 9777)),
             child: None,
+            fault: None,
+            before_others: false,
         };
         daemon.write_config(config)?;
         Ok(daemon)
@@ -102,9 +109,19 @@ impl Daemon {
             .append(true)
             .open(self.log_path())
             .context("cannot make the daemon's log")?;
-        let child = self
-            .namespace
-            .command(&self.binary)
+        let mut command = self.namespace.command(&self.binary);
+        if let Some(fault) = self.fault.clone() {
+            // SAFETY: it makes system calls only and allocates nothing.
+            unsafe { command.pre_exec(move || fault.apply()) };
+        }
+        if self.before_others {
+            let first = || {
+                run_before_user_space(Pid::from_raw(0)).map_err(|_| std::io::Error::last_os_error())
+            };
+            // SAFETY: it makes a system call only, and allocates only where that is refused.
+            unsafe { command.pre_exec(first) };
+        }
+        let child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -114,6 +131,17 @@ impl Daemon {
         self.child = Some(child);
         self.wait_until_it_answers()
             .with_context(|| format!("the daemon's log:\n{}", self.log()))
+    }
+
+    /// Has the daemon meet a fault of the host from its next start on, or none.
+    pub fn meet(&mut self, fault: Option<Fault>) {
+        self.fault = fault;
+    }
+
+    /// From its next start on the daemon runs before all ordinary processes, so that how long something
+    /// takes depends on the daemon and not on what else the machine does.
+    pub fn run_before_others(&mut self) {
+        self.before_others = true;
     }
 
     /// It listens before it has read its state, so that it may end after either.

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod browser;
 pub mod capture;
 pub mod daemon;
+pub mod fault;
 pub mod fuzz;
 pub mod interrupt;
 pub mod kernel;

@@ -51,6 +51,36 @@ impl Bpffs {
             .context("unmounting the bpffs")
     }
 
+    /// Makes it read-only for everybody, or writable again.
+    ///
+    /// # Errors
+    /// When it isn't mounted.
+    pub fn read_only(&self, read_only: bool) -> Result<()> {
+        let mut flags = MsFlags::MS_REMOUNT;
+        flags.set(MsFlags::MS_RDONLY, read_only);
+        let nothing: Option<&str> = None;
+        let mounted = || mount(nothing, &self.path(), nothing, flags, nothing);
+        self.namespace.run(mounted)?.context("mounting it again")
+    }
+
+    /// Mounts it elsewhere, or back in its place: it goes on, and nobody finds it.
+    ///
+    /// # Errors
+    /// When it isn't mounted.
+    pub fn hide(&self, hidden: bool) -> Result<()> {
+        let elsewhere = self.directory.path().join("elsewhere");
+        let (from, to) = match hidden {
+            true => (self.path(), elsewhere.clone()),
+            false => (elsewhere.clone(), self.path()),
+        };
+        if hidden {
+            std::fs::create_dir_all(&elsewhere).context("making a mount point")?;
+        }
+        let nothing: Option<&str> = None;
+        let moved = || mount(Some(&from), &to, nothing, MsFlags::MS_MOVE, nothing);
+        self.namespace.run(moved)?.context("moving the bpffs")
+    }
+
     /// Whether nothing of ours is in it. The kernel may have files of its own there.
     ///
     /// # Errors
