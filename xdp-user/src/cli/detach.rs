@@ -1,5 +1,6 @@
 //! `detach`: ends what is in force without a daemon.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,10 @@ use super::format;
 use super::output::Output;
 use crate::config::Config;
 use crate::daemon::DEFAULT_CONFIG;
-use crate::datapath::pins::Pins;
+use crate::datapath::pins::{Pins, name_of};
 use crate::domain::IfName;
 use crate::failure::{Failure, FailureKind};
+use crate::host::device::index_of;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,6 +58,9 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Found {
     interface: String,
+    /// What the interface is called now, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    called_now: Option<String>,
     /// The kernel's number of the program; `None` where the interface itself has gone.
     program: Option<u32>,
 }
@@ -84,20 +89,18 @@ impl Args {
             return Err(Failure::new(FailureKind::Failed, message).into());
         }
         let pins = Pins::open(&directory)?;
-        let all = pins.interfaces()?;
+        let all = BTreeSet::from_iter(pins.interfaces()?);
         let wanted = match self.interfaces.is_empty() {
             true => all.clone(),
-            false => self.interfaces,
+            false => pinned_as(&pins, &all, &self.interfaces)?,
         };
-        if let Some(unknown) = wanted.iter().find(|name| !all.contains(name)) {
-            let message = format!("nothing is pinned for {unknown} in {}", directory.display());
-            return Err(Failure::new(FailureKind::Failed, message).into());
-        }
         for name in &wanted {
             let refused = || format!("could not detach {name}: are you root?");
             let between = pins.between(name).with_context(refused)?;
+            let now = between.and_then(|(index, _)| name_of(index));
             report.interfaces.push(Found {
                 interface: name.to_string(),
+                called_now: now.filter(|now| now != name).map(|now| now.to_string()),
                 program: between.filter(|(index, _)| *index != 0).map(|(_, id)| id),
             });
             if !self.dry_run {
@@ -111,6 +114,29 @@ impl Args {
         }
         output.show(&report, render)
     }
+}
+
+/// The names under which interfaces are pinned that are called so now, by the kernel's name or a further
+/// one; else those that were, as the name of one that has gone.
+fn pinned_as(pins: &Pins, all: &BTreeSet<IfName>, asked: &[IfName]) -> Result<BTreeSet<IfName>> {
+    let mut found = BTreeSet::new();
+    for name in asked {
+        let by_index = index_of(name).map(|index| pins.left_at(index)).transpose();
+        let by_index = by_index.with_context(|| {
+            format!("could not look for what is pinned for {name}: are you root?")
+        })?;
+        match by_index.flatten().or_else(|| all.get(name).cloned()) {
+            Some(pinned) => found.insert(pinned),
+            None => {
+                let message = format!(
+                    "nothing is pinned for {name} in {}: leave the name out with --dry-run to see what is",
+                    pins.directory().display()
+                );
+                return Err(Failure::new(FailureKind::Failed, message).into());
+            }
+        };
+    }
+    Ok(found)
 }
 
 /// Where the configuration has its pins; the default where there is none.
@@ -140,7 +166,10 @@ fn render(report: &Report) -> String {
             Some(id) => format!("program {id}"),
             None => "the interface had gone".to_owned(),
         };
-        text += &format!("{did} {}, {what}\n", format::printable(&found.interface));
+        let name = format::printable(&found.interface);
+        let now = found.called_now.as_ref();
+        let now = now.map(|now| format!(", which is called {} now", format::printable(now)));
+        text += &format!("{did} {name}{}, {what}\n", now.unwrap_or_default());
     }
     if report.interfaces.is_empty() {
         text += &format!(

@@ -38,6 +38,7 @@ use super::{
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
+use crate::host::device;
 use crate::host::framing::Framing;
 use classes::Classes;
 use continuity::Held;
@@ -308,7 +309,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn device_of(&self, name: &IfName) -> Option<(u32, IfName)> {
-        let index = continuity::index_of(name)?;
+        let index = device::index_of(name)?;
         Some((index, pins::name_of(index)?))
     }
 

@@ -15,7 +15,7 @@ pub mod events;
 pub mod kernel;
 pub(crate) mod pins {
     //! The pins, for who has no daemon.
-    pub(crate) use super::kernel::pins::Pins;
+    pub(crate) use super::kernel::pins::{Pins, name_of};
 }
 pub mod keys;
 mod known_filter;

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::serde_as_text;
 
-/// The name of a network interface: what the kernel's `dev_valid_name` (net/core/dev.c) takes.
+/// The name of a network interface: what the kernel's `dev_valid_name` (net/core/dev.c) takes, or a further
+/// name of it (altname), which may be longer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IfName(String);
 
@@ -23,8 +24,10 @@ pub enum IfNameError {
 }
 
 impl IfName {
-    /// IFNAMSIZ without the final NUL.
-    pub const MAX_LEN: usize = 15;
+    /// ALTIFNAMSIZ without the final NUL.
+    pub const MAX_LEN: usize = 127;
+    /// IFNAMSIZ without the final NUL: a longer name is a further one.
+    pub const KERNEL_LEN: usize = 15;
 
     pub fn as_str(&self) -> &str {
         &self.0
@@ -108,7 +111,7 @@ macro_rules! shown_as_inner {
     };
 }
 
-shown_as_inner!(IfName, { "type": "string", "minLength": 1, "maxLength": 15 });
+shown_as_inner!(IfName, { "type": "string", "minLength": 1, "maxLength": 127 });
 shown_as_inner!(ListName, { "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$" });
 
 #[cfg(test)]
@@ -124,6 +127,7 @@ mod tests {
             "eth0.100",
             "a",
             "fifteen-bytes15",
+            "a-further-name-of-an-interface",
             "wlan✓",
         ] {
             assert_eq!(text.parse::<IfName>().unwrap().to_string(), text);
@@ -132,7 +136,7 @@ mod tests {
         assert_eq!(error(""), IfNameError::Empty);
         assert_eq!(error("."), IfNameError::Dots);
         assert_eq!(error(".."), IfNameError::Dots);
-        assert_eq!(error("sixteen-bytes-16"), IfNameError::TooLong);
+        assert_eq!(error(&"a".repeat(128)), IfNameError::TooLong);
         for text in [
             "a/b",
             "a:b",

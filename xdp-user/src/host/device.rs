@@ -7,11 +7,13 @@ use super::framing::{self, Framing};
 pub use super::generic::Queues;
 use super::generic::{XDP_BASIC, XDP_SCATTERED, offloads, queues, xdp_features};
 use super::link::Links;
-use super::netlink::{Asked, NetlinkError, Socket, attributes, number, put_attribute};
+use super::netlink::{Asked, NetlinkError, Socket, attributes, number};
 use crate::domain::IfName;
 
 /// `struct ifinfomsg` (linux/rtnetlink.h): the type at 2, the index at 4, the flags at 8.
 const HEADER: usize = 16;
+/// Where the index is in it.
+const INDEX: usize = 4;
 const XDP: u16 = 43;
 /// How a program is attached, and the two ways that are ours (linux/if_link.h).
 const ATTACHED: u16 = 2;
@@ -78,7 +80,7 @@ pub fn look(interface: &IfName) -> Result<Option<Device>, NetlinkError> {
     let mut device = Device {
         mtu: link.mtu,
         kind: link.kind.clone(),
-        driver: driver(interface),
+        driver: driver(&link.name),
         master: master.map(|one| (one.name.clone(), one.kind.clone().unwrap_or_default())),
         lower: link.lower.and_then(named).map(|one| one.name.clone()),
         vlans: vlans.map(|upper| upper.name.clone()).collect(),
@@ -87,9 +89,7 @@ pub fn look(interface: &IfName) -> Result<Option<Device>, NetlinkError> {
         queues: queues(link.index)?,
         ..Device::default()
     };
-    let mut body = vec![0; HEADER];
-    let name = format!("{interface}\0");
-    put_attribute(&mut body, libc::IFLA_IFNAME, name.as_bytes());
+    let body = framing::by_name(interface);
     let asked = Socket::open()?.ask(libc::RTM_GETLINK, Asked::One, &body, |message| {
         device.read_link(message);
     });
@@ -98,6 +98,24 @@ pub fn look(interface: &IfName) -> Result<Option<Device>, NetlinkError> {
         Err(NetlinkError::Refused(Errno::ENODEV)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The index of the interface that has this name, or this further name (altname).
+pub fn index_of(interface: &IfName) -> Option<u32> {
+    if interface.as_str().len() <= IfName::KERNEL_LEN {
+        return nix::net::if_::if_nametoindex(interface.as_str()).ok();
+    }
+    let mut index = None;
+    let body = framing::by_name(interface);
+    let mut socket = Socket::open().ok()?;
+    let asked = socket.ask(libc::RTM_GETLINK, Asked::One, &body, |message| {
+        index = message
+            .get(INDEX..)
+            .and_then(number)
+            .map(u32::from_ne_bytes);
+    });
+    asked.ok()?;
+    index
 }
 
 impl Native {
@@ -136,13 +154,14 @@ impl Device {
 }
 
 /// From sysfs, which may be another namespace's: then there is no such file, or none of a device.
-fn driver(interface: &IfName) -> Option<String> {
+fn driver(interface: &str) -> Option<String> {
     let link = std::fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
     Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::netlink::put_attribute;
     use super::*;
 
     #[test]

@@ -8,6 +8,8 @@ use crate::domain::IfName;
 
 /// `struct ifinfomsg` (linux/rtnetlink.h): the type at 2.
 const HEADER: usize = 16;
+/// linux/if_link.h
+const ALT_IFNAME: u16 = 53;
 const BROADCAST: u16 = libc::IFLA_BROADCAST;
 const LINKINFO: u16 = libc::IFLA_LINKINFO;
 const INFO_KIND: u16 = 1;
@@ -36,9 +38,7 @@ pub struct Unreadable {
 /// # Errors
 /// When the kernel doesn't answer.
 pub fn of(interface: &IfName) -> Result<Option<Result<Framing, Unreadable>>, NetlinkError> {
-    let mut body = vec![0; HEADER];
-    let name = format!("{interface}\0");
-    put_attribute(&mut body, libc::IFLA_IFNAME, name.as_bytes());
+    let body = by_name(interface);
     let mut framing = None;
     let asked = Socket::open()?.ask(libc::RTM_GETLINK, Asked::One, &body, |message| {
         framing = Some(read(message));
@@ -48,6 +48,18 @@ pub fn of(interface: &IfName) -> Result<Option<Result<Framing, Unreadable>>, Net
         Err(NetlinkError::Refused(Errno::ENODEV)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The body of a question for the interface of this name. A name that is too long for the kernel's own is
+/// a further one (altname).
+pub(super) fn by_name(interface: &IfName) -> Vec<u8> {
+    let attribute = match interface.as_str().len() <= IfName::KERNEL_LEN {
+        true => libc::IFLA_IFNAME,
+        false => ALT_IFNAME,
+    };
+    let mut body = vec![0; HEADER];
+    put_attribute(&mut body, attribute, format!("{interface}\0").as_bytes());
+    body
 }
 
 pub(super) fn read(message: &[u8]) -> Result<Framing, Unreadable> {

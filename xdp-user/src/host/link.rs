@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::framing;
 use super::netlink::{Asked, NetlinkError, Socket, attributes, list, number, put_attribute};
 use super::received::{Received, link_state};
 use crate::api::types::LinkState;
@@ -133,10 +134,7 @@ impl FromIterator<Link> for Links {
 
 /// What an interface received and lost; `None` if there is no such interface.
 pub(super) fn received(interface: &IfName) -> Result<Option<Received>, NetlinkError> {
-    let mut body = vec![0; HEADER];
-    let mut name = interface.as_str().as_bytes().to_vec();
-    name.push(0);
-    put_attribute(&mut body, IFNAME, &name);
+    let body = framing::by_name(interface);
     let (mut received, mut link) = (None, LinkState::default());
     let asked = Socket::open()?.ask(libc::RTM_GETLINK, Asked::One, &body, |message| {
         if let Some(flags) = message.get(FLAGS..).and_then(number) {

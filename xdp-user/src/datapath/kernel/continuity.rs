@@ -8,7 +8,7 @@ use super::link::Link;
 use super::pins::name_of;
 use super::{KernelDatapath, attach, failed, variant};
 use crate::domain::{AttachMode, IfName};
-use crate::host::device;
+use crate::host::device::{self, index_of};
 use crate::host::framing::Framing;
 
 /// An interface that is attached.
@@ -311,9 +311,4 @@ impl KernelDatapath {
         }
         self.pin_trouble = trouble;
     }
-}
-
-/// The interface that has this name, or this further name (altname).
-pub(super) fn index_of(interface: &IfName) -> Option<u32> {
-    nix::net::if_::if_nametoindex(interface.as_str()).ok()
 }

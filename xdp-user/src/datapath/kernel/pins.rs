@@ -127,7 +127,7 @@ impl Pins {
         Ok(())
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -286,6 +286,19 @@ impl Pins {
             };
             if is_it {
                 return Ok(Some((name, link, between)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name under which an interface is pinned that has this index.
+    pub(crate) fn left_at(&self, index: u32) -> io::Result<Option<IfName>> {
+        for name in self.interfaces()? {
+            if self
+                .between(&name)?
+                .is_some_and(|(other, _)| other == index)
+            {
+                return Ok(Some(name));
             }
         }
         Ok(None)
