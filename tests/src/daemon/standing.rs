@@ -51,6 +51,9 @@ pub enum Outcome {
     Either,
 }
 
+/// Something that is done to the host.
+pub type Step = Box<dyn Fn(&mut Standing) -> Result<()>>;
+
 /// Something that a start meets.
 pub struct Obstacle {
     /// In words.
@@ -60,11 +63,11 @@ pub struct Obstacle {
     /// What becomes of the start.
     pub outcome: Outcome,
     /// Puts it in the way, while no daemon runs.
-    pub make: Box<dyn Fn(&mut Standing) -> Result<()>>,
+    pub make: Step,
     /// Takes it away again.
-    pub undo: Box<dyn Fn(&mut Standing) -> Result<()>>,
+    pub undo: Step,
     /// Comes after the next good start.
-    pub settle: Box<dyn Fn(&mut Standing) -> Result<()>>,
+    pub settle: Step,
     /// How the next good start begins, if not as usual after such an end.
     pub next: Option<&'static str>,
 }
