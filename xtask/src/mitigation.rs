@@ -18,8 +18,8 @@ use crate::{
 /// each attack and a scorecard at the end, a line for each target: `ok|short NAME MEASURED TARGET`.
 ///
 /// With no attack chosen, these run: the captures of $XDP_THROTTLE_CORPUS/attack, then all built-in
-/// floods, and then the captures of $XDP_THROTTLE_CORPUS/benign at their own pace, of which nothing
-/// may be dropped. That takes about twenty minutes. Captures may be classic pcap or pcapng, of Ethernet
+/// floods, honest rushes, and then the captures of $XDP_THROTTLE_CORPUS/benign at their own pace, of
+/// which nothing may be dropped. That takes about half an hour. Captures may be classic pcap or pcapng, of Ethernet
 /// (tagged or not), raw IP, Linux cooked or BSD loopback; destinations and checksums are rewritten.
 /// Needs root: uses sudo otherwise. docs/mitigation.md explains the method.
 #[derive(clap::Args)]
@@ -31,13 +31,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     dir: Vec<PathBuf>,
     /// Attack with built-in floods: syn, syn6, syn-ports, ack, rst, synack, udp-random-ports,
-    /// udp-service, icmp, fragments, dns-amplification, carpet, mixed.
+    /// udp-service, udp-twice, udp-persistent, dns-service, icmp, fragments, dns-amplification, carpet, mixed.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     attack: Vec<String>,
+    /// Let honest crowds come, without an attack: dns-clients, players, udp-sessions,
+    /// tcp-connections.
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    rush: Vec<String>,
     /// Replay every capture of this folder, of which nothing may be dropped.
     #[arg(long, value_name = "DIR")]
     benign: Vec<PathBuf>,
-    /// Seconds of each attack; those without the throttler end after ten [default: 30].
+    /// Seconds of each attack and rush; attacks without the throttler end after ten [default: 30].
     #[arg(long, value_name = "SECONDS")]
     duration: Option<u64>,
     /// Attack packets per second [default: 100000].
@@ -73,6 +77,7 @@ fn hand_on(command: &mut Command, arguments: &Arguments) {
         values(command, flag, paths);
     }
     values(command, "--attack", &arguments.attack);
+    values(command, "--rush", &arguments.rush);
     for (flag, number) in [
         ("--duration", arguments.duration),
         ("--rate", arguments.rate),
@@ -99,7 +104,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_typed_is_handed_on() {
-        let typed = "verb --attack syn carpet --pcap a.pcap --dir b --benign c --duration 5 \
+        let typed = "verb --attack syn carpet --rush players --pcap a.pcap --dir b --benign c --duration 5 \
                      --rate 1000 --no-baseline --json d --strict";
         let verb = Verb::try_parse_from(typed.split_whitespace()).unwrap();
         let mut command = Command::new("mitigation");
@@ -107,7 +112,7 @@ mod tests {
         assert_eq!(
             process::display(&command),
             "mitigation --pcap a.pcap --dir b --benign c --attack syn --attack carpet \
-             --duration 5 --rate 1000 --no-baseline --json d --strict"
+             --rush players --duration 5 --rate 1000 --no-baseline --json d --strict"
         );
     }
 }

@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 
 use xdp_tests::capture::files;
 use xdp_tests::interrupt::on_signals;
-use xdp_tests::mitigation::{Attack, Builtin, Options, Report, run};
+use xdp_tests::mitigation::{Attack, Builtin, Options, Report, Rush, run};
 use xdp_tests::precedence::Precedence;
 
 /// Names a folder with `attack/` and `benign/`.
@@ -32,10 +32,13 @@ struct Args {
     /// Attack with this built-in flood
     #[arg(long, value_name = "NAME", num_args = 1..)]
     attack: Vec<Builtin>,
+    /// Let this honest crowd come, without an attack
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    rush: Vec<Rush>,
     /// Replay every capture of this folder, of which nothing may be dropped
     #[arg(long, value_name = "DIR")]
     benign: Vec<PathBuf>,
-    /// Seconds of each attack
+    /// Seconds of each attack and of each rush
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=Options::LONGEST.as_secs()))]
     duration: u64,
     /// Attack packets per second
@@ -87,6 +90,9 @@ fn options(args: &Args) -> Result<Options> {
     let mut options = Options {
         daemon: Some(std::path::absolute(&args.daemon)?),
         attacks: Vec::new(),
+        rushes: args.rush.clone(),
+        one_of: 1,
+        rest: Options::REST,
         benign: Vec::new(),
         skipped: Vec::new(),
         duration: Duration::from_secs(args.duration),
@@ -105,7 +111,8 @@ fn options(args: &Args) -> Result<Options> {
     for folder in &args.benign {
         options.benign.extend(files(folder)?);
     }
-    if options.attacks.is_empty() && options.benign.is_empty() {
+    let nothing = options.attacks.is_empty() && options.benign.is_empty();
+    if nothing && options.rushes.is_empty() {
         everything(&mut options)?;
     }
     Ok(options)
@@ -125,6 +132,7 @@ fn everything(options: &mut Options) -> Result<()> {
             .skipped
             .push(format!("attack and benign captures: {CORPUS} is not set")),
     }
+    options.rushes = Rush::value_variants().to_vec();
     let builtins = Builtin::value_variants().iter().copied();
     options.attacks.extend(builtins.map(Attack::Builtin));
     Ok(())

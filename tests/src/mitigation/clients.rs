@@ -43,10 +43,6 @@ pub enum Group {
     NewTcp4,
     /// See [`Group::NewTcp4`].
     NewTcp6,
-    /// A datagram from an address that nobody has seen before.
-    NewUdp4,
-    /// See [`Group::NewUdp4`].
-    NewUdp6,
 }
 
 impl Group {
@@ -61,8 +57,6 @@ impl Group {
     ];
     /// Those that come during the attack over TCP.
     pub const NEW_TCP: [Self; 2] = [Self::NewTcp4, Self::NewTcp6];
-    /// Those that come during the attack over UDP.
-    pub const NEW_UDP: [Self; 2] = [Self::NewUdp4, Self::NewUdp6];
 
     /// As in the table.
     #[must_use]
@@ -76,8 +70,6 @@ impl Group {
             Self::Outgoing => "host's outgoing TCP",
             Self::NewTcp4 => "newcomers, HTTP",
             Self::NewTcp6 => "newcomers, HTTP over IPv6",
-            Self::NewUdp4 => "newcomers, UDP",
-            Self::NewUdp6 => "newcomers, UDP over IPv6",
         }
     }
 
@@ -91,9 +83,7 @@ impl Group {
             Self::Http6 => 41,
             Self::Udp6 => 37,
             Self::NewTcp4 => 23,
-            Self::NewUdp4 => 19,
             Self::NewTcp6 => 13,
-            Self::NewUdp6 => 11,
         }
     }
 
@@ -119,18 +109,19 @@ impl Group {
                 exchange::page(server, Some(from)).await
             })
         };
-        let datagrams = |family, from: fn(Family, u64) -> std::net::IpAddr| {
+        let datagrams = |family| {
             let server = on_host(family, UDP_PORT);
             Client::start(clients, schedule, move |number| {
                 let words = format!("datagram {number:>20}").into_bytes();
-                exchange::datagram(server, Some(from(family, number)), words.clone(), words)
+                let from = old_client(family, OLD_CLIENTS + number % OLD_CLIENTS);
+                exchange::datagram(server, Some(from), words.clone(), words)
             })
         };
         match self {
             Self::Http4 => pages(Family::V4),
             Self::Http6 => pages(Family::V6),
-            Self::Udp4 => datagrams(Family::V4, old_udp_client),
-            Self::Udp6 => datagrams(Family::V6, old_udp_client),
+            Self::Udp4 => datagrams(Family::V4),
+            Self::Udp6 => datagrams(Family::V6),
             Self::Dns => Client::start(&topology.host, schedule, |number| {
                 let asked = question(number);
                 let answer = resolve(&asked);
@@ -145,19 +136,8 @@ impl Group {
             }
             Self::NewTcp4 => new_pages(Family::V4),
             Self::NewTcp6 => new_pages(Family::V6),
-            // Other addresses than those of the newcomers over TCP.
-            Self::NewUdp4 => datagrams(Family::V4, new_udp_client),
-            Self::NewUdp6 => datagrams(Family::V6, new_udp_client),
         }
     }
-}
-
-fn old_udp_client(family: Family, number: u64) -> std::net::IpAddr {
-    old_client(family, OLD_CLIENTS + number % OLD_CLIENTS)
-}
-
-fn new_udp_client(family: Family, number: u64) -> std::net::IpAddr {
-    newcomer(family, (1 << 13) + number)
 }
 
 /// What became of a group's exchanges.

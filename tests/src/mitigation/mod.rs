@@ -11,15 +11,18 @@ pub(crate) mod attack;
 mod benign;
 mod clients;
 mod cpu;
+mod newcomers;
 mod relay;
 mod report;
+mod rush;
 mod services;
+mod stream;
 mod timeline;
 pub(crate) mod topology;
 mod trial;
 mod wakefulness;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -29,7 +32,9 @@ pub use attack::{Attack, Builtin};
 pub use benign::{Benign, Watched, alerts_over};
 pub use clients::{Group, Latency, Served};
 pub use cpu::Shares;
+pub use newcomers::{Newcomers, Profile};
 pub use report::{Attacked, Report};
+pub use rush::{Exchanges, Pressed, Rush, RushTrial, Rushed, Size};
 pub use timeline::Leak;
 pub use trial::{Crosscheck, Trial};
 
@@ -58,6 +63,12 @@ pub struct Options {
     pub daemon: Option<PathBuf>,
     /// What to attack with, in order.
     pub attacks: Vec<Attack>,
+    /// Honest crowds, in order.
+    pub rushes: Vec<Rush>,
+    /// Only one of so many of a crowd comes.
+    pub one_of: u64,
+    /// From the end of a rush to the look at the classes' states.
+    pub rest: Duration,
     /// Captures of which nothing may be dropped.
     pub benign: Vec<PathBuf>,
     /// What was to be done and can't be, and why.
@@ -73,6 +84,8 @@ pub struct Options {
 impl Options {
     /// The longest attack that can be measured.
     pub const LONGEST: Duration = Duration::from_secs(120);
+    /// After so long a rush has to be forgotten.
+    pub const REST: Duration = Duration::from_secs(30);
 }
 
 const _: () = assert!(Options::LONGEST.as_nanos() < arrivals::LONGEST.as_nanos());
@@ -103,7 +116,7 @@ fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
         let name = attack.name();
         progress(&format!("{name}: preparing"));
         let packets = u128::from(options.rate) * options.duration.as_millis() / 1000;
-        let prepared = match attack.prepare(u64::try_from(packets)?) {
+        let prepared = match attack.prepare(u64::try_from(packets)?, options.rate) {
             Ok(prepared) => prepared,
             Err(error) => {
                 progress(&format!("{name}: SKIP: {error:#}"));
@@ -111,7 +124,7 @@ fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
                 continue;
             }
         };
-        let mut attacked = Attacked::new(name.clone(), &prepared);
+        let mut attacked = Attacked::new(attack, &prepared);
         let baseline = options.baseline || options.daemon.is_none();
         for daemon in [None, options.daemon.as_deref()] {
             if daemon.is_none() && (!baseline || attacked.without.is_some()) {
@@ -135,8 +148,39 @@ fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
         }
         report.attacked.push(attacked);
     }
+    for rush in &options.rushes {
+        let rushed = run_rush(*rush, options, stop, progress)?;
+        report.rushed.push(rushed);
+    }
     if let (Some(daemon), false) = (&options.daemon, options.benign.is_empty()) {
         report.benign = benign::run(daemon, options, stop, progress)?;
     }
     Ok(report)
+}
+
+fn run_rush(
+    rush: Rush,
+    options: &Options,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Rushed> {
+    let size = Size {
+        duration: options.duration,
+        one_of: options.one_of,
+        rest: options.rest,
+    };
+    let name = rush.name();
+    let mut run = |daemon: Option<&Path>, how: &str| {
+        progress(&format!("rush {name}, {how} the throttler"));
+        rush::run(rush, daemon, size, stop, progress)
+            .with_context(|| format!("rush {name}, {how} the throttler"))
+    };
+    let baseline = options.baseline || options.daemon.is_none();
+    let without = baseline.then(|| run(None, "without")).transpose()?;
+    let with = options.daemon.as_deref();
+    Ok(Rushed {
+        rush,
+        without,
+        with: with.map(|daemon| run(Some(daemon), "with")).transpose()?,
+    })
 }

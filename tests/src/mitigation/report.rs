@@ -5,11 +5,13 @@ use std::fmt;
 use anyhow::Error;
 use serde::Serialize;
 
-use super::attack::Prepared;
+use super::attack::{Attack, Prepared};
 use super::timeline::MOST_LEAKED;
-use super::{Benign, Group, Options, Served, Trial};
+use super::{Benign, Group, Options, Rushed, Served, Trial};
 use crate::scorecard::{Line, NOT_MEASURED, Scorecard};
 
+/// The leak of an attack that does what honest clients do to get in: a budget bounds it.
+const MOST_LEAKED_BY_CHEATING: f64 = 0.013;
 /// Median latency under attack over that before.
 const MOST_SLOWED: f64 = 1.5;
 /// An attack that is slower proves less than it was meant to.
@@ -24,6 +26,8 @@ pub struct Report {
     pub seconds: f64,
     /// Every attack.
     pub attacked: Vec<Attacked>,
+    /// Every rush.
+    pub rushed: Vec<Rushed>,
     /// Every benign capture.
     pub benign: Vec<Benign>,
     /// What could not be done, and why.
@@ -43,6 +47,8 @@ pub struct Attacked {
     pub frames: usize,
     /// Different sources.
     pub sources: usize,
+    /// Whether it does what honest clients do to get in.
+    pub cheats: bool,
     /// What of a capture isn't as it was.
     pub notes: Vec<String>,
     /// Without.
@@ -52,7 +58,7 @@ pub struct Attacked {
 }
 
 impl Attacked {
-    pub(super) fn new(name: String, prepared: &Prepared) -> Self {
+    pub(super) fn new(attack: &Attack, prepared: &Prepared) -> Self {
         let unfit = prepared.notes.unfit.iter();
         let mut notes: Vec<String> = unfit
             .map(|(unfit, count)| format!("{count} packets left out: {}", unfit.why()))
@@ -64,7 +70,8 @@ impl Attacked {
             ));
         }
         Self {
-            name,
+            name: attack.name(),
+            cheats: attack.cheats(),
             frames: prepared.frames.len(),
             sources: prepared.sources,
             notes,
@@ -84,11 +91,16 @@ impl Attacked {
             format!(">={:.0}pps", trial.rate as f64 * LEAST_RATE),
         );
         let leak = trial.leak.share();
+        let most = if self.cheats {
+            MOST_LEAKED_BY_CHEATING
+        } else {
+            MOST_LEAKED
+        };
         card.add(
-            leak.is_some_and(|leak| leak <= MOST_LEAKED),
+            leak.is_some_and(|leak| leak <= most),
             format!("{name}_leak"),
             leak.map_or(NOT_MEASURED.into(), |leak| format!("{:.2}%", leak * 100.0)),
-            format!("<={}%", MOST_LEAKED * 100.0),
+            format!("<={}%", most * 100.0),
         );
         for (what, groups) in [("old", &Group::OLD[..]), ("new_tcp", &Group::NEW_TCP)] {
             let (failed, all) = trial.failed(groups);
@@ -99,6 +111,13 @@ impl Attacked {
                 "<=0",
             );
         }
+        let (failed, all) = trial.new_udp_failed();
+        card.add(
+            failed == 0 && all > 0,
+            format!("{name}_new_udp_failed"),
+            format!("{failed}_of_{all}"),
+            "<=0",
+        );
         let slowed = trial.old.slowed();
         let name = format!("{name}_latency");
         card.push(Line::ratio_at_most(name, slowed, MOST_SLOWED));
@@ -118,6 +137,14 @@ impl Trial {
         })
     }
 
+    /// New UDP clients that failed within their own retries, and all of them.
+    fn new_udp_failed(&self) -> (usize, usize) {
+        let newcomers = self.new_udp.iter();
+        newcomers.fold((0, 0), |(failed, all), newcomers| {
+            (failed + newcomers.failed, all + newcomers.clients)
+        })
+    }
+
     /// The old clients whose median has grown most.
     fn most_slowed(&self) -> Option<(f64, Group)> {
         let old = self.of(&Group::OLD);
@@ -132,6 +159,7 @@ impl Report {
             rate: options.rate,
             seconds: options.duration.as_secs_f64(),
             attacked: Vec::new(),
+            rushed: Vec::new(),
             benign: Vec::new(),
             skipped: options.skipped.clone(),
             torn_down: false,
@@ -159,6 +187,9 @@ impl Report {
         for name in &self.unreadable {
             let target = format!("<={}%", MOST_LEAKED * 100.0);
             card.add(false, format!("{name}_leak"), NOT_MEASURED, target);
+        }
+        for rushed in &self.rushed {
+            rushed.score(&mut card);
         }
         if !self.benign.is_empty() {
             let dropped: u64 = self.benign.iter().map(|benign| benign.not_passed).sum();
@@ -191,12 +222,15 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Attacks of {} packets/s for {} s at a host with the default configuration, beside \
-             clients that use it.\n",
+            "A host with the default configuration: attacks of {} packets/s beside clients that \
+             use it, and rushes of {} s.\n",
             self.rate, self.seconds
         )?;
         for attacked in &self.attacked {
             writeln!(f, "{attacked}")?;
+        }
+        for rushed in &self.rushed {
+            writeln!(f, "{rushed}")?;
         }
         if !self.benign.is_empty() {
             fmt_benign(&self.benign, f)?;
@@ -205,156 +239,6 @@ impl fmt::Display for Report {
             writeln!(f, "SKIP: {skipped}\n")?;
         }
         write!(f, "{}", self.scorecard())
-    }
-}
-
-impl fmt::Display for Attacked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, sources, .. } = self;
-        writeln!(
-            f,
-            "### {name}\n\n{} frames from {sources} sources.",
-            self.frames
-        )?;
-        for note in &self.notes {
-            writeln!(f, "{note}.")?;
-        }
-        let columns = [("without", &self.without), ("with", &self.with)];
-        let columns: Vec<_> = columns
-            .iter()
-            .filter_map(|(name, trial)| Some((*name, trial.as_ref()?)))
-            .collect();
-        let trials: Vec<&Trial> = columns.iter().map(|(_, trial)| *trial).collect();
-        write!(f, "\n| |")?;
-        for (name, _) in &columns {
-            write!(f, " {name} |")?;
-        }
-        writeln!(f, "\n|---|{}", "--:|".repeat(columns.len()))?;
-        for (title, cell) in ROWS {
-            row(f, title, &trials, cell)?;
-        }
-        writeln!(
-            f,
-            "| *clients: failed, slow of all; p50, p99 in ms (before)* |{}",
-            " |".repeat(columns.len())
-        )?;
-        let groups = trials.iter().flat_map(|trial| &trial.served);
-        let mut seen = Vec::new();
-        for group in groups.map(|served| served.group) {
-            if seen.contains(&group) {
-                continue;
-            }
-            seen.push(group);
-            row(f, group.name(), &trials, |trial| {
-                let mut served = trial.served.iter();
-                let found = served.find(|served| served.group == group);
-                found.map_or("-".to_owned(), fate)
-            })?;
-        }
-        for trial in trials {
-            fmt_outcomes(trial, f)?;
-        }
-        Ok(())
-    }
-}
-
-type Cell = fn(&Trial) -> String;
-
-const ROWS: [(&str, Cell); 9] = [
-    ("attack packets sent per second", |trial| {
-        format!("{:.0}", trial.sent_per_second)
-    }),
-    ("… lost before the host's interface", |trial| {
-        percent(Some(trial.lost as f64 / trial.leak.sent.max(1) as f64))
-    }),
-    ("**reached the stack**", |trial| {
-        format!("**{}**", percent(trial.leak.share()))
-    }),
-    ("… in the first second", |trial| {
-        percent(trial.first_second.share())
-    }),
-    ("mitigated after", |trial| {
-        trial
-            .mitigated_after_ms
-            .map_or("never".into(), |ms| format!("{ms} ms"))
-    }),
-    ("CPU receiving packets (before)", |trial| {
-        cpu(trial.cpu.receiving, trial.cpu_quiet.receiving)
-    }),
-    ("host's CPU in the kernel (before)", |trial| {
-        cpu(trial.cpu.kernel, trial.cpu_quiet.kernel)
-    }),
-    ("host's CPU busy (before)", |trial| {
-        cpu(trial.cpu.busy, trial.cpu_quiet.busy)
-    }),
-    ("old clients' median latency against before", |trial| {
-        let all = trial.old.slowed().map_or("-".into(), times);
-        match trial.most_slowed() {
-            Some((most, group)) => format!("{all}; {}: {}", group.name(), times(most)),
-            None => all,
-        }
-    }),
-];
-
-fn times(ratio: f64) -> String {
-    format!("{ratio:.2} ×")
-}
-
-fn row(
-    f: &mut fmt::Formatter<'_>,
-    title: &str,
-    trials: &[&Trial],
-    cell: impl Fn(&Trial) -> String,
-) -> fmt::Result {
-    write!(f, "| {title} |")?;
-    for trial in trials {
-        write!(f, " {} |", cell(trial))?;
-    }
-    writeln!(f)
-}
-
-fn percent(share: Option<f64>) -> String {
-    share.map_or("-".into(), |share| format!("{:.2} %", share * 100.0))
-}
-
-fn cpu(during: f64, before: f64) -> String {
-    format!("{:.0} % ({:.0} %)", during * 100.0, before * 100.0)
-}
-
-fn fate(served: &Served) -> String {
-    let ms = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.2}"));
-    let Served {
-        exchanges,
-        failed,
-        slow,
-        latency,
-        ..
-    } = served;
-    let under = format!("{}, {}", ms(latency.p50_ms), ms(latency.p99_ms));
-    let fate = format!("{failed}, {slow} of {exchanges}; {under}");
-    match latency.quiet_p50_ms {
-        None => fate,
-        before => format!("{fate} ({}, {})", ms(before), ms(latency.quiet_p99_ms)),
-    }
-}
-
-/// What the daemon says, and whether another count agrees.
-fn fmt_outcomes(trial: &Trial, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let outcomes: Vec<String> = trial
-        .outcomes
-        .iter()
-        .map(|(outcome, packets)| format!("{packets} {outcome}"))
-        .collect();
-    if !outcomes.is_empty() {
-        writeln!(f, "\nBy the daemon's count: {}.", outcomes.join("; "))?;
-    }
-    match trial.crosscheck {
-        Some(check) if !check.agrees() => writeln!(
-            f,
-            "The counts DISAGREE: {} packets passed by the daemon's count, {} came to the stack.",
-            check.passed, check.arrived
-        ),
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -391,5 +275,7 @@ fn fmt_benign(all: &[Benign], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+mod rush;
+mod table;
 #[cfg(test)]
 mod tests;

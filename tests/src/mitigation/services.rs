@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::HOST_CPU;
 use super::topology::{
-    DNS_PORT, Family, HTTP_PORT, TLS_PORT, Topology, UDP_PORT, on_clients, on_host,
+    DNS_PORT, Family, GAME_PORT, HTTP_PORT, TLS_PORT, Topology, UDP_PORT, on_clients, on_host,
 };
 use crate::traffic::server::{Server, Service};
 
@@ -17,13 +17,17 @@ pub(super) struct Services(#[allow(dead_code, reason = "only held")] Vec<Server>
 impl Services {
     pub(super) fn start(topology: &Topology) -> Result<Self> {
         let Topology { host, clients, .. } = topology;
-        let udp = Service::Datagrams(echo);
+        let (udp, dns) = (Service::Datagrams(echo), Service::Datagrams(resolve));
         let servers = [
             (host, on_host(Family::V4, HTTP_PORT), Service::Page),
             (host, on_host(Family::V6, HTTP_PORT), Service::Page),
             (host, on_host(Family::V4, UDP_PORT), udp),
             (host, on_host(Family::V6, UDP_PORT), udp),
-            (clients, on_clients(DNS_PORT), Service::Datagrams(resolve)),
+            (host, on_host(Family::V4, GAME_PORT), udp),
+            (host, on_host(Family::V6, GAME_PORT), udp),
+            (host, on_host(Family::V4, DNS_PORT), dns),
+            (host, on_host(Family::V6, DNS_PORT), dns),
+            (clients, on_clients(DNS_PORT), dns),
             (clients, on_clients(TLS_PORT), Service::Records),
         ];
         let started = servers.map(|(namespace, address, service)| {

@@ -20,7 +20,9 @@ pub(crate) const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 0);
 pub(crate) const HTTP_PORT: u16 = 80;
 /// Where its UDP service is.
 pub(crate) const UDP_PORT: u16 = 5300;
-/// Where the clients' network answers as a resolver.
+/// Where games are played.
+pub(super) const GAME_PORT: u16 = 27_015;
+/// Where the host's DNS service is, and where the clients' network answers as a resolver.
 pub(super) const DNS_PORT: u16 = 53;
 /// Where it answers on connections that last.
 pub(super) const TLS_PORT: u16 = 443;

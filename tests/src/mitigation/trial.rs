@@ -12,6 +12,7 @@ use super::arrivals::Arrivals;
 use super::attack::Prepared;
 use super::clients::{Clients, Group, Latency, Served, TIMEOUT};
 use super::cpu::{self, Shares};
+use super::newcomers::{Coming, Newcomers};
 use super::services::Services;
 use super::timeline::{Leak, Timeline};
 use super::topology::{ATTACKER_PORT, Topology};
@@ -69,6 +70,8 @@ pub struct Trial {
     pub mitigated_after_ms: Option<u64>,
     /// Every group of clients.
     pub served: Vec<Served>,
+    /// New UDP clients by the way they ask.
+    pub new_udp: Vec<Newcomers>,
     /// All old clients together.
     pub old: Latency,
     /// CPU before the attack.
@@ -140,7 +143,7 @@ impl Stage {
         Ok(outcomes.unwrap_or_default())
     }
 
-    fn cpu(&self) -> Result<cpu::Sample> {
+    pub(super) fn cpu(&self) -> Result<cpu::Sample> {
         cpu::Sample::take(&self.topology.uplink, HOST_CPU)
     }
 
@@ -202,10 +205,10 @@ pub(super) fn run(
     let quiet_from = (Instant::now(), stage.cpu()?);
     sleep_until(quiet_from.0 + QUIET, stop)?;
     let before = (stage.outcomes()?, stage.topology.lost()?);
-    let newcomers = [Group::NEW_TCP, Group::NEW_UDP].concat();
     stage
         .clients
-        .join(Clients::start(&stage.topology, &newcomers)?);
+        .join(Clients::start(&stage.topology, &Group::NEW_TCP)?);
+    let coming = Coming::start(&stage.topology)?;
 
     let cpu_from = stage.cpu()?;
     let from = stage.arrivals.begin()?;
@@ -223,6 +226,12 @@ pub(super) fn run(
     while stage.clients.under_way(from, to) > 0 && to.elapsed() < TIMEOUT + IN_FLIGHT {
         sleep_until(Instant::now() + IN_FLIGHT, stop)?;
     }
+    // Each of them gives up in its own time.
+    while coming.under_way(from, to) > 0 {
+        sleep_until(Instant::now() + IN_FLIGHT, stop)?;
+    }
+    let new_udp = coming.fates(from, to);
+    drop(coming);
     let spans = ((quiet_from.0, from), (from, to));
     let mitigated_after = timeline.mitigated_after();
     let Sent {
@@ -242,6 +251,7 @@ pub(super) fn run(
         timeline: timeline.windows(),
         mitigated_after_ms: mitigated_after.map(|after| after.as_millis() as u64),
         served: stage.clients.served(spans.0, spans.1),
+        new_udp,
         old: stage.clients.old(spans.0, spans.1),
         cpu_quiet: cpu_from.since(&quiet_from.1),
         cpu: cpu.since(&cpu_from),

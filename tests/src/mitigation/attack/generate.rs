@@ -8,8 +8,10 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
 use super::rewrite::{Target, complete};
+use super::twice::each_twice;
 use crate::bench::abi::scattered;
-use crate::mitigation::topology::{HTTP_PORT, NETWORK, UDP_PORT};
+use crate::mitigation::services::question;
+use crate::mitigation::topology::{DNS_PORT, HTTP_PORT, NETWORK, UDP_PORT};
 use crate::packet::{Flags, Packet, protocol};
 use crate::traffic::frames::Frames;
 
@@ -18,8 +20,8 @@ const ETHERNET: usize = 14;
 const NUMBERS: std::ops::Range<usize> = 4..12;
 /// More frames than this are not kept: the list then comes again from its start.
 const MOST_FRAMES: usize = 4_000_000;
-/// How many open resolvers a reflection comes from, each again and again.
-const REFLECTORS: usize = 1 << 16;
+/// How many sources an attack has that come again and again, such as open resolvers.
+const PERSISTENT: usize = 1 << 16;
 const DNS_ANSWER: usize = 1000;
 /// As small as Ethernet has them, without the check sequence.
 const SMALLEST: usize = 60;
@@ -44,6 +46,12 @@ pub enum Builtin {
     UdpRandomPorts,
     /// Datagrams to the UDP service.
     UdpService,
+    /// The same, each sent again a second later, as a client that retries does.
+    UdpTwice,
+    /// The same, from 65,536 sources that keep their ports and come again and again.
+    UdpPersistent,
+    /// Questions to the DNS service.
+    DnsService,
     /// Echo requests.
     Icmp,
     /// Fragments: later ones, tiny ones, overlapping ones.
@@ -64,16 +72,27 @@ impl Builtin {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// So many frames, or the most that are kept.
+    /// So many frames, or the most that are kept, to be sent at `rate` a second.
     #[must_use]
-    pub(crate) fn frames(self, count: usize, seed: u64, target: &Target) -> Frames {
+    pub(crate) fn frames(self, count: usize, rate: usize, seed: u64, target: &Target) -> Frames {
         let mut maker = Maker::new(seed, *target);
-        let most = if self == Self::DnsAmplification {
-            REFLECTORS
-        } else {
-            MOST_FRAMES
+        let most = match matches!(self, Self::DnsAmplification | Self::UdpPersistent) {
+            true => PERSISTENT,
+            false => MOST_FRAMES,
         };
-        (0..count.min(most)).map(|_| maker.frame(self)).collect()
+        let mut next = || maker.frame(self);
+        let count = count.min(most);
+        if self == Self::UdpTwice {
+            each_twice(count, rate, next)
+        } else {
+            (0..count).map(|_| next()).collect()
+        }
+    }
+
+    /// Whether it does what honest clients do to get in, so that a budget has to bound it.
+    #[must_use]
+    pub const fn cheats(self) -> bool {
+        matches!(self, Self::UdpTwice | Self::UdpPersistent)
     }
 }
 
@@ -136,7 +155,14 @@ impl Maker {
                 let to = self.random.random_range(1..=u16::MAX);
                 self.datagram(to)
             }
-            Builtin::UdpService => self.datagram(UDP_PORT),
+            Builtin::UdpService | Builtin::UdpTwice | Builtin::UdpPersistent => {
+                self.datagram(UDP_PORT)
+            }
+            Builtin::DnsService => {
+                let (packet, from) = (self.v4(), self.port());
+                let asked = question(self.random.random());
+                packet.udp(from, DNS_PORT).payload(asked).build()
+            }
             Builtin::Icmp => self.v4().icmp(8, 0).padded_to(SMALLEST).build(),
             Builtin::Fragments => self.fragment(),
             Builtin::DnsAmplification => {
@@ -287,7 +313,7 @@ mod tests {
     #[test]
     fn no_source_comes_twice_and_checksums_are_right() {
         for kind in Builtin::value_variants() {
-            let frames = kind.frames(COUNT, 7, &target());
+            let frames = kind.frames(COUNT, 2 * COUNT, 7, &target());
             let sources: HashSet<_> = frames.iter().map(source).collect();
             assert_eq!(sources.len(), COUNT, "{kind:?}");
             for frame in frames.iter() {
@@ -301,14 +327,14 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_flood_and_another_one_another() {
-        let make = |seed| Builtin::Mixed.frames(50, seed, &target());
+        let make = |seed| Builtin::Mixed.frames(50, 50, seed, &target());
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));
     }
 
     #[test]
     fn a_carpet_covers_the_network() {
-        let frames = Builtin::Carpet.frames(1024, 7, &target());
+        let frames = Builtin::Carpet.frames(1024, 1024, 7, &target());
         let targets: HashSet<_> = frames.iter().map(|frame| frame[30..34].to_vec()).collect();
         assert_eq!(targets.len(), 256);
         let protocols: HashSet<u8> = frames.iter().map(|frame| frame[23]).collect();
@@ -317,8 +343,23 @@ mod tests {
 
     #[test]
     fn a_reflection_comes_from_a_bounded_number_of_resolvers() {
-        let frames = Builtin::DnsAmplification.frames(REFLECTORS + 5, 7, &target());
-        assert_eq!(frames.len(), REFLECTORS);
+        let frames = Builtin::DnsAmplification.frames(PERSISTENT + 5, 1, 7, &target());
+        assert_eq!(frames.len(), PERSISTENT);
         assert_eq!(frames.get(0)[34..36], [0, 53]);
+    }
+
+    #[test]
+    fn a_cheating_flood_repeats_its_datagrams_with_address_and_port() {
+        let rate = 1_000;
+        let frames = Builtin::UdpTwice.frames(4 * rate, rate, 7, &target());
+        let sources: HashSet<_> = frames.iter().map(source).collect();
+        // All of the first second, and every other one from then on.
+        assert_eq!(sources.len(), rate + 3 * rate / 2);
+        for number in (rate + 1..4 * rate).step_by(2) {
+            assert_eq!(frames.get(number), frames.get(number - rate - 1));
+        }
+        let persistent = Builtin::UdpPersistent.frames(PERSISTENT + 5, 1, 7, &target());
+        assert_eq!(persistent.len(), PERSISTENT);
+        assert_eq!(persistent.get(0)[36..38], UDP_PORT.to_be_bytes());
     }
 }

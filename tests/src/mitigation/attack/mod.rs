@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 
 mod generate;
 pub(crate) mod rewrite;
+mod twice;
 
 pub use generate::Builtin;
 
@@ -43,12 +44,20 @@ impl Attack {
         }
     }
 
-    /// Its frames, enough for so many packets if it is made here.
-    pub(super) fn prepare(&self, packets: u64) -> Result<Prepared> {
+    /// Whether it does what honest clients do to get in.
+    pub(super) fn cheats(&self) -> bool {
+        match self {
+            Self::Builtin(builtin) => builtin.cheats(),
+            Self::Capture(_) => false,
+        }
+    }
+
+    /// Its frames, enough for so many packets, to be sent at `rate` a second, if it is made here.
+    pub(super) fn prepare(&self, packets: u64, rate: u64) -> Result<Prepared> {
         match self {
             Self::Builtin(builtin) => {
-                let count = usize::try_from(packets)?;
-                let frames = builtin.frames(count, SEED, &target());
+                let (count, rate) = (usize::try_from(packets)?, usize::try_from(rate)?);
+                let frames = builtin.frames(count, rate, SEED, &target());
                 Ok(Prepared::new(frames, Notes::default()))
             }
             Self::Capture(path) => Replay::read(path).map(|replay| replay.attack),

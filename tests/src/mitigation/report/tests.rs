@@ -1,6 +1,6 @@
 use super::*;
 use crate::daemon::outcomes::Outcomes;
-use crate::mitigation::{Crosscheck, Latency, Leak, Shares};
+use crate::mitigation::{Crosscheck, Latency, Leak, Newcomers, Profile, Shares};
 
 fn served(group: Group, failed: usize, p50_ms: f64) -> Served {
     Served {
@@ -24,9 +24,21 @@ fn latency(p50_ms: f64) -> Latency {
     }
 }
 
+fn newcomers(profile: Profile) -> Newcomers {
+    Newcomers {
+        profile,
+        clients: 10,
+        failed: 0,
+        at_once: 4,
+        datagrams: 17,
+        median_s: Some(5.01),
+        max_s: Some(10.02),
+    }
+}
+
 /// Everything as promised.
 fn trial() -> Trial {
-    let groups = [&Group::OLD[..], &Group::NEW_TCP, &Group::NEW_UDP].concat();
+    let groups = [&Group::OLD[..], &Group::NEW_TCP].concat();
     Trial {
         protected: true,
         rate: 1000,
@@ -45,6 +57,7 @@ fn trial() -> Trial {
         timeline: Vec::new(),
         mitigated_after_ms: Some(300),
         served: groups.iter().map(|group| served(*group, 0, 0.6)).collect(),
+        new_udp: Profile::ALL.map(newcomers).into(),
         old: latency(0.6),
         cpu_quiet: Shares::default(),
         cpu: Shares::default(),
@@ -64,10 +77,12 @@ fn report(trial: Option<Trial>) -> Report {
             name: "syn".into(),
             frames: 5,
             sources: 5,
+            cheats: false,
             notes: Vec::new(),
             without: None,
             with: trial,
         }],
+        rushed: Vec::new(),
         benign: Vec::new(),
         skipped: Vec::new(),
         torn_down: true,
@@ -89,6 +104,7 @@ fn what_is_as_promised_is_ok() {
             "ok syn_leak 1.00% <=1%",
             "ok syn_old_failed 0_of_600 <=0",
             "ok syn_new_tcp_failed 0_of_200 <=0",
+            "ok syn_new_udp_failed 0_of_70 <=0",
             "ok syn_latency 1.20x <=1.5x",
             "ok torn_down clean clean",
         ]
@@ -96,28 +112,26 @@ fn what_is_as_promised_is_ok() {
 }
 
 #[test]
-fn every_failure_counts_but_those_of_new_datagrams() {
+fn every_failure_counts() {
     let mut trial = trial();
     trial.leak.leaked = 21;
     trial.old = latency(0.8);
     for served in &mut trial.served {
         match served.group {
             Group::Dns => served.latency = latency(1.0),
-            Group::Udp6 | Group::NewTcp4 | Group::NewUdp4 => served.failed = 1,
-            Group::Http4
-            | Group::Http6
-            | Group::Udp4
-            | Group::Outgoing
-            | Group::NewTcp6
-            | Group::NewUdp6 => {}
+            Group::Udp6 | Group::NewTcp4 => served.failed = 1,
+            Group::Http4 | Group::Http6 | Group::Udp4 | Group::Outgoing | Group::NewTcp6 => {}
         }
     }
+    trial.new_udp[2].failed = 3;
+    trial.new_udp[6].failed = 1;
     assert_eq!(
-        lines(trial.clone())[1..5],
+        lines(trial.clone())[1..6],
         [
             "short syn_leak 1.05% <=1%",
             "short syn_old_failed 1_of_600 <=0",
             "short syn_new_tcp_failed 1_of_200 <=0",
+            "short syn_new_udp_failed 4_of_70 <=0",
             "short syn_latency 1.60x <=1.5x",
         ]
     );
@@ -125,17 +139,32 @@ fn every_failure_counts_but_those_of_new_datagrams() {
 }
 
 #[test]
+fn what_cheats_may_leak_what_its_budget_lets_through() {
+    let mut report = report(Some(trial()));
+    report.attacked[0].cheats = true;
+    let leak = |report: &Report| report.scorecard().lines()[1].to_string();
+    if let Some(trial) = &mut report.attacked[0].with {
+        trial.leak.leaked = 26;
+    }
+    assert_eq!(leak(&report), "ok syn_leak 1.30% <=1.3%");
+    report.attacked[0].cheats = false;
+    assert_eq!(leak(&report), "short syn_leak 1.30% <=1%");
+}
+
+#[test]
 fn what_was_not_measured_is_short() {
     let mut trial = trial();
     trial.leak = Leak::default();
     trial.served.clear();
+    trial.new_udp.clear();
     trial.old = Latency::default();
     assert_eq!(
-        lines(trial)[1..5],
+        lines(trial)[1..6],
         [
             "short syn_leak not_measured <=1%",
             "short syn_old_failed 0_of_0 <=0",
             "short syn_new_tcp_failed 0_of_0 <=0",
+            "short syn_new_udp_failed 0_of_0 <=0",
             "short syn_latency not_measured <=1.5x",
         ]
     );
@@ -179,5 +208,7 @@ fn counts_that_disagree_are_told() {
     });
     let text = report(Some(trial)).to_string();
     assert!(text.contains("DISAGREE: 100 packets passed"), "{text}");
+    let asked = "| newcomers, retry after 5 s | 0, 4 of 10; 1.7; 5.010, 10.020 |";
+    assert!(text.contains(asked), "{text}");
     assert!(text.contains("| **reached the stack** | **1.00 %** |"));
 }
