@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xdp_tests::daemon::binary;
-use xdp_tests::mitigation::{Attack, Builtin, Group, Options, Profile, Report, Trial, run};
+use xdp_tests::mitigation::{
+    Attack, Builtin, Group, Host, Options, Profile, Report, Rush, Trial, run,
+};
 use xdp_tests::packet::{Flags, Packet};
 use xdp_tests::require_kernel;
 
@@ -21,9 +23,12 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn options(attack: Attack) -> Options {
     Options {
         daemon: None,
+        host: Host::Plain,
         attacks: vec![attack],
         rushes: Vec::new(),
         one_of: 1,
+        late: false,
+        under: None,
         rest: Duration::ZERO,
         benign: Vec::new(),
         skipped: Vec::new(),
@@ -168,4 +173,133 @@ fn an_unreadable_capture_is_named_and_the_run_goes_on() -> Result<()> {
         "{line}"
     );
     Ok(())
+}
+
+/// What is let through without the throttler is served, in a small crowd.
+fn a_rush_is_served(rush: Rush) -> Result<()> {
+    let report = measure(&Options {
+        attacks: Vec::new(),
+        rushes: vec![rush],
+        one_of: 20,
+        duration: Duration::from_secs(3),
+        ..options(Attack::Builtin(Builtin::Mixed))
+    })?;
+    let rushed = report.rushed.first().context("no rush")?;
+    let trial = rushed.without.as_ref().context("not measured")?;
+    assert!(trial.clients >= 3 && trial.failed_clients == 0, "{trial:?}");
+    assert!(trial.exchanges.all > 100, "{trial:?}");
+    assert!(trial.settled.all < trial.exchanges.all, "{trial:?}");
+    assert!(trial.settled.share() >= Some(0.95), "{trial:?}");
+    // Without the throttler nothing is promised.
+    assert_eq!(report.scorecard().lines().len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_rush_of_resolvers_is_served_without_the_throttler() -> Result<()> {
+    require_kernel!("a_rush_of_resolvers_is_served_without_the_throttler");
+    a_rush_is_served(Rush::DnsClients)
+}
+
+#[test]
+fn a_rush_of_players_is_served_without_the_throttler() -> Result<()> {
+    require_kernel!("a_rush_of_players_is_served_without_the_throttler");
+    a_rush_is_served(Rush::Players)
+}
+
+#[test]
+fn a_rush_of_sessions_is_served_without_the_throttler() -> Result<()> {
+    require_kernel!("a_rush_of_sessions_is_served_without_the_throttler");
+    a_rush_is_served(Rush::UdpSessions)
+}
+
+#[test]
+fn a_rush_of_connections_is_served_without_the_throttler() -> Result<()> {
+    require_kernel!("a_rush_of_connections_is_served_without_the_throttler");
+    a_rush_is_served(Rush::TcpConnections)
+}
+
+#[test]
+fn a_rush_at_a_protected_host_is_scored_with_the_states_of_its_classes() -> Result<()> {
+    require_kernel!("a_rush_at_a_protected_host_is_scored_with_the_states_of_its_classes");
+    let report = measure(&Options {
+        daemon: Some(binary()?),
+        attacks: Vec::new(),
+        rushes: vec![Rush::DnsClients],
+        one_of: 100,
+        duration: Duration::from_secs(2),
+        baseline: false,
+        ..options(Attack::Builtin(Builtin::Mixed))
+    })?;
+    let rushed = report.rushed.first().context("no rush")?;
+    assert!(rushed.without.is_none());
+    let trial = rushed.with.as_ref().context("not measured")?;
+    // Thirty questions a second are within every budget.
+    assert_eq!((trial.failed_clients, &trial.pressed[..]), (0, &[][..]));
+    assert!(trial.outcomes.passed() >= trial.exchanges.all);
+    let card = report.scorecard();
+    let names: Vec<&str> = card.lines().iter().map(|line| line.name.as_str()).collect();
+    let expected = [
+        "rush_dns-clients_served",
+        "rush_dns-clients_failed_clients",
+        "rush_dns-clients_classes_in_attack_after",
+        "torn_down",
+    ];
+    assert_eq!(names, expected);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_starts_into_a_rush_under_attack_is_scored() -> Result<()> {
+    require_kernel!("a_daemon_that_starts_into_a_rush_under_attack_is_scored");
+    let report = measure(&Options {
+        daemon: Some(binary()?),
+        attacks: Vec::new(),
+        rushes: vec![Rush::TcpConnections],
+        one_of: 10,
+        late: true,
+        under: Some(Attack::Builtin(Builtin::Icmp)),
+        duration: Duration::from_secs(4),
+        baseline: false,
+        ..options(Attack::Builtin(Builtin::Mixed))
+    })?;
+    let rushed = report.rushed.first().context("no rush")?;
+    let trial = rushed.with.as_ref().context("not measured")?;
+    assert_eq!(rushed.name, "rush_tcp-connections_under_icmp_late");
+    // Forty connections a second are within every budget, and the attack is in another class.
+    assert_eq!(trial.failed_clients, 0, "{trial:?}");
+    assert!(trial.attacked_with > Some(2 * RATE), "{trial:?}");
+    assert!(trial.outcomes.dropped() > 0, "{trial:?}");
+    Ok(())
+}
+
+fn a_host_that_forwards_serves(host: Host) -> Result<()> {
+    let report = measure(&Options {
+        host,
+        ..options(Attack::Builtin(Builtin::UdpTwice))
+    })?;
+    let attacked = report.attacked.first().context("no attack")?;
+    let trial = attacked.without.as_ref().context("not measured")?;
+    everybody_is_served(trial);
+    let forwarded = trial.forwarded.context("nothing seen behind the host")?;
+    // Each forged source is a connection of its own to the host, which tracks them.
+    assert!(forwarded.tracked > RATE / 2, "{forwarded:?}");
+    assert!(
+        attacked.name.ends_with("ing_udp-twice"),
+        "{}",
+        attacked.name
+    );
+    Ok(())
+}
+
+#[test]
+fn clients_are_served_from_a_container_behind_a_host_that_forwards() -> Result<()> {
+    require_kernel!("clients_are_served_from_a_container_behind_a_host_that_forwards");
+    a_host_that_forwards_serves(Host::Forwarding)
+}
+
+#[test]
+fn clients_are_served_from_a_container_although_the_host_listens_too() -> Result<()> {
+    require_kernel!("clients_are_served_from_a_container_although_the_host_listens_too");
+    a_host_that_forwards_serves(Host::Proxying)
 }

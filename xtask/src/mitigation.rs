@@ -34,10 +34,20 @@ pub(crate) struct Arguments {
     /// udp-service, udp-twice, udp-persistent, dns-service, icmp, fragments, dns-amplification, carpet, mixed.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     attack: Vec<String>,
+    /// What is attacked: plain, forwarding (services are in a container behind the host, with
+    /// addresses translated), proxying (the same, with listeners on the host too) [default: plain].
+    #[arg(long, value_name = "KIND")]
+    host: Option<String>,
     /// Let honest crowds come, without an attack: dns-clients, players, udp-sessions,
     /// tcp-connections.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     rush: Vec<String>,
+    /// Start the daemon when the crowd is there already.
+    #[arg(long)]
+    late: bool,
+    /// Let a fifth of each crowd come together with this built-in flood.
+    #[arg(long, value_name = "NAME")]
+    under: Option<String>,
     /// Replay every capture of this folder, of which nothing may be dropped.
     #[arg(long, value_name = "DIR")]
     benign: Vec<PathBuf>,
@@ -76,6 +86,7 @@ fn hand_on(command: &mut Command, arguments: &Arguments) {
     ] {
         values(command, flag, paths);
     }
+    values(command, "--host", &arguments.host);
     values(command, "--attack", &arguments.attack);
     values(command, "--rush", &arguments.rush);
     for (flag, number) in [
@@ -84,7 +95,12 @@ fn hand_on(command: &mut Command, arguments: &Arguments) {
     ] {
         values(command, flag, number.map(|number| number.to_string()));
     }
-    switches(command, [("--no-baseline", arguments.no_baseline)]);
+    values(command, "--under", &arguments.under);
+    let switched = [
+        ("--late", arguments.late),
+        ("--no-baseline", arguments.no_baseline),
+    ];
+    switches(command, switched);
     values(command, "--json", &arguments.json);
     switches(command, [("--strict", arguments.strict)]);
 }
@@ -104,15 +120,15 @@ mod tests {
 
     #[test]
     fn everything_that_is_typed_is_handed_on() {
-        let typed = "verb --attack syn carpet --rush players --pcap a.pcap --dir b --benign c --duration 5 \
+        let typed = "verb --host proxying --attack syn carpet --rush players --late --under syn --pcap a.pcap --dir b --benign c --duration 5 \
                      --rate 1000 --no-baseline --json d --strict";
         let verb = Verb::try_parse_from(typed.split_whitespace()).unwrap();
         let mut command = Command::new("mitigation");
         hand_on(&mut command, &verb.arguments);
         assert_eq!(
             process::display(&command),
-            "mitigation --pcap a.pcap --dir b --benign c --attack syn --attack carpet \
-             --rush players --duration 5 --rate 1000 --no-baseline --json d --strict"
+            "mitigation --pcap a.pcap --dir b --benign c --host proxying --attack syn --attack carpet \
+             --rush players --duration 5 --rate 1000 --under syn --late --no-baseline --json d --strict"
         );
     }
 }

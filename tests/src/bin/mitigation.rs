@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 
 use xdp_tests::capture::files;
 use xdp_tests::interrupt::on_signals;
-use xdp_tests::mitigation::{Attack, Builtin, Options, Report, Rush, run};
+use xdp_tests::mitigation::{Attack, Builtin, Host, Options, Report, Rush, run};
 use xdp_tests::precedence::Precedence;
 
 /// Names a folder with `attack/` and `benign/`.
@@ -32,9 +32,19 @@ struct Args {
     /// Attack with this built-in flood
     #[arg(long, value_name = "NAME", num_args = 1..)]
     attack: Vec<Builtin>,
+    /// What is attacked: a plain host, one that forwards to a container with addresses translated,
+    /// or one that has listeners of its own on the forwarded ports, too
+    #[arg(long, value_name = "KIND", default_value = "plain")]
+    host: Host,
     /// Let this honest crowd come, without an attack
     #[arg(long, value_name = "NAME", num_args = 1..)]
     rush: Vec<Rush>,
+    /// Start the daemon when the crowd is there already
+    #[arg(long)]
+    late: bool,
+    /// Let a fifth of each crowd come together with this built-in flood
+    #[arg(long, value_name = "NAME")]
+    under: Option<Builtin>,
     /// Replay every capture of this folder, of which nothing may be dropped
     #[arg(long, value_name = "DIR")]
     benign: Vec<PathBuf>,
@@ -89,9 +99,12 @@ fn options(args: &Args) -> Result<Options> {
     );
     let mut options = Options {
         daemon: Some(std::path::absolute(&args.daemon)?),
+        host: args.host,
         attacks: Vec::new(),
         rushes: args.rush.clone(),
         one_of: 1,
+        late: args.late,
+        under: args.under.map(Attack::Builtin),
         rest: Options::REST,
         benign: Vec::new(),
         skipped: Vec::new(),

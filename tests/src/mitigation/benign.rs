@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::attack::Replay;
+use super::behind::Host;
 use super::topology::ATTACKER_PORT;
 use super::trial::Stage;
 use super::{Options, attack_cpu};
@@ -62,7 +63,7 @@ pub fn alerts_over(
     longest: Duration,
     rules: &[RuleFile],
 ) -> Result<Watched> {
-    let stage = Stage::build(Some(daemon), &[])?;
+    let stage = Stage::build(Host::Plain, Some(daemon), &[])?;
     let target = stage.daemon.as_ref().context("no daemon")?;
     let prometheus = Prometheus::start_with(&stage.topology.host, target.metrics_address(), rules)?;
     let started = Instant::now();
@@ -84,7 +85,7 @@ pub(super) fn run(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Benign>> {
-    let stage = Stage::build(Some(daemon), &[])?;
+    let stage = Stage::build(options.host, Some(daemon), &[])?;
     let longest = LONGEST.min(options.duration);
     all(&stage, &options.benign, longest, stop, progress)
 }

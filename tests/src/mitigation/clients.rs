@@ -35,9 +35,9 @@ pub enum Group {
     Udp4,
     /// See [`Group::Udp4`].
     Udp6,
-    /// The host asks its resolver.
+    /// The host, or a container behind it, asks its resolver.
     Dns,
-    /// The host talks over a connection of its own that lasts.
+    /// It talks over a connection of its own that lasts.
     Outgoing,
     /// Two pages each, from an address that nobody has seen before.
     NewTcp4,
@@ -122,14 +122,14 @@ impl Group {
             Self::Http6 => pages(Family::V6),
             Self::Udp4 => datagrams(Family::V4),
             Self::Udp6 => datagrams(Family::V6),
-            Self::Dns => Client::start(&topology.host, schedule, |number| {
+            Self::Dns => Client::start(topology.asking(), schedule, |number| {
                 let asked = question(number);
                 let answer = resolve(&asked);
                 exchange::datagram(on_clients(DNS_PORT), None, asked, answer)
             }),
             Self::Outgoing => {
                 let connection = Arc::new(Connection::new(on_clients(TLS_PORT)));
-                Client::start(&topology.host, schedule, move |_| {
+                Client::start(topology.asking(), schedule, move |_| {
                     let connection = Arc::clone(&connection);
                     async move { connection.exchange().await }
                 })

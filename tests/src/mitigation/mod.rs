@@ -8,6 +8,7 @@
 
 mod arrivals;
 pub(crate) mod attack;
+mod behind;
 mod benign;
 mod clients;
 mod cpu;
@@ -29,23 +30,27 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 pub use attack::{Attack, Builtin};
+pub use behind::{Forwarded, Host};
 pub use benign::{Benign, Watched, alerts_over};
 pub use clients::{Group, Latency, Served};
 pub use cpu::Shares;
 pub use newcomers::{Newcomers, Profile};
 pub use report::{Attacked, Report};
-pub use rush::{Exchanges, Pressed, Rush, RushTrial, Rushed, Size};
+pub use rush::{Exchanges, Pressed, Rush, RushTrial, Rushed};
 pub use timeline::Leak;
 pub use trial::{Crosscheck, Trial};
 
 use crate::netns::privilege;
 use crate::netns::remains::Remains;
+use rush::{Plan, Size};
 use trial::Effort;
 
 /// The CPU of the protected host and its clients.
 const HOST_CPU: usize = 0;
 /// Without the throttler an attack is shown, not watched.
 const LONGEST_BASELINE: Duration = Duration::from_secs(10);
+/// One of so many of a crowd comes when there is an attack, too.
+const ONE_UNDER_ATTACK_OF: u64 = 5;
 
 /// The last CPU, which is not the host's unless there is only one.
 fn attack_cpu() -> usize {
@@ -61,12 +66,18 @@ fn attack_cpu() -> usize {
 pub struct Options {
     /// The daemon's program; none: every attack without the throttler only.
     pub daemon: Option<PathBuf>,
+    /// What kind of host is protected.
+    pub host: Host,
     /// What to attack with, in order.
     pub attacks: Vec<Attack>,
     /// Honest crowds, in order.
     pub rushes: Vec<Rush>,
     /// Only one of so many of a crowd comes.
     pub one_of: u64,
+    /// Whether the daemon is started when the crowd is there already.
+    pub late: bool,
+    /// What attacks meanwhile; then a fifth of the crowd comes.
+    pub under: Option<Attack>,
     /// From the end of a rush to the look at the classes' states.
     pub rest: Duration,
     /// Captures of which nothing may be dropped.
@@ -86,6 +97,12 @@ impl Options {
     pub const LONGEST: Duration = Duration::from_secs(120);
     /// After so long a rush has to be forgotten.
     pub const REST: Duration = Duration::from_secs(30);
+
+    /// Attack packets.
+    fn packets(&self) -> Result<u64> {
+        let packets = u128::from(self.rate) * self.duration.as_millis() / 1000;
+        Ok(u64::try_from(packets)?)
+    }
 }
 
 const _: () = assert!(Options::LONGEST.as_nanos() < arrivals::LONGEST.as_nanos());
@@ -113,10 +130,9 @@ pub fn run(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
 fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     let mut report = Report::new(options);
     for attack in &options.attacks {
-        let name = attack.name();
+        let name = options.host.prefix().to_owned() + &attack.name();
         progress(&format!("{name}: preparing"));
-        let packets = u128::from(options.rate) * options.duration.as_millis() / 1000;
-        let prepared = match attack.prepare(u64::try_from(packets)?, options.rate) {
+        let prepared = match attack.prepare(options.packets()?, options.rate) {
             Ok(prepared) => prepared,
             Err(error) => {
                 progress(&format!("{name}: SKIP: {error:#}"));
@@ -124,7 +140,7 @@ fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
                 continue;
             }
         };
-        let mut attacked = Attacked::new(attack, &prepared);
+        let mut attacked = Attacked::new(name.clone(), attack, &prepared);
         let baseline = options.baseline || options.daemon.is_none();
         for daemon in [None, options.daemon.as_deref()] {
             if daemon.is_none() && (!baseline || attacked.without.is_some()) {
@@ -136,6 +152,7 @@ fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
             };
             progress(&format!("{name}, {how}"));
             let effort = Effort {
+                host: options.host,
                 duration: options.duration.min(longest),
                 rate: options.rate,
             };
@@ -148,39 +165,63 @@ fn run_all(options: &Options, stop: &AtomicBool, progress: &mut dyn FnMut(&str))
         }
         report.attacked.push(attacked);
     }
-    for rush in &options.rushes {
-        let rushed = run_rush(*rush, options, stop, progress)?;
-        report.rushed.push(rushed);
-    }
+    run_rushes(options, &mut report, stop, progress)?;
     if let (Some(daemon), false) = (&options.daemon, options.benign.is_empty()) {
         report.benign = benign::run(daemon, options, stop, progress)?;
     }
     Ok(report)
 }
 
-fn run_rush(
-    rush: Rush,
+fn run_rushes(
     options: &Options,
+    report: &mut Report,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(&str),
-) -> Result<Rushed> {
-    let size = Size {
-        duration: options.duration,
-        one_of: options.one_of,
-        rest: options.rest,
+) -> Result<()> {
+    if options.rushes.is_empty() {
+        return Ok(());
+    }
+    let flood = match &options.under {
+        None => None,
+        Some(attack) => Some(attack.prepare(options.packets()?, options.rate)?),
     };
-    let name = rush.name();
-    let mut run = |daemon: Option<&Path>, how: &str| {
-        progress(&format!("rush {name}, {how} the throttler"));
-        rush::run(rush, daemon, size, stop, progress)
-            .with_context(|| format!("rush {name}, {how} the throttler"))
-    };
-    let baseline = options.baseline || options.daemon.is_none();
-    let without = baseline.then(|| run(None, "without")).transpose()?;
-    let with = options.daemon.as_deref();
-    Ok(Rushed {
-        rush,
-        without,
-        with: with.map(|daemon| run(Some(daemon), "with")).transpose()?,
-    })
+    for rush in &options.rushes {
+        let mut name = format!("{}rush_{}", options.host.prefix(), rush.name());
+        if let Some(attack) = &options.under {
+            name = format!("{name}_under_{}", attack.name());
+        }
+        if options.late {
+            name += "_late";
+        }
+        let plan = Plan {
+            rush: *rush,
+            size: Size {
+                duration: options.duration,
+                one_of: match flood {
+                    None => options.one_of,
+                    Some(_) => ONE_UNDER_ATTACK_OF * options.one_of,
+                },
+                rest: options.rest,
+            },
+            host: options.host,
+            late: options.late,
+            flood: flood.as_ref().map(|flood| (flood, options.rate)),
+        };
+        let mut run = |daemon: Option<&Path>, how: &str| {
+            progress(&format!("{name}, {how} the throttler"));
+            rush::run(plan, daemon, stop, progress)
+                .with_context(|| format!("{name}, {how} the throttler"))
+        };
+        let baseline = options.baseline || options.daemon.is_none();
+        let without = baseline.then(|| run(None, "without")).transpose()?;
+        let with = options.daemon.as_deref();
+        let with = with.map(|daemon| run(Some(daemon), "with")).transpose()?;
+        report.rushed.push(Rushed {
+            name,
+            rush: *rush,
+            without,
+            with,
+        });
+    }
+    Ok(())
 }

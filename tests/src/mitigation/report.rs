@@ -12,6 +12,8 @@ use crate::scorecard::{Line, NOT_MEASURED, Scorecard};
 
 /// The leak of an attack that does what honest clients do to get in: a budget bounds it.
 const MOST_LEAKED_BY_CHEATING: f64 = 0.013;
+/// Of the connections that can be tracked, where the host forwards.
+const MOST_TRACKED: f64 = 0.1;
 /// Median latency under attack over that before.
 const MOST_SLOWED: f64 = 1.5;
 /// An attack that is slower proves less than it was meant to.
@@ -58,7 +60,7 @@ pub struct Attacked {
 }
 
 impl Attacked {
-    pub(super) fn new(attack: &Attack, prepared: &Prepared) -> Self {
+    pub(super) fn new(name: String, attack: &Attack, prepared: &Prepared) -> Self {
         let unfit = prepared.notes.unfit.iter();
         let mut notes: Vec<String> = unfit
             .map(|(unfit, count)| format!("{count} packets left out: {}", unfit.why()))
@@ -70,7 +72,7 @@ impl Attacked {
             ));
         }
         Self {
-            name: attack.name(),
+            name,
             cheats: attack.cheats(),
             frames: prepared.frames.len(),
             sources: prepared.sources,
@@ -118,6 +120,14 @@ impl Attacked {
             format!("{failed}_of_{all}"),
             "<=0",
         );
+        if let Some(forwarded) = trial.forwarded {
+            card.add(
+                forwarded.share() <= MOST_TRACKED,
+                format!("{name}_conntrack"),
+                format!("{:.2}%", forwarded.share() * 100.0),
+                format!("<={}%", MOST_TRACKED * 100.0),
+            );
+        }
         let slowed = trial.old.slowed();
         let name = format!("{name}_latency");
         card.push(Line::ratio_at_most(name, slowed, MOST_SLOWED));

@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::HOST_CPU;
+use super::behind::places;
 use super::topology::{
-    DNS_PORT, Family, GAME_PORT, HTTP_PORT, TLS_PORT, Topology, UDP_PORT, on_clients, on_host,
+    DNS_PORT, Family, GAME_PORT, HTTP_PORT, TLS_PORT, Topology, UDP_PORT, on_clients,
 };
 use crate::traffic::server::{Server, Service};
 
@@ -16,24 +17,32 @@ pub(super) struct Services(#[allow(dead_code, reason = "only held")] Vec<Server>
 
 impl Services {
     pub(super) fn start(topology: &Topology) -> Result<Self> {
-        let Topology { host, clients, .. } = topology;
         let (udp, dns) = (Service::Datagrams(echo), Service::Datagrams(resolve));
-        let servers = [
-            (host, on_host(Family::V4, HTTP_PORT), Service::Page),
-            (host, on_host(Family::V6, HTTP_PORT), Service::Page),
-            (host, on_host(Family::V4, UDP_PORT), udp),
-            (host, on_host(Family::V6, UDP_PORT), udp),
-            (host, on_host(Family::V4, GAME_PORT), udp),
-            (host, on_host(Family::V6, GAME_PORT), udp),
-            (host, on_host(Family::V4, DNS_PORT), dns),
-            (host, on_host(Family::V6, DNS_PORT), dns),
-            (clients, on_clients(DNS_PORT), dns),
-            (clients, on_clients(TLS_PORT), Service::Records),
-        ];
-        let started = servers.map(|(namespace, address, service)| {
-            Server::start(namespace, address, Some(HOST_CPU), service)
-        });
-        started.into_iter().collect::<Result<_>>().map(Self)
+        let mut servers = Vec::new();
+        let mut start = |namespace, address, service| {
+            let server = Server::start(namespace, address, Some(HOST_CPU), service)?;
+            servers.push(server);
+            anyhow::Ok(())
+        };
+        for (port, service) in [
+            (HTTP_PORT, Service::Page),
+            (UDP_PORT, udp),
+            (GAME_PORT, udp),
+            (DNS_PORT, dns),
+        ] {
+            for family in [Family::V4, Family::V6] {
+                for (is_inside, address) in places(topology.behind.as_ref(), family, port) {
+                    let namespace = match is_inside {
+                        true => topology.asking(),
+                        false => &topology.host,
+                    };
+                    start(namespace, address, service)?;
+                }
+            }
+        }
+        start(&topology.clients, on_clients(DNS_PORT), dns)?;
+        start(&topology.clients, on_clients(TLS_PORT), Service::Records)?;
+        Ok(Self(servers))
     }
 }
 

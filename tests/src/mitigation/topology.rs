@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::Result;
 
 use super::attack::rewrite::Target;
+use super::behind::{Behind, Forwarded, Host};
 use super::relay::Relay;
 use crate::netns::Namespace;
 use crate::netns::link::{End, Mac, mac_text, veth_pair};
@@ -57,8 +58,10 @@ pub(super) struct Topology {
     pub(super) clients: Namespace,
     pub(super) attacker: Namespace,
     pub(super) switch: Namespace,
+    /// A container behind the host, if it forwards.
+    pub(super) behind: Option<Behind>,
     relay: Option<Relay>,
-    /// The host's only interface, which the daemon attaches to.
+    /// The host's interface to all others, which the daemon attaches to.
     pub(super) uplink: String,
 }
 
@@ -117,12 +120,13 @@ pub(super) fn newcomer(family: Family, number: u64) -> IpAddr {
 }
 
 impl Topology {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(kind: Host) -> Result<Self> {
         let mut topology = Self {
             host: Namespace::new("protected")?,
             clients: Namespace::new("clients")?,
             attacker: Namespace::new("attacker")?,
             switch: Namespace::new("switch")?,
+            behind: None,
             relay: None,
             uplink: uplink_name(),
         };
@@ -130,17 +134,41 @@ impl Topology {
         topology.connect()?;
         topology.set_host_up()?;
         topology.set_clients_up()?;
+        let behind = |proxied| Behind::new(&topology.host, &topology.uplink, proxied);
+        topology.behind = match kind {
+            Host::Plain => None,
+            Host::Forwarding => Some(behind(false)?),
+            Host::Proxying => Some(behind(true)?),
+        };
         let relay = Relay::install(&topology.switch, ATTACKER_SIDE, HOST_SIDE)?;
         topology.relay = Some(relay);
         Ok(topology)
     }
 
-    /// What another network namespace may have handed down; the rest is as the kernel has it.
     /// Packets of all senders that some interface on the way to the host had no room for.
     pub(super) fn lost(&self) -> Result<u64> {
         let to_host = self.switch.link_counters(HOST_SIDE)?;
         let from_attacker = self.attacker.link_counters(ATTACKER_PORT)?;
         Ok(to_host.tx_dropped + from_attacker.tx_dropped)
+    }
+
+    /// Who asks questions and talks to servers outside.
+    pub(super) fn asking(&self) -> &Namespace {
+        let behind = self.behind.as_ref();
+        behind.map_or(&self.host, |behind| &behind.container)
+    }
+
+    /// What is seen behind a host that forwards.
+    pub(super) fn forwarded(&self) -> Result<Option<Forwarded>> {
+        let behind = self.behind.as_ref();
+        behind.map(|behind| behind.look(&self.host)).transpose()
+    }
+
+    /// Has the host take its packets on this CPU, as from a network card.
+    pub(super) fn receive_on(&self, cpu: usize) -> Result<()> {
+        let Self { host, uplink, .. } = self;
+        host.process_on_cpu(uplink, cpu, Priority::BeforeUserSpace)?;
+        host.moderate_steadily(uplink)
     }
 
     /// Has answers of the host processed on another CPU than the host's: they are its network's work.
@@ -149,6 +177,7 @@ impl Topology {
             .process_on_cpu(HOST_SIDE, cpu, Priority::BeforeUserSpace)
     }
 
+    /// What another network namespace may have handed down; the rest is as the kernel has it.
     fn set_sysctls(&self) -> Result<()> {
         for which in ["all", "default"] {
             self.host

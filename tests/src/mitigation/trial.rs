@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::arrivals::Arrivals;
 use super::attack::Prepared;
+use super::behind::{Forwarded, Host};
 use super::clients::{Clients, Group, Latency, Served, TIMEOUT};
 use super::cpu::{self, Shares};
 use super::newcomers::{Coming, Newcomers};
@@ -22,7 +23,7 @@ use crate::daemon::Daemon;
 use crate::daemon::outcomes::Outcomes;
 use crate::interrupt::sleep_until;
 use crate::netns::link::Attachment;
-use crate::netns::offload::{Priority, pin_current_thread};
+use crate::netns::offload::pin_current_thread;
 use crate::traffic::sender::{Load, Sender, Sent};
 use crate::traffic::slots::{SLOT, Slots};
 use crate::wait::wait_until;
@@ -38,9 +39,10 @@ const CROSSCHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The shape of the configuration: everything but the interface is left at its default.
 const CONFIG: &str = "[[interface]]\nname = \"INTERFACE\"\nattach = \"native\"\n";
 
-/// How long and how fast.
+/// At what, how long and how fast.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
+    pub(super) host: Host,
     pub(super) duration: Duration,
     pub(super) rate: u64,
 }
@@ -80,6 +82,8 @@ pub struct Trial {
     pub cpu: Shares,
     /// By the daemon's count, during the attack.
     pub outcomes: Outcomes,
+    /// Where the host forwards.
+    pub forwarded: Option<Forwarded>,
     /// From before the first packet to after the last.
     pub crosscheck: Option<Crosscheck>,
 }
@@ -113,17 +117,14 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Everything but the attack; with the throttler when its program is given.
-    pub(super) fn build(daemon: Option<&Path>, groups: &[Group]) -> Result<Self> {
+    pub(super) fn build(host: Host, daemon: Option<&Path>, groups: &[Group]) -> Result<Self> {
         // The daemon inherits it: all of the host is on one CPU.
         pin_current_thread(HOST_CPU)?;
-        let topology = Topology::new()?;
+        let topology = Topology::new(host)?;
         let daemon = daemon
             .map(|program| protect(&topology, program))
             .transpose()?;
-        topology
-            .host
-            .process_on_cpu(&topology.uplink, HOST_CPU, Priority::BeforeUserSpace)?;
-        topology.host.moderate_steadily(&topology.uplink)?;
+        topology.receive_on(HOST_CPU)?;
         topology.switch_on_cpu(attack_cpu())?;
         let arrivals = Arrivals::start(&topology.host, &topology.uplink)?;
         let services = Services::start(&topology)?;
@@ -136,6 +137,13 @@ impl Stage {
             daemon,
             topology,
         })
+    }
+
+    /// Starts the daemon where there was none.
+    pub(super) fn protect(&mut self, program: &Path) -> Result<()> {
+        self.daemon = Some(protect(&self.topology, program)?);
+        // The program's queues are new ones.
+        self.topology.receive_on(HOST_CPU)
     }
 
     pub(super) fn outcomes(&self) -> Result<Outcomes> {
@@ -200,7 +208,7 @@ pub(super) fn run(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Trial> {
-    let mut stage = Stage::build(daemon, &Group::OLD)?;
+    let mut stage = Stage::build(effort.host, daemon, &Group::OLD)?;
     sleep_until(Instant::now() + WARM_UP, stop)?;
     let quiet_from = (Instant::now(), stage.cpu()?);
     sleep_until(quiet_from.0 + QUIET, stop)?;
@@ -214,7 +222,7 @@ pub(super) fn run(
     let from = stage.arrivals.begin()?;
     let slots = Arc::new(Slots::new(from, effort.duration + IN_FLIGHT));
     let sender = start(&stage.topology, prepared, effort, &slots)?;
-    watch(&stage, &sender, from, effort, stop, progress)?;
+    let forwarded = watch(&stage, &sender, from, effort, stop, progress)?;
     let sent = sender.wait()?;
     let to = Instant::now();
     let cpu = stage.cpu()?;
@@ -256,11 +264,13 @@ pub(super) fn run(
         cpu_quiet: cpu_from.since(&quiet_from.1),
         cpu: cpu.since(&cpu_from),
         outcomes,
+        forwarded,
         crosscheck: stage.crosscheck()?,
     })
 }
 
-fn start(
+/// Begins to attack.
+pub(super) fn start(
     topology: &Topology,
     prepared: &Prepared,
     effort: Effort,
@@ -286,8 +296,10 @@ fn watch(
     effort: Effort,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(&str),
-) -> Result<()> {
+) -> Result<Option<Forwarded>> {
     let second = Duration::from_secs(1);
+    let before = stage.topology.forwarded()?;
+    let mut forwarded = before;
     let (mut last, mut next) = (Leak::default(), from + second);
     while next <= from + effort.duration {
         sleep_until(next, stop)?;
@@ -302,9 +314,15 @@ fn watch(
             now.sent - last.sent,
             now.leaked.saturating_sub(last.leaked),
         ));
+        let look = stage.topology.forwarded()?;
+        forwarded = look.zip(forwarded).map(|(look, most)| look.most(most));
         (last, next) = (now, next + second);
     }
-    sleep_until(from + effort.duration, stop)
+    sleep_until(from + effort.duration, stop)?;
+    Ok(forwarded.zip(before).map(|(seen, before)| Forwarded {
+        resets: seen.resets - before.resets,
+        ..seen
+    }))
 }
 
 fn timeline(arrivals: &Arrivals, slots: &Slots, length: Duration) -> Result<Timeline> {

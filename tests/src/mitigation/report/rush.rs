@@ -13,7 +13,7 @@ const LEAST_SERVED: f64 = 0.99;
 impl Rushed {
     pub(super) fn score(&self, card: &mut Scorecard) {
         let Some(trial) = &self.with else { return };
-        let name = format!("rush_{}", self.rush.name());
+        let name = &self.name;
         let served = trial.settled.share();
         card.add(
             served.is_some_and(|served| served >= LEAST_SERVED),
@@ -53,7 +53,7 @@ impl fmt::Display for Rushed {
             .iter()
             .filter_map(|(name, trial)| Some((*name, trial.as_ref()?)))
             .collect();
-        writeln!(f, "### rush: {}\n", self.rush.name())?;
+        writeln!(f, "### {}\n", self.name)?;
         write!(f, "| |")?;
         for (name, _) in &columns {
             write!(f, " {name} |")?;
@@ -61,7 +61,7 @@ impl fmt::Display for Rushed {
         writeln!(f, "\n|---|{}", "--:|".repeat(columns.len()))?;
         let trials: Vec<&RushTrial> = columns.iter().map(|(_, trial)| *trial).collect();
         for (title, cell) in ROWS {
-            row(f, title, &trials, |trial| cell(trial))?;
+            row(f, title, &trials, cell)?;
         }
         for trial in trials {
             let outcomes = trial.outcomes.iter();
@@ -78,7 +78,12 @@ impl fmt::Display for Rushed {
 
 type Cell = fn(&RushTrial) -> String;
 
-const ROWS: [(&str, Cell); 5] = [
+const ROWS: [(&str, Cell); 6] = [
+    ("attack packets sent meanwhile", |trial| {
+        trial
+            .attacked_with
+            .map_or("-".to_owned(), |sent| sent.to_string())
+    }),
     ("exchanges that succeeded; at once", |trial| {
         served(trial.exchanges)
     }),
@@ -127,10 +132,12 @@ mod tests {
             at_once: succeeded - 5,
         };
         Rushed {
+            name: "rush_dns-clients".into(),
             rush: Rush::DnsClients,
             without: None,
             with: Some(RushTrial {
                 protected: true,
+                attacked_with: None,
                 exchanges: exchanges(1500, 1300),
                 settled_s: 10.0,
                 settled: exchanges(1000, 990),

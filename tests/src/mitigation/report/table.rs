@@ -58,7 +58,7 @@ impl fmt::Display for Attacked {
 
 type Cell = fn(&Trial) -> String;
 
-const ROWS: [(&str, Cell); 9] = [
+const ROWS: [(&str, Cell); 10] = [
     ("attack packets sent per second", |trial| {
         format!("{:.0}", trial.sent_per_second)
     }),
@@ -84,6 +84,12 @@ const ROWS: [(&str, Cell); 9] = [
     }),
     ("host's CPU busy (before)", |trial| {
         cpu(trial.cpu.busy, trial.cpu_quiet.busy)
+    }),
+    ("connections tracked at most; resets from inside", |trial| {
+        let seen = trial.forwarded;
+        seen.map_or("-".into(), |seen| {
+            format!("{}; {}", percent(Some(seen.share())), seen.resets)
+        })
     }),
     ("old clients' median latency against before", |trial| {
         let all = trial.old.slowed().map_or("-".into(), times);

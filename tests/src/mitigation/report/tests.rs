@@ -1,6 +1,6 @@
 use super::*;
 use crate::daemon::outcomes::Outcomes;
-use crate::mitigation::{Crosscheck, Latency, Leak, Newcomers, Profile, Shares};
+use crate::mitigation::{Crosscheck, Forwarded, Latency, Leak, Newcomers, Profile, Shares};
 
 fn served(group: Group, failed: usize, p50_ms: f64) -> Served {
     Served {
@@ -62,6 +62,7 @@ fn trial() -> Trial {
         cpu_quiet: Shares::default(),
         cpu: Shares::default(),
         outcomes: Outcomes::default(),
+        forwarded: None,
         crosscheck: Some(Crosscheck {
             passed: 100,
             arrived: 110,
@@ -149,6 +150,20 @@ fn what_cheats_may_leak_what_its_budget_lets_through() {
     assert_eq!(leak(&report), "ok syn_leak 1.30% <=1.3%");
     report.attacked[0].cheats = false;
     assert_eq!(leak(&report), "short syn_leak 1.30% <=1%");
+}
+
+#[test]
+fn a_host_that_forwards_has_room_for_connections_left() {
+    let mut trial = trial();
+    trial.forwarded = Some(Forwarded {
+        tracked: 11,
+        trackable: 100,
+        resets: 2,
+    });
+    let text = report(Some(trial.clone())).to_string();
+    assert!(text.contains("| 11.00 %; 2 |"), "{text}");
+    let lines = lines(trial);
+    assert_eq!(lines[5], "short syn_conntrack 11.00% <=10%");
 }
 
 #[test]

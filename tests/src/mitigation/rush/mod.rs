@@ -1,6 +1,7 @@
 //! Honest crowds that come all at once, without an attack.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,14 @@ use xdp_user::domain::ClassState;
 
 mod crowd;
 
+use super::attack::Prepared;
+use super::behind::Host;
 use super::cpu::Shares;
-use super::trial::Stage;
+use super::trial::{self, Effort, Stage};
 use crate::daemon::outcomes::Outcomes;
 use crate::interrupt::sleep_until;
+use crate::traffic::sender::Sender;
+use crate::traffic::slots::Slots;
 use crowd::{Crowd, Second, Tally};
 
 /// A rush has been there for so long when it has to be served.
@@ -47,18 +52,35 @@ impl Rush {
 
 /// How large a rush is, and how long.
 #[derive(Clone, Copy, Debug)]
-pub struct Size {
+pub(super) struct Size {
     /// How long they come.
-    pub duration: Duration,
+    pub(super) duration: Duration,
     /// Only one of so many comes.
-    pub one_of: u64,
+    pub(super) one_of: u64,
     /// How long after it the states of classes are looked at.
-    pub rest: Duration,
+    pub(super) rest: Duration,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) rush: Rush,
+    pub(super) size: Size,
+    pub(super) host: Host,
+    /// Whether the daemon is started when the crowd is there already.
+    pub(super) late: bool,
+    /// An attack meanwhile, of so many packets a second.
+    pub(super) flood: Option<(&'a Prepared, u64)>,
 }
 
 impl Size {
     fn of(self, all: u64) -> u64 {
         (all / self.one_of.max(1)).max(1)
+    }
+
+    /// When a daemon is started that comes late.
+    fn late(self) -> Duration {
+        self.settled() / 2
     }
 
     /// From then on everybody has to be served.
@@ -70,6 +92,8 @@ impl Size {
 /// One rush without the throttler and with it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rushed {
+    /// Its name on the scorecard.
+    pub name: String,
     /// Which.
     pub rush: Rush,
     /// Without.
@@ -110,6 +134,8 @@ impl Exchanges {
 pub struct RushTrial {
     /// Whether the throttler was there.
     pub protected: bool,
+    /// Attack packets that were sent meanwhile.
+    pub attacked_with: Option<u64>,
     /// All exchanges.
     pub exchanges: Exchanges,
     /// Seconds after which a rush is taken for settled.
@@ -141,17 +167,22 @@ pub struct Pressed {
 
 /// Runs a rush; `progress` is told every second how it goes.
 pub(super) fn run(
-    rush: Rush,
+    plan: Plan<'_>,
     daemon: Option<&Path>,
-    size: Size,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(&str),
 ) -> Result<RushTrial> {
-    let stage = Stage::build(daemon, &[])?;
+    let Plan { rush, size, .. } = plan;
+    let mut stage = Stage::build(plan.host, daemon.filter(|_| !plan.late), &[])?;
     let before = stage.outcomes()?;
     let cpu = stage.cpu()?;
     let from = Instant::now();
     let crowd = Crowd::start(&stage.topology, rush, size)?;
+    let flood = flood(&stage, plan, from)?;
+    if let Some(late) = daemon.filter(|_| plan.late) {
+        sleep_until(from + size.late(), stop)?;
+        stage.protect(late)?;
+    }
     let second = Duration::from_secs(1);
     let mut next = from + second;
     while next <= from + size.duration {
@@ -164,6 +195,7 @@ pub(super) fn run(
     }
     sleep_until(from + size.duration, stop)?;
     let cpu = stage.cpu()?.since(&cpu);
+    let flood = flood.map(Sender::wait).transpose()?;
     let to = Instant::now();
     while !crowd.tally().is_settled() {
         ensure!(
@@ -197,6 +229,7 @@ pub(super) fn run(
     let settled = usize::try_from(size.settled().as_secs())?;
     Ok(RushTrial {
         protected: daemon.is_some(),
+        attacked_with: flood.map(|sent| sent.frames),
         exchanges: Exchanges::of(seconds.iter()),
         settled_s: settled as f64,
         settled: Exchanges::of(seconds.iter().skip(settled)),
@@ -207,4 +240,17 @@ pub(super) fn run(
         rest_s: size.rest.as_secs_f64(),
         pressed,
     })
+}
+
+fn flood(stage: &Stage, plan: Plan<'_>, from: Instant) -> Result<Option<Sender>> {
+    let Some((prepared, rate)) = plan.flood else {
+        return Ok(None);
+    };
+    let effort = Effort {
+        host: plan.host,
+        duration: plan.size.duration,
+        rate,
+    };
+    let slots = Arc::new(Slots::new(from, effort.duration));
+    trial::start(&stage.topology, prepared, effort, &slots).map(Some)
 }
