@@ -31,7 +31,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     dir: Vec<PathBuf>,
     /// Attack with built-in floods: syn, syn6, syn-ports, ack, rst, synack, udp-random-ports,
-    /// udp-service, udp-twice, udp-persistent, dns-service, icmp, fragments, dns-amplification, carpet, mixed.
+    /// udp-service, udp-twice, udp-persistent, dns-service, icmp, fragments,
+    /// dns-amplification, dns-fragments, carpet, mixed.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     attack: Vec<String>,
     /// What is attacked: plain, forwarding (services are in a container behind the host, with

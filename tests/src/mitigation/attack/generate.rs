@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
+use super::answers::Answers;
 use super::rewrite::{Target, complete};
 use super::twice::each_twice;
 use crate::bench::abi::scattered;
@@ -58,6 +59,8 @@ pub enum Builtin {
     Fragments,
     /// Long answers of DNS that nobody asked for, from 65,536 resolvers.
     DnsAmplification,
+    /// The same in fragments, from 240 resolvers, one of which sends nearly half of them.
+    DnsFragments,
     /// Datagrams and connection requests to all addresses of the host's /24.
     Carpet,
     /// All of these in turn.
@@ -76,7 +79,11 @@ impl Builtin {
     #[must_use]
     pub(crate) fn frames(self, count: usize, rate: usize, seed: u64, target: &Target) -> Frames {
         let mut maker = Maker::new(seed, *target);
-        let most = match matches!(self, Self::DnsAmplification | Self::UdpPersistent) {
+        let comes_again = matches!(
+            self,
+            Self::DnsAmplification | Self::DnsFragments | Self::UdpPersistent
+        );
+        let most = match comes_again {
             true => PERSISTENT,
             false => MOST_FRAMES,
         };
@@ -115,6 +122,7 @@ const MIXED: [Builtin; 12] = [
 struct Maker {
     random: StdRng,
     target: Target,
+    answers: Answers,
     /// Of the next source; different numbers are different addresses.
     source: u64,
     made: usize,
@@ -127,6 +135,7 @@ impl Maker {
             source: random.random::<u32>().into(),
             random,
             target,
+            answers: Answers::new(seed, target),
             made: 0,
         }
     }
@@ -173,6 +182,7 @@ impl Maker {
                 answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 40]);
                 packet.udp(53, to).payload(answer).build()
             }
+            Builtin::DnsFragments => self.answers.next(),
             Builtin::Carpet => self.carpet(),
             Builtin::Mixed => self.frame(MIXED[self.made % MIXED.len()]),
         }
@@ -274,7 +284,7 @@ impl Maker {
 }
 
 /// Whether an address may be somebody's on the Internet (RFC 6890); those are what floods forge.
-fn is_public(address: Ipv4Addr) -> bool {
+pub(super) fn is_public(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
     let is_shared = a == 100 && (64..128).contains(&b);
     !(a == 0
@@ -313,6 +323,9 @@ mod tests {
     #[test]
     fn no_source_comes_twice_and_checksums_are_right() {
         for kind in Builtin::value_variants() {
+            if *kind == Builtin::DnsFragments {
+                continue;
+            }
             let frames = kind.frames(COUNT, 2 * COUNT, 7, &target());
             let sources: HashSet<_> = frames.iter().map(source).collect();
             assert_eq!(sources.len(), COUNT, "{kind:?}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+mod answers;
 mod generate;
 pub(crate) mod rewrite;
 mod twice;
