@@ -88,7 +88,7 @@ fn a_newcomer_gets_in_by_its_retry_and_stays_in() {
             "for its lifetime"
         );
         assert_eq!(
-            scene.at(901_000, &frame),
+            scene.at(938_000, &frame),
             Reason::FirstPacket,
             "and no longer"
         );
