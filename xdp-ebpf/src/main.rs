@@ -1,4 +1,5 @@
-//! The XDP program: maps, packet bytes, one decision, one exit that records it.
+//! The XDP program: maps, packet bytes, one decision, one exit that records it. And the egress program,
+//! which notes what leaves.
 //!
 //! The decision is `xdp_common::verdict::decide`; this crate is its caller in the kernel. On any
 //! other target than BPF it is an empty program, so that the whole workspace checks, lints and
@@ -11,6 +12,8 @@ mod again;
 mod answer;
 #[cfg(target_arch = "bpf")]
 mod class;
+#[cfg(target_arch = "bpf")]
+mod egress;
 #[cfg(target_arch = "bpf")]
 mod flows;
 #[cfg(target_arch = "bpf")]
@@ -33,6 +36,8 @@ mod record;
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod scratch;
+#[cfg(target_arch = "bpf")]
+mod skb;
 #[cfg(target_arch = "bpf")]
 mod sockets;
 #[cfg(target_arch = "bpf")]

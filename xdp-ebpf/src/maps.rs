@@ -7,9 +7,9 @@ use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, Fault, Hit, HitWriter, Limits, ListLine, NotIp,
-    POLICY_SLOTS, Policy, SCRATCH_BYTES, SourceKey, SourceLine, WordLine, chunks, class_table,
-    entries, hits,
+    Ban, Class, ClassCounter, ClassState, Counter, EGRESS_PACKET_BYTES, EgressCounter, Fault, Hit,
+    HitWriter, Limits, ListLine, NotIp, POLICY_SLOTS, Policy, SCRATCH_BYTES, SourceKey, SourceLine,
+    WordLine, chunks, class_table, entries, hits,
 };
 use xdp_common::hit_sampler::HitSampler;
 use xdp_common::lists::LINE_WORDS;
@@ -206,6 +206,18 @@ pub(crate) static METERS: Array<WordLine> = Array::with_max_entries(1, 0);
 /// there.
 #[map]
 pub(crate) static FLOWS: Array<WordLine> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Key: 0. Value: what the egress program saw. Per CPU. Writer: egress program. Reader: controller, at a
+/// scrape. Lifetime: pinned, as the other counters. Concurrency: each CPU has its own words.
+#[map]
+pub(crate) static EGRESS: PerCpuArray<EgressCounter> = PerCpuArray::with_max_entries(1, 0);
+
+/// Key: 0. Value: the packet that the egress program reads. Per CPU. Writer and reader: egress program.
+/// Concurrency: see [`crate::egress`].
+#[map]
+pub(crate) static EGRESS_PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+
+const _: () = assert!(size_of::<Packet>() == EGRESS_PACKET_BYTES);
 
 /// Key: hash. Value: what became of a first fragment, see [`xdp_common::fragments`]. 32 KiB.
 /// Writer and reader: program. Full: the older one is written over. Concurrency: single words.

@@ -65,7 +65,12 @@ kept! {
 #[inline(always)]
 pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
     // SAFETY: see the module.
-    let kept = unsafe { &raw mut (*scratch).packet };
+    put_packet(unsafe { &raw mut (*scratch).packet }, packet);
+}
+
+/// Writes a packet to a place for one.
+#[inline(always)]
+pub(crate) fn put_packet(kept: *mut Packet, packet: Packet) {
     // SAFETY: the fields of a packet, each of its own type.
     unsafe {
         (&raw mut (*kept).protocol).write(packet.protocol);
@@ -78,6 +83,13 @@ pub(crate) fn keep_packet(scratch: *mut Scratch, packet: Packet) {
         keep_address(&raw mut (*kept).source, &packet.source);
         keep_address(&raw mut (*kept).destination, &packet.destination);
     }
+}
+
+/// The packet at a place that one was written to.
+#[inline(always)]
+pub(crate) fn read_packet<'a>(kept: *mut Packet) -> &'a Packet {
+    // SAFETY: see the module.
+    unsafe { &*kept }
 }
 
 /// Keeps what a look at the packet tells.

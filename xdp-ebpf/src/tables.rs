@@ -99,6 +99,20 @@ impl<'a> KernelTables<'a> {
         unnamed
     }
 
+    /// Whether the packet may be for somebody else than this host's sockets.
+    #[inline(always)]
+    fn forwards(&self, packet: &Packet) -> bool {
+        let policy = self.policy;
+        self.is_among(packet, policy.forwards_v4, policy.forwards_v6)
+    }
+
+    /// Whether the packet's interface is among the counter slots for its family.
+    #[inline(always)]
+    fn is_among(&self, packet: &Packet, v4: u32, v6: u32) -> bool {
+        let slots = if packet.source.is_v4() { v4 } else { v6 };
+        slots != 0 && slots >> (self.interface_slot() & 31) & 1 != 0
+    }
+
     #[inline(always)]
     pub(crate) fn sources(&self) -> Sources {
         Sources(self.policy.generation)
@@ -256,22 +270,24 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn stands_aside(&self, packet: &Packet) -> bool {
-        let aside = if packet.source.is_v4() {
-            self.policy.aside_v4
-        } else {
-            self.policy.aside_v6
-        };
-        aside != 0 && aside >> (self.interface_slot() & 31) & 1 != 0
+        let policy = self.policy;
+        self.is_among(packet, policy.aside_v4, policy.aside_v6)
     }
 
     #[inline(always)]
     fn proof(&self, packet: &Packet) -> Proof {
-        sockets::proof(self.ctx, packet)
+        match sockets::proof(self.ctx, packet) {
+            // It may be for a host behind this one, or for a container.
+            Proof::Nobody if self.forwards(packet) => Proof::Unknown,
+            proof => proof,
+        }
     }
 
     #[inline(always)]
-    fn cookie(&self, _packet: &Packet, now: u64) -> Cookie {
-        if self.policy.flags & FLAG_SYN_COOKIES == 0 {
+    fn cookie(&self, packet: &Packet, now: u64) -> Cookie {
+        // Where the host forwards, the ACK of a cookie may be translated to a container, which doesn't
+        // know of it and resets the connection.
+        if self.policy.flags & FLAG_SYN_COOKIES == 0 || self.forwards(packet) {
             return Cookie::Impossible;
         }
         sockets::cookie(self.ctx, now)

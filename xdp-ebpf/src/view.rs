@@ -9,7 +9,7 @@ use xdp_common::packet::{Header, PacketView, Window, Words};
 
 /// No header that is read starts further into the frame: Ethernet, two tags, IPv6 and the bound on
 /// extension headers stay far below.
-const MAX_OFFSET: usize = 4096;
+pub(crate) const MAX_OFFSET: usize = 4096;
 
 /// A first buffer of so many bytes has room for a frame of the usual MTU with two tags. One that is longer
 /// may be full, and the rest of the frame behind it.
@@ -188,7 +188,7 @@ const WORDS: usize = 10;
 /// # Safety
 /// `size_of::<T>()` bytes from there on are readable.
 #[inline(always)]
-unsafe fn load<T: Header>(start: usize) -> T {
+pub(crate) unsafe fn load<T: Header>(start: usize) -> T {
     const {
         assert!(size_of::<T>() <= WORDS * 4, "longer than all headers");
         assert!(size_of::<T>() % 2 == 0, "read by words and half-words");
@@ -232,7 +232,7 @@ unsafe fn load<T: Header>(start: usize) -> T {
 /// A move onto itself and not an empty sequence: that would give two line records to one
 /// instruction ("Invalid line_info").
 #[inline(always)]
-fn keep(value: usize) -> usize {
+pub(crate) fn keep(value: usize) -> usize {
     let mut value = value;
     // SAFETY: moves a register onto itself.
     unsafe { asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };

@@ -44,6 +44,10 @@ pub mod map {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// The flow memory.
     pub const FLOWS: &str = "FLOWS";
+    /// What the egress program saw.
+    pub const EGRESS: &str = "EGRESS";
+    /// The packet that it reads.
+    pub const EGRESS_PACKET: &str = "EGRESS_PACKET";
     /// Listeners whose cookies the kernel takes now.
     pub const LISTENERS: &str = "LISTENERS";
     /// The packet that a CPU judges.
@@ -102,6 +106,9 @@ pub mod entries {
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
 pub const SCRATCH_BYTES: usize = 416;
+
+/// Bytes that the egress program keeps of its packet, in [`map::EGRESS_PACKET`].
+pub const EGRESS_PACKET_BYTES: usize = 72;
 
 /// Constants of the program that the controller sets before it loads it.
 pub mod constant {

@@ -18,7 +18,7 @@ pub use class::{
     CLASS_SYN_COOKIES, Class, ClassCounter, ClassState, LEVEL_ATTACK, LEVEL_ELEVATED, LEVEL_NORMAL,
     MAX_CLASSES, class_table,
 };
-pub use maps::{Fault, SCRATCH_BYTES, chunks, constant, entries, hits, map};
+pub use maps::{EGRESS_PACKET_BYTES, Fault, SCRATCH_BYTES, chunks, constant, entries, hits, map};
 pub use not_ip::{NotIp, NotIpKind, OTHER_ETHER_TYPES};
 pub use plain::Plain;
 pub use policy::{
@@ -31,8 +31,8 @@ pub use sample::{
     SAMPLE_ANSWERED, SAMPLE_BYTES, SAMPLE_DROPPED, SAMPLE_PASSED, Sample, SampleHead,
 };
 pub use state::{
-    Ban, Counter, EVENT_BAN, Event, FAMILY_IPV4, FAMILY_IPV6, Hit, HitWriter, ListLine, Source,
-    SourceKey, SourceLine, WordLine,
+    Ban, Counter, EVENT_BAN, EgressCounter, Event, FAMILY_IPV4, FAMILY_IPV6, Hit, HitWriter,
+    ListLine, Source, SourceKey, SourceLine, WordLine,
 };
 
 /// Version of everything in this module and of the numbers in [`crate::reason`]. A change of the

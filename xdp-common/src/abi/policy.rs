@@ -156,7 +156,7 @@ abi_struct! {
 
 abi_struct! {
     /// Everything that the program is told, replaced as a whole.
-    pub struct Policy: 320 {
+    pub struct Policy: 328 {
         /// [`ABI_VERSION`] of the controller that wrote it; 0 in a slot never written.
         version: u32,
         /// [`MODE_ENFORCE`] or [`MODE_OBSERVE`]; anything else drops nothing.
@@ -214,6 +214,12 @@ abi_struct! {
         aggregate_bytes: Limit,
         /// Samples that each CPU takes at most.
         sample_limit: Limit,
+        /// Counter slots, a bit each, on whose interface IPv4 packets may be for others than this host's
+        /// sockets, and are told by the flow memory ([`FLAG_FLOW_MEMORY`]): that no socket waits for one
+        /// says nothing there.
+        forwards_v4: u32,
+        /// The same for IPv6.
+        forwards_v6: u32,
     }
 }
 

@@ -154,6 +154,18 @@ abi_struct! {
     }
 }
 
+abi_struct! {
+    /// What the egress program saw, per CPU.
+    pub struct EgressCounter: 24 {
+        /// Packets, each before it is cut into segments.
+        packets: u64,
+        /// Of those, how many wrote their flow to the flow memory.
+        noted: u64,
+        /// IP packets that could not be read.
+        unread: u64,
+    }
+}
+
 /// [`Event::kind`]: a ban began.
 pub const EVENT_BAN: u32 = 1;
 

@@ -1,7 +1,7 @@
 //! The memory that tables take: of some capacity when they are full, and now.
 
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, Event, Fault, Hit, HitWriter, ListLine, NotIp,
+    Ban, Class, ClassCounter, ClassState, Counter, EGRESS_PACKET_BYTES, EgressCounter, Event, Fault, Hit, HitWriter, ListLine, NotIp,
     POLICY_SLOTS, Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table,
     entries, hits, map,
 };
@@ -126,6 +126,8 @@ impl Fixed {
             Self::array::<u64>(map::FRAGMENTS, entries::FRAGMENTS),
             Self::array::<u64>(map::LISTENERS, entries::LISTENERS),
             Self::each_cpu(Self::of_values(map::SCRATCH, 1, SCRATCH_BYTES)),
+            Self::each_cpu(Self::array::<EgressCounter>(map::EGRESS, 1)),
+            Self::each_cpu(Self::of_values(map::EGRESS_PACKET, 1, EGRESS_PACKET_BYTES)),
             Self {
                 name: map::LOGS,
                 entries: LOG_BYTES,

@@ -24,7 +24,7 @@ use super::link::{Between, Link};
 use crate::domain::IfName;
 
 /// The maps that are worth keeping. What else there is a program keeps for itself.
-const MAPS: [&str; 23] = [
+const MAPS: [&str; 24] = [
     map::ACTIVE,
     map::POLICY,
     map::COUNTERS,
@@ -44,8 +44,9 @@ const MAPS: [&str; 23] = [
     map::CLASS_COUNTERS,
     map::KNOWN,
     map::METERS,
-    map::FRAGMENTS,
     map::FLOWS,
+    map::EGRESS,
+    map::FRAGMENTS,
     map::EVENTS,
     map::SAMPLES,
 ];
