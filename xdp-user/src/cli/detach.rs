@@ -104,7 +104,7 @@ impl Args {
                 program: between.filter(|(index, _)| *index != 0).map(|(_, id)| id),
             });
             if !self.dry_run {
-                pins.forget_link(name).with_context(refused)?;
+                pins.detach(name).with_context(refused)?;
             }
         }
         report.all = !self.dry_run && wanted.len() == all.len();

@@ -1,9 +1,9 @@
 //! The memory that tables take: of some capacity when they are full, and now.
 
 use xdp_common::abi::{
-    Ban, Class, ClassCounter, ClassState, Counter, EGRESS_PACKET_BYTES, EgressCounter, Event, Fault, Hit, HitWriter, ListLine, NotIp,
-    POLICY_SLOTS, Policy, SCRATCH_BYTES, Sample, SourceKey, SourceLine, WordLine, class_table,
-    entries, hits, map,
+    Ban, Class, ClassCounter, ClassState, Counter, EGRESS_PACKET_BYTES, EgressCounter, Event,
+    Fault, Hit, HitWriter, ListLine, NotIp, POLICY_SLOTS, Policy, SCRATCH_BYTES, Sample, SourceKey,
+    SourceLine, WordLine, class_table, entries, hits, map,
 };
 use xdp_common::known;
 use xdp_common::sources::Shape;

@@ -4,6 +4,7 @@ mod attach;
 mod classes;
 mod continuity;
 mod counted;
+pub(crate) mod egress;
 pub(crate) mod features;
 mod hits;
 mod link;
@@ -25,7 +26,8 @@ use aya::{Ebpf, Pod};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use xdp_common::abi::{
-    Ban, Counter, Limits, MAX_INTERFACES, NotIp, Policy, Source, SourceKey, WordLine, entries, map,
+    Ban, Counter, EgressCounter, Limits, MAX_INTERFACES, NotIp, Policy, Source, SourceKey,
+    WordLine, entries, map,
 };
 use xdp_common::meters;
 
@@ -34,7 +36,7 @@ use super::lists::{Lists, NewEntry};
 use super::source_table::{Lengths, SourceTable};
 use super::{
     Attached, Capacity, ClassReading, ClassSet, Continuity, Counters, Datapath, DatapathError,
-    Entry, Memory, Meter, Refused, Result, batch, cost,
+    Egress, Entry, Memory, Meter, Refused, Result, batch, cost,
 };
 use crate::api::types::ListKind;
 use crate::domain::{AttachMode, IfName, Prefix};
@@ -69,6 +71,7 @@ pub struct KernelDatapath {
     counters: PerCpuArray<Map, Counter>,
     faults: PerCpuArray<Map, u64>,
     not_ip: PerCpuArray<Map, NotIp>,
+    egress: PerCpuArray<Map, EgressCounter>,
     classes: Classes,
     lists: Lists<KernelLists>,
     changes: Changes,
@@ -95,6 +98,8 @@ pub struct KernelDatapath {
     pin_trouble: Option<String>,
     /// The interface that each counter slot was for when the maps were taken over; 0 for none.
     was: [u32; MAX_INTERFACES],
+    /// Whether the flow memory that was taken over was complete.
+    remembered: bool,
 }
 
 impl KernelDatapath {
@@ -297,6 +302,9 @@ impl Datapath for KernelDatapath {
         let held = self.hold(interface, mode)?;
         let attached = held.attached;
         self.links.insert(interface.clone(), held);
+        if self.start.is_none() {
+            self.attach_egress(interface);
+        }
         Ok(attached)
     }
 
@@ -315,6 +323,18 @@ impl Datapath for KernelDatapath {
 
     fn framing(&self, interface: &IfName) -> Framing {
         self.noted_framing(interface)
+    }
+
+    fn egress(&self, interface: &IfName) -> Egress {
+        self.egress_of(interface)
+    }
+
+    fn egress_counter(&self) -> Result<EgressCounter> {
+        self.counted_egress()
+    }
+
+    fn remembered_flows(&self) -> bool {
+        self.remembered
     }
 
     fn detach(&mut self, interface: &IfName) -> Result<()> {

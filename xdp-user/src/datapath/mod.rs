@@ -29,7 +29,7 @@ mod syscall;
 use std::collections::BTreeSet;
 use std::io;
 
-use xdp_common::abi::{Ban, Limits, Policy, Source, SourceKey};
+use xdp_common::abi::{Ban, EgressCounter, Limits, Plain as _, Policy, Source, SourceKey};
 
 use crate::api::types::{ListKind, WaitReason};
 use crate::domain::{AttachMode, IfName, Prefix};
@@ -88,6 +88,34 @@ pub struct Attached {
     pub index: u32,
     /// In the driver; else in the network stack.
     pub native: bool,
+}
+
+/// The hook of the egress program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EgressHook {
+    /// A link (kernel 6.6).
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
+}
+
+impl EgressHook {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// Whether what leaves by an interface is noted in the flow memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// The egress program is there.
+    Attached(EgressHook),
+    /// It isn't, for this reason.
+    Missing(String),
 }
 
 /// Why the datapath could not do something.
@@ -342,6 +370,19 @@ pub trait Datapath: Send {
     /// Knows attached interfaces by other names from now on, all at once: pairs of the name before and
     /// the name to be.
     fn rename(&mut self, pairs: &[(IfName, IfName)]);
+    /// Whether what leaves by an attached interface is noted in the flow memory. It is attached beside the
+    /// interface, and where it can't be the interface is attached all the same.
+    fn egress(&self, _interface: &IfName) -> Egress {
+        Egress::Missing("nothing leaves here".to_owned())
+    }
+    /// What the egress program saw so far.
+    fn egress_counter(&self) -> Result<EgressCounter> {
+        Ok(EgressCounter::ZERO)
+    }
+    /// Whether the flow memory that an earlier daemon left was complete, and is in use.
+    fn remembered_flows(&self) -> bool {
+        false
+    }
     /// Detaches an interface; nothing happens if it isn't attached.
     fn detach(&mut self, interface: &IfName) -> Result<()>;
 

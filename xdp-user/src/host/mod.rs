@@ -17,6 +17,7 @@ mod aside;
 pub mod device;
 pub mod figures;
 pub(crate) mod file;
+pub(crate) mod filter;
 pub mod framing;
 mod generic;
 mod link;

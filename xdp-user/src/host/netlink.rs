@@ -1,4 +1,5 @@
-//! Questions to the kernel over a netlink socket, and the frames of its answers (RFC 3549, 2.2).
+//! Questions and requests to the kernel over a netlink socket, and the frames of its answers (RFC 3549,
+//! 2.2).
 //!
 //! A socket asks the network namespace of the thread that opened it, whatever is mounted on `/sys`.
 
@@ -120,10 +121,35 @@ impl Socket {
         body: &[u8],
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), NetlinkError> {
+        let how = match asked {
+            Asked::One => ACKNOWLEDGE,
+            Asked::All | Asked::Routes => DUMP,
+        };
+        self.send(kind, how, body)?;
+        self.receive(asked, &mut take)
+    }
+
+    /// Sends a request that changes something, with flags of its kind, and waits until it is done.
+    pub(super) fn change(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+    ) -> Result<(), NetlinkError> {
+        self.send(kind, ACKNOWLEDGE | flags, body)?;
+        self.receive(Asked::One, &mut |_told| {})
+    }
+
+    fn send(&mut self, kind: u16, how: u16, body: &[u8]) -> Result<(), NetlinkError> {
         self.sequence = self.sequence.wrapping_add(1);
-        let request = request(kind, asked, self.sequence, body);
+        let request = request(kind, how, self.sequence, body);
         let fd = self.descriptor.as_raw_fd();
         send(fd, &request, MsgFlags::empty()).map_err(NetlinkError::Socket)?;
+        Ok(())
+    }
+
+    fn receive(&mut self, asked: Asked, take: &mut dyn FnMut(&[u8])) -> Result<(), NetlinkError> {
+        let fd = self.descriptor.as_raw_fd();
         let mut taken = 0;
         let mut steady = true;
         loop {
@@ -175,11 +201,7 @@ pub(super) fn list<T>(
     Err(NetlinkError::Unsteady)
 }
 
-fn request(kind: u16, asked: Asked, sequence: u32, body: &[u8]) -> Vec<u8> {
-    let how = match asked {
-        Asked::One => ACKNOWLEDGE,
-        Asked::All | Asked::Routes => DUMP,
-    };
+fn request(kind: u16, how: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
     let mut request = Vec::with_capacity(HEADER + body.len());
     request.extend(length.to_ne_bytes());
@@ -287,9 +309,9 @@ mod tests {
 
     #[test]
     fn messages_are_split_at_their_lengths() {
-        let mut answer = request(16, Asked::One, 5, &[1, 2, 3, 4, 5]);
+        let mut answer = request(16, ACKNOWLEDGE, 5, &[1, 2, 3, 4, 5]);
         answer.resize(24, 0);
-        answer.extend(request(DONE, Asked::All, 5, &0_i32.to_ne_bytes()));
+        answer.extend(request(DONE, DUMP, 5, &0_i32.to_ne_bytes()));
         let read: Vec<_> = messages(&answer)
             .map(|m| m.map(|m| (m.kind, m.body)))
             .collect();

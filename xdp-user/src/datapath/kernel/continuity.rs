@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::super::{Attached, Continuity, DatapathError, Result};
+use super::egress::Leaving;
 use super::link::Link;
 use super::pins::name_of;
 use super::{KernelDatapath, attach, failed, variant};
@@ -18,6 +19,8 @@ pub(super) struct Held {
     /// What its frames begin with, which decides which of the object's programs it gets.
     pub(super) framing: Framing,
     pub(super) pin: Pin,
+    /// The egress program beside it.
+    pub(super) leaving: Leaving,
     /// How it is to be attached, where the link that was left is in another mode.
     other_mode: Option<AttachMode>,
 }
@@ -75,6 +78,7 @@ impl KernelDatapath {
                 None => Pin::None,
                 Some(_) => Pin::WithStart,
             },
+            leaving: Leaving::not_yet(),
             other_mode: None,
         };
         if self.start.is_none() {
@@ -114,6 +118,7 @@ impl KernelDatapath {
             },
             framing,
             pin: Pin::Left(pinned_as),
+            leaving: Leaving::left(pins, between.interface),
             other_mode: (!attach::fits(mode, native)).then_some(mode),
         }))
     }
@@ -172,6 +177,7 @@ impl KernelDatapath {
         }
         self.links.extend(made);
         self.change_modes();
+        self.tend_egress();
     }
 
     fn take_link(&mut self, name: &IfName) -> Result<()> {
@@ -246,13 +252,15 @@ impl KernelDatapath {
         let Some(held) = self.links.remove(interface) else {
             return Ok(());
         };
-        match (held.pin, &self.pins) {
+        let detached = match (&held.pin, &self.pins) {
             (Pin::Own, Some(pins)) => pins
                 .forget_link(interface)
                 .map_err(|e| failed(&format!("detach {interface}"), e)),
             // The link ends with its descriptor; one that was left stays.
             (Pin::Own | Pin::None | Pin::WithStart | Pin::Left(_), _) => Ok(()),
-        }
+        };
+        self.detach_egress(held);
+        detached
     }
 
     /// The counter slot that an interface had in the maps that were taken over.
@@ -284,8 +292,9 @@ impl KernelDatapath {
         let mut others = pins.interfaces().map_err(refused)?;
         others.retain(|name| !kept.contains(name));
         for name in &others {
-            pins.forget_link(name).map_err(refused)?;
+            pins.detach(name).map_err(refused)?;
         }
+        self.forget_other_egress(pins);
         Ok(others)
     }
 
@@ -295,6 +304,7 @@ impl KernelDatapath {
         if self.links.values().any(|held| !held.is_ours()) {
             self.take_links(false);
         }
+        self.tend_egress();
         let Some(pins) = &self.pins else { return };
         let mut trouble = None;
         for (interface, held) in &self.links {

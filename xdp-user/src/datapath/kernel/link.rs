@@ -17,8 +17,13 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_TYPE_XDP: u32 = 6;
-/// The attach type of XDP programs.
+/// Kernel 6.6.
+const BPF_LINK_TYPE_TCX: u32 = 11;
+/// The attach types of XDP programs and of tcx programs that see what leaves.
 const BPF_XDP: u32 = 37;
+const BPF_TCX_EGRESS: u32 = 47;
+/// Before what it is relative to: with nothing named, before all others.
+const BPF_F_BEFORE: u32 = 1 << 3;
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (include/uapi/linux/if_link.h).
 const GENERIC: u32 = 1 << 1;
 const NATIVE: u32 = 1 << 2;
@@ -58,6 +63,14 @@ struct CreateAttr {
 }
 
 #[repr(C)]
+struct CreateTcxAttr {
+    create: CreateAttr,
+    relative: u32,
+    padding: u32,
+    revision: u64,
+}
+
+#[repr(C)]
 struct UpdateAttr {
     link: u32,
     program: u32,
@@ -65,7 +78,7 @@ struct UpdateAttr {
     old: u32,
 }
 
-/// `struct bpf_link_info` of an XDP link.
+/// `struct bpf_link_info` of an XDP link or a tcx link, which has the interface at the same place.
 #[repr(C)]
 #[derive(Default)]
 struct Info {
@@ -90,6 +103,25 @@ impl Link {
             interface,
             kind: BPF_XDP,
             flags: if native { NATIVE } else { GENERIC },
+        };
+        // SAFETY: a descriptor and numbers, no addresses.
+        let fd = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
+        // SAFETY: a descriptor that the kernel has just made for this call alone.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Attaches a program to what leaves by an interface, as the first of those that are there.
+    pub(super) fn create_tcx(program: BorrowedFd<'_>, interface: u32) -> io::Result<Self> {
+        let mut attr = CreateTcxAttr {
+            create: CreateAttr {
+                program: descriptor(&program)?,
+                interface,
+                kind: BPF_TCX_EGRESS,
+                flags: BPF_F_BEFORE,
+            },
+            relative: 0,
+            padding: 0,
+            revision: 0,
         };
         // SAFETY: a descriptor and numbers, no addresses.
         let fd = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
@@ -135,8 +167,8 @@ impl Link {
         };
         // SAFETY: a structure of the stated length.
         unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
-        if info.kind != BPF_LINK_TYPE_XDP {
-            return Err(io::Error::other("the pinned file is no XDP link"));
+        if info.kind != BPF_LINK_TYPE_XDP && info.kind != BPF_LINK_TYPE_TCX {
+            return Err(io::Error::other("the pinned file is no XDP or tcx link"));
         }
         Ok(Between {
             program: info.program,

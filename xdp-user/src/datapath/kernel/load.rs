@@ -5,7 +5,9 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Array, MapError};
-use xdp_common::abi::{MAX_INTERFACES, STAGES, SourceLine, WordLine, entries, hits, map};
+use xdp_common::abi::{
+    FLAG_FLOW_MEMORY, MAX_INTERFACES, STAGES, SourceLine, WordLine, entries, hits, map,
+};
 use xdp_common::known;
 use xdp_common::sources::Shape;
 
@@ -144,6 +146,7 @@ impl KernelDatapath {
             counters: take(&mut ebpf, map::COUNTERS)?,
             faults: take(&mut ebpf, map::FAULTS)?,
             not_ip: take(&mut ebpf, map::NOT_IP)?,
+            egress: take(&mut ebpf, map::EGRESS)?,
             classes: Classes::take(&mut ebpf)?,
             lists: Lists::new(lists, capacity),
             changes,
@@ -158,6 +161,7 @@ impl KernelDatapath {
             samples: Some(take(&mut ebpf, map::SAMPLES)?),
             links: std::collections::HashMap::new(),
             was: [0; MAX_INTERFACES],
+            remembered: false,
             tended: 0,
             protected: 0,
             build,
@@ -181,6 +185,7 @@ impl KernelDatapath {
             self.classes.go_on(policy.class_bank);
             self.lengths = Lengths(policy.source_len_v4, policy.source_len_v6);
             self.was = policy.interfaces;
+            self.remembered = policy.flags & FLAG_FLOW_MEMORY != 0;
         }
         self.hits.go_on()
     }

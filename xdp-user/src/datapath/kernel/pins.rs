@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIRECTORY/links/eth0     the link to an interface; a "." of its name is a ":"
+//! DIRECTORY/egress/2       the link of the egress program, by the interface's index (tcx)
 //! DIRECTORY/v7/SOURCES     the maps, by the version of the border
 //! DIRECTORY/v7-next        maps of a start that is not in force yet
 //! ```
@@ -185,6 +186,11 @@ impl Pins {
         self.directory.join("links")
     }
 
+    /// Links of the egress program.
+    pub(super) fn egress(&self) -> PathBuf {
+        self.directory.join("egress")
+    }
+
     /// bpffs keeps names with a dot for itself (kernel/bpf/inode.c), and no interface has a colon.
     pub(super) fn link(&self, interface: &IfName) -> PathBuf {
         self.links().join(interface.as_str().replace('.', ":"))
@@ -231,7 +237,12 @@ impl Pins {
 
     /// Directories of maps of other versions.
     fn others(&self) -> io::Result<Vec<PathBuf>> {
-        let own = [self.settled_maps(), self.staging(), self.links()];
+        let own = [
+            self.settled_maps(),
+            self.staging(),
+            self.links(),
+            self.egress(),
+        ];
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
@@ -344,6 +355,16 @@ impl Pins {
         }
     }
 
+    /// The same, and takes the egress program off it.
+    pub(crate) fn detach(&self, interface: &IfName) -> io::Result<()> {
+        let between = self.between(interface)?;
+        self.forget_link(interface)?;
+        match between {
+            Some((index, _)) if index != 0 => self.forget_egress(index),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The index of the interface that a link is for, and the number of its program.
     pub(crate) fn between(&self, interface: &IfName) -> io::Result<Option<(u32, u32)>> {
         let Some(link) = Link::open(&self.link(interface))? else {
@@ -356,7 +377,12 @@ impl Pins {
     /// Takes everything away.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.forget_other_versions()?;
-        for directory in [self.links(), self.settled_maps(), self.staging()] {
+        for directory in [
+            self.links(),
+            self.egress(),
+            self.settled_maps(),
+            self.staging(),
+        ] {
             remove_directory(&directory)?;
         }
         match fs::remove_dir(&self.directory) {

@@ -73,7 +73,15 @@ impl Tables for MemoryDatapath {
         Proof::Unknown
     }
 
-    fn cookie(&self, _packet: &Packet, _now: u64) -> Cookie {
+    fn cookie(&self, packet: &Packet, _now: u64) -> Cookie {
+        let forwards = if packet.source.is_v4() {
+            self.policy.forwards_v4
+        } else {
+            self.policy.forwards_v6
+        };
+        if forwards >> (MAX_INTERFACES - 1) & 1 != 0 {
+            return Cookie::Impossible;
+        }
         Cookie::Ready
     }
 
