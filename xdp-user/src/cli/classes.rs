@@ -178,6 +178,8 @@ pub(crate) fn render_mitigation(
     for aside in &mitigation.asides {
         let what = if aside.in_force {
             "classes stand aside"
+        } else if aside.told_by_flows {
+            "classes go by the flow memory alone"
         } else {
             "ignored, as mitigation.forwarding says"
         };
@@ -267,6 +269,9 @@ mod tests {
         ignored.asides[0].in_force = false;
         let text = render_mitigation(&ignored, false, samples::now());
         assert!(text.contains("mitigation.forwarding"), "{text}");
+        ignored.asides[0].told_by_flows = true;
+        let text = render_mitigation(&ignored, false, samples::now());
+        assert!(text.contains("by the flow memory alone"), "{text}");
         let off = MitigationStatus {
             enabled: false,
             ..mitigation

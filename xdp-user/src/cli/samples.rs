@@ -4,11 +4,12 @@ use jiff::Timestamp;
 
 use crate::api::types::{
     AsideStatus, BanList, BanView, ChangeReport, ClassCounts, ClassLimits, ClassList, ClassStatus,
-    ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family, FrameBytes,
-    HostStatus, InterfaceReceived, InterfaceStatus, KeptListStatus, LimitFields, LimitList,
-    LimitView, LinkState, ListKind, ListStatus, MapStatus, MitigationStatus, NamedCount,
-    NotIpCount, PinStatus, PrivilegeStatus, ReachStatus, ReasonCount, Refusal, Sample, SampleView,
-    SourceList, SourceView, StageView, StateChange, StateChanges, Status, TableStatus, WaitReason,
+    ClassView, ConfigStatus, EntryPage, EntryView, EventsStatus, Explanation, Family,
+    FlowMemoryState, FlowMemoryStatus, FrameBytes, HostStatus, InterfaceReceived, InterfaceStatus,
+    KeptListStatus, LimitFields, LimitList, LimitView, LinkState, ListKind, ListStatus, MapStatus,
+    MitigationStatus, NamedCount, NotIpCount, PinStatus, PrivilegeStatus, ReachStatus, ReasonCount,
+    Refusal, Sample, SampleView, SourceList, SourceView, StageView, StateChange, StateChanges,
+    Status, TableStatus, WaitReason,
 };
 use crate::domain::{ClassState, Mode};
 use crate::feeds::FeedCause;
@@ -39,6 +40,8 @@ fn interface(name: &str, index: u32, mode: Option<&str>) -> InterfaceStatus {
         index,
         attached: mode.is_some(),
         mode: mode.map(str::to_owned),
+        egress: mode.map(|_mode| "tcx".to_owned()),
+        egress_why: None,
         reasons: vec![
             count("accepted", "passed", 40, 4000),
             count("rate_bytes", "passed", 10, 1500),
@@ -123,6 +126,12 @@ pub(crate) fn status() -> Status {
         }],
         bans: 12,
         mitigation: mitigation(),
+        flow_memory: FlowMemoryStatus {
+            state: FlowMemoryState::Complete,
+            packets: 700_000,
+            noted: 1300,
+            ..FlowMemoryStatus::default()
+        },
         faults: vec![named("ban_table_full", 0), named("event_lost", 7)],
         reach: ReachStatus::default(),
         not_ip: vec![NotIpCount {
@@ -202,6 +211,7 @@ fn mitigation() -> MitigationStatus {
             family: Family::Ipv6,
             reason: "eth1 forwards".into(),
             in_force: true,
+            told_by_flows: false,
         }],
         changes: vec![
             change("58", ClassState::Normal, ClassState::Elevated, 900),

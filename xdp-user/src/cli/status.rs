@@ -8,8 +8,8 @@ use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
 use super::{format, host, not_ip, reach};
 use crate::api::types::{
-    InterfaceStatus, ListStatus, MapStatus, PinStatus, PrivilegeStatus, ReasonCount, Status,
-    TableStatus, WaitReason,
+    FlowMemoryState, FlowMemoryStatus, InterfaceStatus, ListStatus, MapStatus, PinStatus,
+    PrivilegeStatus, ReasonCount, Status, TableStatus, WaitReason,
 };
 
 const EXAMPLES: &str = "\
@@ -113,6 +113,7 @@ fn render_head(status: &Status, now: Timestamp) -> String {
          memory   {} in kernel maps\n\
          bans     {} in force\n\
          sources  {} protected from newcomers\n\
+         flows    {}\n\
          rights   {}\n\
          pins     {}\n",
         format::printable(&status.kernel),
@@ -120,9 +121,31 @@ fn render_head(status: &Status, now: Timestamp) -> String {
         format::bytes(status.memory_bytes),
         format::count(status.bans),
         format::count(status.protected_sources),
+        flows(&status.flow_memory),
         rights(&status.privileges),
         pins(&status.pins),
     )
+}
+
+/// Whether the flow memory is complete, and why it isn't.
+fn flows(memory: &FlowMemoryStatus) -> String {
+    let seen = format!(
+        "{} left, {} noted",
+        format::plural(memory.packets, "packet", "packets"),
+        format::count(memory.noted)
+    );
+    match memory.state {
+        FlowMemoryState::Complete => format!("all that leaves is remembered, {seen}"),
+        FlowMemoryState::WarmingUp => format!(
+            "warming up, complete in {} s, {seen}",
+            memory.seconds_left.unwrap_or_default()
+        ),
+        FlowMemoryState::NotAttached => format!(
+            "incomplete: what leaves isn't seen {}",
+            format::printable(memory.why.as_deref().unwrap_or_default())
+        ),
+        FlowMemoryState::Off => "not looked at: mitigation is off".to_owned(),
+    }
 }
 
 fn rights(privileges: &PrivilegeStatus) -> String {

@@ -36,6 +36,8 @@ pub struct Aside {
     pub family: Family,
     /// Why, as a sentence.
     pub reason: String,
+    /// Whether a complete flow memory tells these packets, so that classes need not stand aside then.
+    pub told_by_flows: bool,
 }
 
 /// What is kept of the classes.
@@ -225,6 +227,7 @@ impl Control {
             return Ok(());
         }
         let ignored = self.config.mitigation.forwarding == Forwarding::Ignore;
+        let is_complete = self.flow_memory_is_complete();
         for aside in asides
             .iter()
             .filter(|one| !self.classes.asides.contains(one))
@@ -233,6 +236,8 @@ impl Control {
                 (&aside.interface, aside.family.name(), &aside.reason);
             if ignored {
                 tracing::info!(%interface, family, "mitigation.forwarding is ignore: {reason}");
+            } else if aside.told_by_flows && is_complete {
+                tracing::info!(%interface, family, "classes go by the flow memory alone: {reason}");
             } else {
                 tracing::warn!(%interface, family, "service classes stand aside: {reason}");
             }
@@ -256,13 +261,23 @@ impl Control {
     }
 
     /// Counter slots on whose interface classes stand aside, for IPv4 and IPv6.
-    pub(super) fn aside_masks(&self) -> [u32; 2] {
+    pub(super) fn aside_masks(&self, flow_memory: bool) -> [u32; 2] {
+        self.masks(|aside| !(flow_memory && aside.told_by_flows))
+    }
+
+    /// Counter slots on whose interface the flow memory tells what no socket does.
+    pub(super) fn forwards_masks(&self, flow_memory: bool) -> [u32; 2] {
+        self.masks(|aside| flow_memory && aside.told_by_flows)
+    }
+
+    fn masks(&self, counts: impl Fn(&Aside) -> bool) -> [u32; 2] {
         if self.config.mitigation.forwarding == Forwarding::Ignore {
             return [0; 2];
         }
         Family::ALL.map(|family| {
             let asides = self.classes.asides.iter();
-            let mut of_family = asides.filter(|aside| aside.family == family).peekable();
+            let of_family = asides.filter(|aside| aside.family == family);
+            let mut of_family = of_family.filter(|aside| counts(aside)).peekable();
             // The slot of interfaces that the policy doesn't name yet: they may be among these.
             let mut mask = match of_family.peek() {
                 Some(_) => bit(MAX_INTERFACES - 1),
@@ -301,7 +316,7 @@ impl Control {
         } else {
             "a newcomer"
         };
-        let aside = if self.aside_masks() == [0; 2] {
+        let aside = if self.aside_masks(self.flow_memory_is_complete()) == [0; 2] {
             ""
         } else {
             "; stands aside on some interfaces, see `status`"
@@ -335,6 +350,7 @@ impl Control {
         let seen = self.classes.seen(&self.config.classes, &readings);
         let in_force = mitigation.enabled && mitigation.forwarding == Forwarding::StandAside;
         let asides = self.classes.asides.iter();
+        let is_complete = self.flow_memory_is_complete();
         Ok(MitigationStatus {
             enabled: mitigation.enabled,
             forwarding: mitigation.forwarding.name().to_owned(),
@@ -344,7 +360,8 @@ impl Control {
                     interface: aside.interface.as_str().to_owned(),
                     family: aside.family,
                     reason: aside.reason.clone(),
-                    in_force,
+                    in_force: in_force && !(is_complete && aside.told_by_flows),
+                    told_by_flows: in_force && is_complete && aside.told_by_flows,
                 })
                 .collect(),
             changes: self.classes.changes.iter().cloned().collect(),

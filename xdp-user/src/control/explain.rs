@@ -206,7 +206,9 @@ impl Control {
     fn current_policy(&self) -> Result<Policy> {
         let limits = self.default_limits()?;
         let overrides = self.stored_overrides();
-        let [aside_v4, aside_v6] = self.aside_masks();
+        let flow_memory = self.flow_memory_is_complete();
+        let [aside_v4, aside_v6] = self.aside_masks(flow_memory);
+        let [forwards_v4, forwards_v6] = self.forwards_masks(flow_memory);
         Ok(policy::build(
             &self.config,
             policy::Live {
@@ -214,6 +216,9 @@ impl Control {
                 overrides: &overrides,
                 aside_v4,
                 aside_v6,
+                flow_memory,
+                forwards_v4,
+                forwards_v6,
                 surroundings: self.surroundings,
                 ..policy::Live::default()
             },

@@ -12,6 +12,7 @@ mod confirm;
 pub mod entries;
 mod explain;
 mod feeds;
+mod flow_memory;
 mod interfaces;
 mod limits;
 mod links;
@@ -115,6 +116,7 @@ pub struct Control {
     /// What is protected and what is waited for, in a line.
     protection: tokio::sync::watch::Sender<String>,
     classes: Classes,
+    flow_memory: flow_memory::FlowMemory,
     look: Look,
     surroundings: policy::Surroundings,
     lifelines: surroundings::Lifelines,
@@ -240,6 +242,7 @@ impl Control {
             interfaces: Vec::new(),
             protection: tokio::sync::watch::Sender::default(),
             classes: Classes::new(Self::now()),
+            flow_memory: flow_memory::FlowMemory::default(),
             look,
             surroundings: policy::Surroundings::default(),
             lifelines: surroundings::Lifelines::Nobodys,
@@ -264,11 +267,13 @@ impl Control {
         control.look_around()?;
         control.publish_policy()?;
         control.attach_configured()?;
+        control.go_on_with_flow_memory();
         control.publish_policy()?;
         // An earlier daemon's lists and policy were in force until here, if it left any.
         let limited: Vec<Prefix> = control.stored_limits.keys().copied().collect();
         let told = control.datapath.go_live(&limited)?;
         control.warnings.extend(told);
+        control.look_at_egress(Self::now())?;
         control.note_start();
         control.forget_others();
         Ok(control)
@@ -331,6 +336,7 @@ impl Control {
             self.watch_clock(),
             self.datapath.tend().map_err(anyhow::Error::from),
             self.watch_interfaces(),
+            self.look_at_egress(Self::now()),
             self.look_around(),
             self.sweep_entries(),
             self.sweep_bans(),
@@ -433,7 +439,9 @@ impl Control {
             }
         }
         let limits = self.default_limits()?;
-        let [aside_v4, aside_v6] = self.aside_masks();
+        let flow_memory = self.flow_memory_is_complete();
+        let [aside_v4, aside_v6] = self.aside_masks(flow_memory);
+        let [forwards_v4, forwards_v6] = self.forwards_masks(flow_memory);
         let policy = policy::build(
             &self.config,
             policy::Live {
@@ -442,6 +450,9 @@ impl Control {
                 interfaces,
                 aside_v4,
                 aside_v6,
+                flow_memory,
+                forwards_v4,
+                forwards_v6,
                 surroundings: self.surroundings,
                 captures: &self.wanted_captures(),
                 generation: self.generation + 1,
@@ -450,6 +461,7 @@ impl Control {
         );
         self.datapath.set_policy(&policy)?;
         self.generation += 1;
+        self.note_flow_memory(flow_memory);
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use xdp_common::abi::{
     ABI_VERSION, BanPolicy, FLAG_AGGREGATES, FLAG_BANS, FLAG_CLASSES, FLAG_COARSE_CLOCK,
-    FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS, FLAG_SPARE_FLOWS,
+    FLAG_FLOW_MEMORY, FLAG_OVERRIDES, FLAG_SANITY_LAND, FLAG_SANITY_MARTIAN, FLAG_SANITY_TCP_FLAGS,
+    FLAG_SPARE_FLOWS,
     FLAG_SYN_COOKIES, Limit, Limits, MAX_INTERFACES, MODE_ENFORCE, MODE_OBSERVE, Plain, Policy,
 };
 
@@ -45,6 +46,12 @@ pub struct Live<'a> {
     pub aside_v4: u32,
     /// The same for IPv6.
     pub aside_v6: u32,
+    /// Whether the flow memory has all that leaves.
+    pub flow_memory: bool,
+    /// Counter slots whose IPv4 packets the flow memory tells in the sockets' place, a bit each.
+    pub forwards_v4: u32,
+    /// The same for IPv6.
+    pub forwards_v6: u32,
     /// What of the host it depends on.
     pub surroundings: Surroundings,
     /// Samples that are wanted beside the configuration's.
@@ -154,6 +161,7 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
             are_as_shipped(live.limits.unwrap_or(&config.limits)),
             FLAG_SPARE_FLOWS,
         ),
+        (live.flow_memory, FLAG_FLOW_MEMORY),
     ] {
         if on {
             flags |= flag;
@@ -185,6 +193,8 @@ pub fn build(config: &Config, live: Live<'_>) -> Policy {
         tick_ns: u32::try_from(live.clock.tick_ns).unwrap_or(0),
         aside_v4: live.aside_v4,
         aside_v6: live.aside_v6,
+        forwards_v4: live.forwards_v4,
+        forwards_v6: live.forwards_v6,
         mss_v4: live.surroundings.mss(20),
         mss_v6: live.surroundings.mss(40),
         aggregate_mask_v4: mask_v4(aggregate.ipv4_prefix),

@@ -8,12 +8,13 @@ use xdp_common::reason::{Action, Class, Reason};
 
 use super::Control;
 use super::entries::Entries;
+use super::interfaces::Interface;
 use super::policy;
 use crate::api::types::{
     ConfigStatus, HostStatus, InterfaceReceived, InterfaceStatus, LinkState, ListKind, ListStatus,
     MapStatus, NamedCount, NotIpCount, PinStatus, ReachStatus, ReasonCount, Status, TableStatus,
 };
-use crate::datapath::{Continuity, Counters, Memory};
+use crate::datapath::{Continuity, Counters, Egress, Memory};
 
 impl Control {
     /// The state of everything.
@@ -63,6 +64,7 @@ impl Control {
             kept_lists: self.kept_lists(),
             bans: count(in_force),
             mitigation: self.mitigation_status(now)?,
+            flow_memory: self.flow_memory_status(now)?,
             faults: Fault::ALL
                 .iter()
                 .map(|fault| NamedCount {
@@ -100,9 +102,22 @@ impl Control {
     }
 
     fn interface_status(&self, counters: &Counters) -> Vec<InterfaceStatus> {
+        let egress = |interface: &Interface| {
+            interface.attached?;
+            Some(self.datapath.egress(&interface.configured))
+        };
         self.interfaces
             .iter()
-            .map(|interface| InterfaceStatus {
+            .map(|interface| (interface, egress(interface)))
+            .map(|(interface, egress)| InterfaceStatus {
+                egress: match &egress {
+                    Some(Egress::Attached(hook)) => Some(hook.name().to_owned()),
+                    Some(Egress::Missing(_)) | None => None,
+                },
+                egress_why: match egress {
+                    Some(Egress::Missing(why)) => Some(why),
+                    Some(Egress::Attached(_)) | None => None,
+                },
                 name: interface.name.as_str().to_owned(),
                 configured: (interface.name != interface.configured)
                     .then(|| interface.configured.to_string()),
@@ -214,6 +229,14 @@ impl Control {
                     "{name} is attached in generic mode, which is several times slower: its driver has no native XDP"
                 )),
                 Some(_) => {}
+            }
+            if let (Some(_), true) = (interface.attached, self.config.mitigation.enabled)
+                && let Egress::Missing(why) = self.datapath.egress(&interface.configured)
+            {
+                warnings.push(format!(
+                    "what leaves by {name} isn't noted, so classes ask local sockets alone, and stand \
+                     aside where the host forwards: {why}"
+                ));
             }
             if let Some(other) = self.other_of_that_name(interface) {
                 warnings.push(other);

@@ -62,6 +62,7 @@ pub fn look_at_host(interfaces: &[Watched]) -> Seen {
         interface: aside.interface,
         family: aside.family,
         reason: aside.reason.to_string(),
+        told_by_flows: aside.reason.is_told_by_flows(),
     });
     Seen {
         asides: asides.collect(),

@@ -4,6 +4,7 @@ mod bans;
 mod classes;
 mod events;
 mod explain;
+mod flow_memory;
 mod frames;
 mod imports;
 mod kernel;

@@ -6,6 +6,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::time::{ClockId, clock_getres};
 
 use super::Finding;
+use crate::datapath::EgressHook;
+use crate::datapath::kernel::egress::hook_of_this_kernel;
 pub(super) use crate::datapath::kernel::features::program_name;
 use crate::datapath::kernel::features::{Support, support};
 use crate::host::file;
@@ -25,6 +27,7 @@ pub(super) fn look() -> Vec<Finding> {
         btf(sys),
         clock(file::read(&sys.join(CLOCKSOURCE), 64).ok().as_deref()),
         tick(),
+        egress(hook_of_this_kernel()),
     ];
     let lockdown = file::read(&sys.join("kernel/security/lockdown"), 128).ok();
     findings.extend(lockdown.map(|modes| self::lockdown(&modes)));
@@ -126,6 +129,19 @@ fn tick() -> Finding {
         "timer_tick",
         format!("{tick:?}: limits that span sixteen of them are timed by it"),
     )
+}
+
+/// What leaves is noted by a second program.
+fn egress(hook: EgressHook) -> Finding {
+    const CHECK: &str = "egress";
+    let what = match hook {
+        EgressHook::Tcx => "what leaves is noted at tcx",
+        EgressHook::Clsact => {
+            "what leaves is noted by a filter of the clsact qdisc (modules sch_ingress and cls_bpf): \
+             tcx came with Linux 6.6"
+        }
+    };
+    Finding::ok(CHECK, what)
 }
 
 /// `[none] integrity confidentiality`: the one in brackets is in force.

@@ -30,9 +30,18 @@ fn forwarding(config: &Config, asides: &[Aside]) -> Vec<Finding> {
             "service classes decide on every interface",
         )];
     }
-    let found = asides.iter().map(|aside| Finding {
-        interface: Some(aside.interface.to_string()),
-        ..Finding::warn(
+    let judged = |aside: &Aside| {
+        if aside.reason.is_told_by_flows() {
+            return Finding::ok(
+                CHECK,
+                format!(
+                    "service classes go by what leaves for {}, and stand aside until that is known: {}",
+                    aside.family.title(),
+                    aside.reason
+                ),
+            );
+        }
+        Finding::warn(
             CHECK,
             format!(
                 "service classes decide nothing for {}",
@@ -42,6 +51,10 @@ fn forwarding(config: &Config, asides: &[Aside]) -> Vec<Finding> {
             "if this host's own services are what counts: `forwarding = \"ignore\"` under \
              [mitigation]; lists, limits and bans work either way",
         )
+    };
+    let found = asides.iter().map(|aside| Finding {
+        interface: Some(aside.interface.to_string()),
+        ..judged(aside)
     });
     found.collect()
 }
@@ -119,6 +132,15 @@ mod tests {
         assert_eq!((found.len(), found[0].level), (1, Level::Warn));
         assert_eq!(found[0].interface.as_deref(), Some("eth0"));
         assert!(found[0].what.ends_with("IPv4"), "{found:?}");
+        let forwards = Aside {
+            reason: AsideReason::Forwarding {
+                device: "eth0".to_owned(),
+            },
+            ..aside.clone()
+        };
+        let told = forwarding(&config(""), &[forwards]);
+        assert_eq!(told[0].level, Level::Ok, "{told:?}");
+        assert!(told[0].what.contains("what leaves"), "{told:?}");
         for text in ["forwarding = \"ignore\"", "enabled = false"] {
             let config = config(&format!("[mitigation]\n{text}\n"));
             assert_eq!(

@@ -84,6 +84,13 @@ pub const METRICS: &[Metric] = &[
         read: read::interface_generic,
     },
     Metric {
+        name: "xdp_throttle_egress_attached",
+        kind: Kind::Gauge,
+        labels: &[Label::Interface],
+        help: "1 while what leaves by the interface is noted in the flow memory.",
+        read: read::egress_attached,
+    },
+    Metric {
         name: "xdp_throttle_mode",
         kind: Kind::Gauge,
         labels: &[Label::Mode],

@@ -67,6 +67,10 @@ pub(super) fn interface_generic(scrape: &Scrape<'_>) -> Vec<Sample> {
     })
 }
 
+pub(super) fn egress_attached(scrape: &Scrape<'_>) -> Vec<Sample> {
+    by_interface(scrape.status, |interface| interface.egress.is_some())
+}
+
 fn by_interface(status: &Status, holds: fn(&InterfaceStatus) -> bool) -> Vec<Sample> {
     status
         .interfaces

@@ -52,6 +52,7 @@ fn fresh() -> Status {
         }],
         bans: 0,
         mitigation: mitigation(),
+        flow_memory: crate::api::types::FlowMemoryStatus::default(),
         faults: Fault::ALL
             .iter()
             .map(|fault| NamedCount {
@@ -111,6 +112,8 @@ fn interface(name: &str) -> InterfaceStatus {
         index: 2,
         attached: true,
         mode: Some("native".to_owned()),
+        egress: Some("tcx".to_owned()),
+        egress_why: None,
         reasons: Vec::new(),
     }
 }

@@ -136,6 +136,21 @@ impl AsideReason {
         "unknown",
     ];
 
+    /// Whether what leaves by the interface tells its packets as well as sockets do elsewhere: packets of
+    /// a host or a container behind this one leave there, too. Those of an IPVS service may be answered
+    /// past this host; of what isn't known nothing is assumed.
+    pub const fn is_told_by_flows(&self) -> bool {
+        match self {
+            Self::Forwarding { .. }
+            | Self::BridgePort { .. }
+            | Self::SwitchPort { .. }
+            | Self::VrfPort { .. }
+            | Self::Shared { .. }
+            | Self::SharedAway { .. } => true,
+            Self::OtherMaster { .. } | Self::Ipvs | Self::Unknown { .. } => false,
+        }
+    }
+
     /// The name in metrics and JSON.
     pub const fn name(&self) -> &'static str {
         match self {

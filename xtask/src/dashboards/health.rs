@@ -111,6 +111,17 @@ fn filtering() -> Vec<Panel> {
             "{{instance}} {{interface}}",
         )
         .size(12, 7),
+        Panel::states(
+            "Flow memory",
+            "Whether what leaves by each interface is noted, so that an answer is known to be asked for \
+             without a socket.",
+            &[("not noted", "yellow"), ("noted", "green")],
+        )
+        .query(
+            "max by (instance, interface) (xdp_throttle_egress_attached{@port})",
+            "{{instance}} {{interface}}",
+        )
+        .size(12, 7),
         Panel::lines(
             "Passed without a check",
             "Packets per second that passed because there was no policy, one of another version, or \

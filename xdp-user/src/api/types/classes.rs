@@ -163,8 +163,12 @@ pub struct AsideStatus {
     pub family: Family,
     /// Why, as a sentence.
     pub reason: String,
-    /// Whether classes stand aside for it; else the configuration says to ignore it.
+    /// Whether classes stand aside for it; else the configuration says to ignore it, or the flow memory
+    /// tells these packets.
     pub in_force: bool,
+    /// Whether classes go by the flow memory alone here, as no local socket tells.
+    #[serde(default)]
+    pub told_by_flows: bool,
 }
 
 /// Answer to `GET /v1/classes`.

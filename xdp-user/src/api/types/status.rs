@@ -52,6 +52,9 @@ pub struct Status {
     pub bans: u64,
     /// Service classes and what goes on in them.
     pub mitigation: MitigationStatus,
+    /// What is remembered of the exchanges that are under way.
+    #[serde(default)]
+    pub flow_memory: FlowMemoryStatus,
     /// Our own faults, by name; every fault is there.
     pub faults: Vec<NamedCount>,
     /// What wasn't judged because it is no IP packet, the most packets first; what never came is left
@@ -169,8 +172,59 @@ pub struct InterfaceStatus {
     pub waiting_why: Option<String>,
     /// `native` or `generic` while attached.
     pub mode: Option<String>,
+    /// The hook at which what leaves is noted in the flow memory while attached: `tcx` or `clsact`.
+    #[serde(default)]
+    pub egress: Option<String>,
+    /// Why it isn't, while attached.
+    #[serde(default)]
+    pub egress_why: Option<String>,
     /// Packets by reason on this interface; reasons without packets are left out.
     pub reasons: Vec<ReasonCount>,
+}
+
+/// Whether the flow memory has all that leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowMemoryState {
+    /// It has: an answer that it doesn't know wasn't asked for.
+    Complete,
+    /// What is under way is yet to be noted.
+    WarmingUp,
+    /// Something leaves by an interface without being noted.
+    NotAttached,
+    /// Service classes are off, so nobody asks it.
+    #[default]
+    Off,
+}
+
+impl FlowMemoryState {
+    /// The name in metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::WarmingUp => "warming_up",
+            Self::NotAttached => "not_attached",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What is remembered of the exchanges that are under way: the egress program notes what leaves. While it
+/// isn't complete classes ask local sockets alone, and stand aside where the host forwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FlowMemoryStatus {
+    /// Whether it is complete.
+    pub state: FlowMemoryState,
+    /// Where something leaves without being noted, and why.
+    pub why: Option<String>,
+    /// Seconds until it is complete, while it warms up.
+    pub seconds_left: Option<u64>,
+    /// Packets that left, each before it was cut into segments.
+    pub packets: u64,
+    /// How many of those changed what is remembered.
+    pub noted: u64,
+    /// IP packets that left and could not be read.
+    pub unread: u64,
 }
 
 /// What is pinned, and what became of what an earlier daemon left.

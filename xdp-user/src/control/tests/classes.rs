@@ -42,6 +42,7 @@ fn aside(interface: &str, family: Family) -> Aside {
     Aside {
         interface: interface.parse().unwrap(),
         family,
+        told_by_flows: true,
         reason: format!("{interface} forwards"),
     }
 }

@@ -7,8 +7,8 @@ use xdp_common::abi::{Ban, Limits, MAX_CLASSES, Policy, Source, SourceKey};
 use crate::api::types::ListKind;
 use crate::datapath::memory::MemoryDatapath;
 use crate::datapath::{
-    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Entry, Meter,
-    Result as DatapathResult,
+    Attached, Capacity, ClassReading, ClassSet, Counters, Datapath, DatapathError, Egress,
+    EgressHook, Entry, Meter, Result as DatapathResult,
 };
 use crate::domain::{AttachMode, IfName, Prefix};
 
@@ -21,6 +21,16 @@ pub(super) struct TestKernel {
     refuses: Arc<Mutex<Refuses>>,
     carried_out: Arc<Mutex<Vec<String>>>,
     classes: Arc<Mutex<TestClasses>>,
+    egress: Arc<Mutex<TestEgress>>,
+}
+
+/// What the test says of the egress program.
+#[derive(Default)]
+struct TestEgress {
+    /// Interfaces that it isn't at.
+    missing: Vec<IfName>,
+    /// Whether the memory that was taken over was complete.
+    remembered: bool,
 }
 
 /// The classes that the controller wrote last, and what the test says that they counted.
@@ -35,6 +45,7 @@ impl TestKernel {
             memory: Arc::new(Mutex::new(MemoryDatapath::new(capacity))),
             refuses: Arc::new(Mutex::new(Box::new(|_| false))),
             carried_out: Arc::default(),
+            egress: Arc::default(),
             classes: Arc::new(Mutex::new(TestClasses {
                 set: ClassSet::default(),
                 counted: [ClassReading::default(); MAX_CLASSES],
@@ -49,6 +60,17 @@ impl TestKernel {
     /// Refuses, from now on, the changes that `which` says: `"put_entry 192.0.2.1"` and such.
     pub(super) fn refuse(&self, which: impl FnMut(&str) -> bool + Send + 'static) {
         *self.refuses.lock().unwrap() = Box::new(which);
+    }
+
+    /// The egress program isn't at these interfaces from now on.
+    pub(super) fn lacks_egress(&self, interfaces: &[&str]) {
+        let names = interfaces.iter().map(|name| name.parse().unwrap());
+        self.egress.lock().unwrap().missing = names.collect();
+    }
+
+    /// An earlier daemon left a complete flow memory.
+    pub(super) fn remembers_flows(&self) {
+        self.egress.lock().unwrap().remembered = true;
     }
 
     pub(super) fn refuse_nothing(&self) {
@@ -95,6 +117,17 @@ impl TestKernel {
 }
 
 impl Datapath for TestKernel {
+    fn egress(&self, interface: &IfName) -> Egress {
+        if self.egress.lock().unwrap().missing.contains(interface) {
+            return Egress::Missing("refused by the test".to_owned());
+        }
+        Egress::Attached(EgressHook::Tcx)
+    }
+
+    fn remembered_flows(&self) -> bool {
+        self.egress.lock().unwrap().remembered
+    }
+
     fn set_policy(&mut self, policy: &Policy) -> DatapathResult<()> {
         self.change("set_policy", |memory| memory.set_policy(policy))
     }

@@ -36,6 +36,7 @@ fn every_series_of_a_fresh_daemon_is_there_and_at_zero() {
         ("xdp_throttle_interface_attached", 2),
         ("xdp_throttle_interface_waiting", 2 * WaitReason::ALL.len()),
         ("xdp_throttle_interface_generic", 2),
+        ("xdp_throttle_egress_attached", 2),
         ("xdp_throttle_mode", 2),
         ("xdp_throttle_table_entries", 5),
         ("xdp_throttle_table_capacity", 5),
@@ -288,6 +289,7 @@ fn classes_tell_what_they_made_of_packets_and_how_they_are() {
         family: Family::Ipv6,
         reason: "it forwards".to_owned(),
         in_force,
+        told_by_flows: false,
     };
     mitigation.asides = vec![aside("eth0", true), aside("eth1", false)];
     let read = Exposition::of(&status);
