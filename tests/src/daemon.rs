@@ -46,6 +46,7 @@ pub struct Daemon {
     binary: PathBuf,
     directory: TempDir,
     metrics: SocketAddr,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     fault: Option<Fault>,
     before_others: bool,
@@ -81,12 +82,18 @@ impl Daemon {
             binary: binary.to_owned(),
             directory: directory::make()?,
             metrics: SocketAddr::from(([127, 0, 0, 1], 9777)),
+            environment: Vec::new(),
             child: None,
             fault: None,
             before_others: false,
         };
         daemon.write_config(config)?;
         Ok(daemon)
+    }
+
+    /// Gives the next starts of the daemon a variable in their environment.
+    pub fn with_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts the daemon again, with the config file as it is now.
@@ -123,6 +130,7 @@ impl Daemon {
         }
         let child = command
             .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -23,6 +23,10 @@ pub(crate) static ARRIVALS: PerCpuArray<Arrived> = PerCpuArray::with_max_entries
 #[map]
 pub(crate) static ORIGIN: Array<u64> = Array::with_max_entries(1, 0);
 
+/// Key: 0. Value: packets that left. Per CPU. Writer: the program at the egress hook.
+#[map]
+pub(crate) static LEFT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Key: [`Aim::target`]. Value: the programs under test. Writer: bench, at the start.
 #[map]
 pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(16, 0);
