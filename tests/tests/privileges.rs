@@ -129,6 +129,12 @@ fn assert_works(scene: &Scene, daemon: &Daemon, pid: u32) -> Result<()> {
             .host
             .xdp_attachment(HOST)
             .is_ok_and(|found| found == Attachment::Native)
+    })?;
+    wait_until("the egress program to be beside it", TIMEOUT, || {
+        daemon.status().is_ok_and(|status| {
+            let mut interfaces = status.interfaces.iter();
+            interfaces.all(|interface| interface.egress.is_some())
+        })
     })
 }
 

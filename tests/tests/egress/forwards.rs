@@ -14,7 +14,7 @@ use xdp_tests::require_kernel;
 use xdp_tests::traffic::sender::{Load, Sender};
 use xdp_tests::wait::wait_until;
 
-use super::place::{HOOKS, protect};
+use super::place::{hooks, protect};
 
 const SOON: Duration = Duration::from_secs(20);
 const INSIDE_V4: &str = "192.0.2.2";
@@ -109,7 +109,7 @@ fn exchange(client: &Namespace, to: SocketAddr, listener: &TcpListener) -> Resul
 #[test]
 fn a_host_that_translates_is_protected_and_those_behind_it_are_served() -> Result<()> {
     require_kernel!("a_host_that_translates_is_protected_and_those_behind_it_are_served");
-    for hook in HOOKS {
+    for &hook in hooks() {
         let Translating { scene, inside, .. } = translating()?;
         let daemon = protect(&scene, hook, SMALL)?;
         let asides = daemon.status()?.mitigation.asides;
@@ -143,7 +143,7 @@ fn a_host_that_translates_is_protected_and_those_behind_it_are_served() -> Resul
 #[test]
 fn a_translated_service_takes_new_clients_under_a_syn_flood_without_a_cookie() -> Result<()> {
     require_kernel!("a_translated_service_takes_new_clients_under_a_syn_flood_without_a_cookie");
-    for hook in HOOKS {
+    for &hook in hooks() {
         let Translating { scene, inside, .. } = translating()?;
         let daemon = protect(&scene, hook, SMALL)?;
         let server = inside.run(|| TcpListener::bind((INSIDE_V4, 8000)))??;

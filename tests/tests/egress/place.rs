@@ -4,14 +4,26 @@ use std::time::Duration;
 
 use anyhow::Result;
 use aya::programs::{SchedClassifier, TcAttachType};
+use aya::util::KernelVersion;
 use xdp_tests::daemon::scene::{HOST, Scene, protecting};
 use xdp_tests::daemon::{Daemon, binary};
 use xdp_tests::packet::Packet;
 use xdp_tests::wait::wait_until;
 use xdp_user::api::types::FlowMemoryState;
 
-/// Both hooks by name; the kernel of the tests has both.
-pub(crate) const HOOKS: [&str; 2] = ["tcx", "clsact"];
+/// The hooks that the running kernel has, by name.
+pub(crate) fn hooks() -> &'static [&'static str] {
+    match has_tcx() {
+        true => &["tcx", "clsact"],
+        false => &["clsact"],
+    }
+}
+
+/// Whether the kernel has tcx.
+pub(crate) fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|now| now >= KernelVersion::new(6, 6, 0))
+}
+
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A daemon that is yet to be started, with its flow memory complete at once.
@@ -38,10 +50,26 @@ pub(crate) fn wait_until_complete(daemon: &Daemon) -> Result<()> {
     wait_until("the flow memory to be complete", TIMEOUT, complete)
 }
 
-/// Spends a small budget with packets from strangers that nobody asked for.
-pub(crate) fn spend(scene: &Scene, packet: impl Fn(&str, u16) -> Packet) -> Result<()> {
+/// Packets from strangers that nobody asked for: they spend a small budget.
+fn strangers(packet: impl Fn(&str, u16) -> Packet) -> Vec<Vec<u8>> {
     let one = |number: u16| packet(&format!("198.18.1.{}", number + 1), 20_000 + number).build();
-    scene.send((0..50).map(one).collect())
+    (0..50).map(one).collect()
+}
+
+/// Spends a small budget.
+pub(crate) fn spend(scene: &Scene, packet: impl Fn(&str, u16) -> Packet) -> Result<()> {
+    scene.send(strangers(packet))
+}
+
+/// Whether a packet passes right behind packets of strangers that spend the budget.
+pub(crate) fn passes_behind(
+    scene: &Scene,
+    packet: &Packet,
+    stranger: impl Fn(&str, u16) -> Packet,
+) -> Result<bool> {
+    let mut frames = strangers(stranger);
+    frames.push(packet.build());
+    Ok(scene.passed(&frames)?.last() == Some(&true))
 }
 
 /// What is at the host's egress hooks.
@@ -66,9 +94,11 @@ pub(crate) fn at_egress(scene: &Scene) -> Result<AtEgress> {
 }
 
 pub(crate) fn at_egress_of(scene: &Scene, interface: &str) -> Result<AtEgress> {
-    let (_, programs) = scene
-        .host
-        .run(|| SchedClassifier::query_tcx(interface, TcAttachType::Egress))??;
+    let query = || SchedClassifier::query_tcx(interface, TcAttachType::Egress);
+    let programs = match has_tcx() {
+        true => scene.host.run(query)??.1,
+        false => Vec::new(),
+    };
     let programs = programs.iter().map(|info| Program {
         id: info.id(),
         name: info.name_as_str().unwrap_or_default().to_owned(),

@@ -191,6 +191,12 @@ fn put(program: BorrowedFd<'_>, interface: u32, pins: Option<&Pins>) -> io::Resu
 }
 
 impl KernelDatapath {
+    /// The egress program for such packets, for `BPF_PROG_TEST_RUN`.
+    #[doc(hidden)]
+    pub fn egress_program(&mut self, framing: Framing) -> Result<&mut SchedClassifier> {
+        program(&mut self.ebpf, framing)
+    }
+
     /// How the egress program is attached to an interface.
     pub(super) fn egress_of(&self, interface: &IfName) -> Egress {
         match self.links.get(interface) {
