@@ -17,6 +17,7 @@ mod events;
 pub mod exit;
 mod explain;
 mod export;
+mod flows;
 mod format;
 mod generate_docs;
 mod host;

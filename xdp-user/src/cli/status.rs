@@ -6,10 +6,10 @@ use xdp_common::reason::{Class, Reason};
 use super::Session;
 use super::classes::render_mitigation;
 use super::table::{Table, numbers, words};
-use super::{format, host, not_ip, reach};
+use super::{flows, format, host, not_ip, reach};
 use crate::api::types::{
-    FlowMemoryState, FlowMemoryStatus, InterfaceStatus, ListStatus, MapStatus, PinStatus,
-    PrivilegeStatus, ReasonCount, Status, TableStatus, WaitReason,
+    InterfaceStatus, ListStatus, MapStatus, PinStatus, PrivilegeStatus, ReasonCount, Status,
+    TableStatus, WaitReason,
 };
 
 const EXAMPLES: &str = "\
@@ -121,31 +121,10 @@ fn render_head(status: &Status, now: Timestamp) -> String {
         format::bytes(status.memory_bytes),
         format::count(status.bans),
         format::count(status.protected_sources),
-        flows(&status.flow_memory),
+        flows::standing(&status.flow_memory),
         rights(&status.privileges),
         pins(&status.pins),
     )
-}
-
-/// Whether the flow memory is complete, and why it isn't.
-fn flows(memory: &FlowMemoryStatus) -> String {
-    let seen = format!(
-        "{} left, {} noted",
-        format::plural(memory.packets, "packet", "packets"),
-        format::count(memory.noted)
-    );
-    match memory.state {
-        FlowMemoryState::Complete => format!("all that leaves is remembered, {seen}"),
-        FlowMemoryState::WarmingUp => format!(
-            "warming up, complete in {} s, {seen}",
-            memory.seconds_left.unwrap_or_default()
-        ),
-        FlowMemoryState::NotAttached => format!(
-            "incomplete: what leaves isn't seen {}",
-            format::printable(memory.why.as_deref().unwrap_or_default())
-        ),
-        FlowMemoryState::Off => "not looked at: mitigation is off".to_owned(),
-    }
 }
 
 fn rights(privileges: &PrivilegeStatus) -> String {
@@ -199,6 +178,7 @@ fn render_interfaces(interfaces: &[InterfaceStatus]) -> String {
     let mut table = Table::new([
         words("interface"),
         words("attached"),
+        words("egress"),
         numbers("packets"),
         numbers("refused"),
         numbers("share"),
@@ -210,6 +190,7 @@ fn render_interfaces(interfaces: &[InterfaceStatus]) -> String {
         table.row([
             name(interface),
             attachment(interface),
+            flows::egress(interface),
             format::count(packets),
             format::count(refused),
             format::share(refused, packets),
