@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use xdp_common::reason::Reason;
-use xdp_tests::daemon::scene::{HOST, HOST_V4, PEER, PEER_V4, Scene, from_v4};
+use xdp_tests::daemon::scene::{HOST, HOST_V4, PEER, PEER_V4, Scene, from_v4, protecting};
 use xdp_tests::netns::Namespace;
 use xdp_tests::netns::link::{End, veth_pair};
 use xdp_tests::packet::Flags;
@@ -170,4 +170,41 @@ fn a_translated_service_takes_new_clients_under_a_syn_flood_without_a_cookie() -
         );
     }
     Ok(())
+}
+
+#[test]
+fn classes_stand_aside_where_answers_may_leave_by_an_interface_that_is_not_protected() -> Result<()>
+{
+    require_kernel!(
+        "classes_stand_aside_where_answers_may_leave_by_an_interface_that_is_not_protected"
+    );
+    let Translating { scene, .. } = translating()?;
+    veth_pair(
+        End::new(&scene.host, "other0"),
+        End::new(&scene.peer, "far0"),
+        1500,
+    )?;
+    scene
+        .host
+        .ip(&["route", "add", "default", "dev", "other0"])?;
+    let daemon = protect(&scene, "", "")?;
+    let asides = daemon.status()?.mitigation.asides;
+    ensure!(
+        asides.len() == 1 && asides.iter().all(|one| one.in_force),
+        "{asides:?}"
+    );
+    ensure!(
+        asides
+            .iter()
+            .all(|one| one.reason.contains("leave by other0")),
+        "{asides:?}"
+    );
+    daemon.write_config(&protecting("[[interface]]\nname = \"other0\"\n"))?;
+    daemon.cli_text(&["apply"])?;
+    wait_until("both ways out to be seen", SOON, || {
+        daemon.status().is_ok_and(|status| {
+            let mut asides = status.mitigation.asides.iter();
+            asides.all(|one| one.told_by_flows && !one.in_force)
+        })
+    })
 }

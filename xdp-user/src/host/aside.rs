@@ -46,6 +46,16 @@ pub enum AsideReason {
         /// Which device.
         device: String,
     },
+    /// The device forwards, and answers may leave by another that isn't protected.
+    #[error(
+        "{device} forwards packets to other hosts, and packets for the Internet leave by {out} as well, which isn't protected: answers that leave there aren't seen. Protect it, too"
+    )]
+    LeavesElsewhere {
+        /// Which device.
+        device: String,
+        /// The way out.
+        out: String,
+    },
     /// The device is one of several ports of a Linux bridge. The bridge hands what is for none of its
     /// own addresses to the others; with one port alone there is nobody to hand it to.
     #[error("{device} is a port of the bridge {master}: its packets may be for the other ports")]
@@ -124,8 +134,9 @@ pub enum AsideReason {
 
 impl AsideReason {
     /// Every reason's name.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "forwarding",
+        "leaves_elsewhere",
         "bridge_port",
         "switch_port",
         "vrf_port",
@@ -147,7 +158,10 @@ impl AsideReason {
             | Self::VrfPort { .. }
             | Self::Shared { .. }
             | Self::SharedAway { .. } => true,
-            Self::OtherMaster { .. } | Self::Ipvs | Self::Unknown { .. } => false,
+            Self::LeavesElsewhere { .. }
+            | Self::OtherMaster { .. }
+            | Self::Ipvs
+            | Self::Unknown { .. } => false,
         }
     }
 
@@ -155,6 +169,7 @@ impl AsideReason {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Forwarding { .. } => "forwarding",
+            Self::LeavesElsewhere { .. } => "leaves_elsewhere",
             Self::BridgePort { .. } => "bridge_port",
             Self::SwitchPort { .. } => "switch_port",
             Self::VrfPort { .. } => "vrf_port",

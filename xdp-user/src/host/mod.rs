@@ -32,6 +32,7 @@ mod routes;
 mod sessions;
 mod snapshot;
 mod tcp;
+mod ways_out;
 
 use std::path::Path;
 

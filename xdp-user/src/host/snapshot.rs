@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::aside::{self, Aside};
+use super::aside::{self, Aside, AsideReason};
 use super::link::{self, Link, Links, Mac};
 use super::netlink::NetlinkError;
 use super::peers::{self, ProtectedPeers};
 use super::related::{self, Related};
-use super::{PROC, file};
+use super::{PROC, file, ways_out};
+use crate::api::types::Family;
 use crate::domain::IfName;
 
 /// A line for each session; a host that ends thousands of them is another kind of host.
@@ -100,7 +101,40 @@ impl HostSnapshot {
     /// Nothing is trusted to be harmless unread: what can't be found out is a reason, too.
     #[must_use]
     pub fn asides(&self) -> Vec<Aside> {
-        self.asides_by(link::further_addresses)
+        let mut asides = self.asides_by(link::further_addresses);
+        self.look_at_ways_out(&mut asides, ways_out::of);
+        asides
+    }
+
+    /// Where the host forwards, answers may leave by a device that no protected interface reaches.
+    fn look_at_ways_out(&self, asides: &mut [Aside], ways_out: impl Fn(Family) -> BTreeSet<u32>) {
+        let Ok(links) = self.links() else { return };
+        for family in Family::ALL {
+            let mut forwarding = asides.iter_mut().filter(|aside| {
+                aside.family == family && matches!(aside.reason, AsideReason::Forwarding { .. })
+            });
+            let Some(first) = forwarding.next() else {
+                continue;
+            };
+            let related = self
+                .interfaces
+                .iter()
+                .filter_map(|one| self.related(one).ok());
+            let reached: BTreeSet<u32> = related.flatten().map(|one| one.link.index).collect();
+            let elsewhere = ways_out(family)
+                .into_iter()
+                .filter(|out| !reached.contains(out))
+                .find_map(|out| links.by_index(out));
+            let Some(elsewhere) = elsewhere else { continue };
+            for aside in std::iter::once(first).chain(forwarding) {
+                if let AsideReason::Forwarding { device } = &aside.reason {
+                    aside.reason = AsideReason::LeavesElsewhere {
+                        device: device.clone(),
+                        out: elsewhere.name.clone(),
+                    };
+                }
+            }
+        }
     }
 
     /// The same, with another way to find the further addresses of a device.
@@ -267,6 +301,40 @@ mod tests {
         assert_eq!(of(Some(2)).collect::<Vec<_>>(), ["wan0", "br0"]);
         assert_eq!(of(None).collect::<Vec<_>>(), ["eth0"]);
         assert_eq!(of(Some(7)).collect::<Vec<_>>(), ["eth0"], "gone since");
+    }
+
+    #[test]
+    fn a_way_out_that_is_not_protected_is_a_reason_of_its_own() {
+        let links = [
+            link(2, "eth0"),
+            on(2, of_kind(10, "eth0.7", "vlan")),
+            link(3, "eth1"),
+        ];
+        let host = snapshot("eth0", &links);
+        let aside = |family| Aside {
+            interface: "eth0".parse().unwrap(),
+            family,
+            reason: AsideReason::Forwarding {
+                device: "eth0".to_owned(),
+            },
+        };
+        let both = [Family::Ipv4, Family::Ipv6].map(aside);
+        let told = |ways: &[u32]| {
+            let mut asides = both.clone();
+            host.look_at_ways_out(&mut asides, |family| match family {
+                Family::Ipv4 => ways.iter().copied().collect(),
+                Family::Ipv6 => BTreeSet::new(),
+            });
+            asides
+        };
+        // None at all, the interface itself, a device on it, and one that has gone since.
+        for ways in [&[][..], &[2], &[10], &[2, 10, 77]] {
+            assert_eq!(told(ways), both, "{ways:?}");
+        }
+        let [v4, v6] = told(&[2, 3]);
+        assert_eq!(v6, both[1]);
+        assert!(!v4.reason.is_told_by_flows());
+        assert!(v4.to_string().contains("leave by eth1"), "{v4}");
     }
 
     #[test]
