@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use xdp_common::abi::ABI_VERSION;
 use xdp_tests::daemon::bpffs::Bpffs;
 use xdp_tests::daemon::scene::{HOST, HOST_V4, PEER_V4, Scene, from_v4};
 use xdp_tests::daemon::talk;
@@ -90,6 +91,35 @@ fn a_memory_that_was_taken_over_before_it_was_warm_goes_on_warming_up() -> Resul
             "{memory:?}"
         );
         daemon.kill9()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_upgrade_with_other_maps_replaces_it_and_warms_up_again() -> Result<()> {
+    require_kernel!("an_upgrade_with_other_maps_replaces_it_and_warms_up_again");
+    for &hook in hooks() {
+        let scene = Scene::new()?;
+        let bpffs = Bpffs::mount(&scene.host)?;
+        let mut daemon = protect(&scene, hook, &bpffs.section())?;
+        let before = at_egress(&scene)?.tcx;
+        daemon.kill9()?;
+        let pins = bpffs.pins();
+        let (now, other) = (pins.join(format!("v{ABI_VERSION}")), pins.join("v1"));
+        scene.host.run(|| std::fs::rename(now, other))??;
+        daemon.with_variable("XDP_THROTTLE_FLOW_WARM_UP", "3600");
+        daemon.restart()?;
+        let status = daemon.status()?;
+        ensure!(status.pins.start == "refilled", "{:?}", status.pins);
+        let memory = status.flow_memory;
+        ensure!(memory.state == FlowMemoryState::WarmingUp, "{memory:?}");
+        let after = at_egress(&scene)?;
+        ensure!(after.is_at(hook), "{hook}: {after:?}");
+        ensure!(hook == "clsact" || after.tcx != before, "the old program");
+        // Into the maps of the new program.
+        talk::udp(&scene.host, &scene.peer, PEER_V4, 100)?;
+        let seen = daemon.status()?.flow_memory;
+        ensure!(seen.noted > memory.noted, "{hook}: {memory:?} {seen:?}");
     }
     Ok(())
 }
