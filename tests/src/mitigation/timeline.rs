@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::traffic::slots::SLOT;
 
-/// The leak of a window that counts as mitigated, and of the whole attack that was promised.
-pub(super) const MOST_LEAKED: f64 = 0.01;
+/// The leak of a window that counts as mitigated.
+const MOST_LEAKED: f64 = 0.01;
 /// Length of a window in slots.
 const WINDOW: usize = 10;
 /// Slots of a second.
