@@ -147,7 +147,7 @@ fn the_verifier_goes_through_few_instructions_of_the_egress_program() -> Result<
     let _daemon = protect(&scene, "", "")?;
     let loaded = aya::programs::loaded_programs().filter_map(Result::ok);
     // As the kernel cuts the name.
-    let ours = loaded.filter(|info| info.name_as_str() == Some("xdp_throttle_ou"));
+    let ours = loaded.filter(|info| info.name_as_str() == Some("xdp_egress"));
     let counts = ours.map(|info| info.verified_instruction_count());
     let counts: Vec<Option<u32>> = counts.collect();
     println!("verified in {counts:?} instructions");

@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "helpers of tests: what fails there fails the test"
 )]
 
@@ -185,7 +186,7 @@ fn a_fast_peer_goes_beyond_the_shipped_limits_up_to_sixteen_times_them() {
     let segment = ack_of(1);
     let mut tables = tables(0);
     tables.policy.limits.packets = Limit::counts(10, 10);
-    let mut passed = |tables: &HostTables| {
+    let passed = |tables: &HostTables| {
         (0..1000)
             .filter(|_| tables.reason(&segment, START) == Reason::Accepted)
             .count()

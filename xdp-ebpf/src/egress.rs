@@ -42,7 +42,7 @@ const READ: u64 = 2;
 
 /// For interfaces with an Ethernet header.
 #[classifier]
-pub(crate) fn xdp_throttle_out(ctx: TcContext) -> i32 {
+pub(crate) fn xdp_egress(ctx: TcContext) -> i32 {
     if let Some(policy) = policy() {
         note(&ctx, policy, read_leaving(ctx.skb.skb));
     }
@@ -51,7 +51,7 @@ pub(crate) fn xdp_throttle_out(ctx: TcContext) -> i32 {
 
 /// For interfaces whose packets begin with the IP header.
 #[classifier]
-pub(crate) fn xdp_throttle_oip(ctx: TcContext) -> i32 {
+pub(crate) fn xdp_egress_ip(ctx: TcContext) -> i32 {
     if let Some(policy) = policy() {
         note(&ctx, policy, read_leaving_bare(ctx.skb.skb));
     }

@@ -20,6 +20,7 @@ const SOON: Duration = Duration::from_secs(20);
 const INSIDE_V4: &str = "192.0.2.2";
 /// Classes whose budgets a few packets spend.
 const SMALL: &str = "\
+[mitigation]\nforwarding = \"flow-memory\"\n\
 [[class]]\nname = \"udp-reflection\"\nbudget = \"1pps\"\nbudget_burst = 1\n\
 [[class]]\nname = \"tcp-syn-ack\"\nbudget = \"1pps\"\nbudget_burst = 1\n\
 [[class]]\nname = \"tcp-new\"\nbudget = \"1pps\"\nbudget_burst = 1\n\
@@ -187,7 +188,8 @@ fn classes_stand_aside_where_answers_may_leave_by_an_interface_that_is_not_prote
     scene
         .host
         .ip(&["route", "add", "default", "dev", "other0"])?;
-    let daemon = protect(&scene, "", "")?;
+    let by_flows = "[mitigation]\nforwarding = \"flow-memory\"\n";
+    let daemon = protect(&scene, "", by_flows)?;
     let asides = daemon.status()?.mitigation.asides;
     ensure!(
         asides.len() == 1 && asides.iter().all(|one| one.in_force),
@@ -199,7 +201,9 @@ fn classes_stand_aside_where_answers_may_leave_by_an_interface_that_is_not_prote
             .all(|one| one.reason.contains("leave by other0")),
         "{asides:?}"
     );
-    daemon.write_config(&protecting("[[interface]]\nname = \"other0\"\n"))?;
+    daemon.write_config(&protecting(&format!(
+        "{by_flows}[[interface]]\nname = \"other0\"\n"
+    )))?;
     daemon.cli_text(&["apply"])?;
     wait_until("both ways out to be seen", SOON, || {
         daemon.status().is_ok_and(|status| {

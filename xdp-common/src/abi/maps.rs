@@ -64,9 +64,9 @@ pub mod map {
     /// That of the one for interfaces without an Ethernet header.
     pub const PROGRAM_IP: &str = "xdp_throttle_ip";
     /// That of the one that notes what leaves, and of the same for interfaces without an Ethernet header.
-    pub const PROGRAM_EGRESS: &str = "xdp_throttle_out";
+    pub const PROGRAM_EGRESS: &str = "xdp_egress";
     /// See [`PROGRAM_EGRESS`].
-    pub const PROGRAM_EGRESS_IP: &str = "xdp_throttle_oip";
+    pub const PROGRAM_EGRESS_IP: &str = "xdp_egress_ip";
     /// Where the program's own diagnostics say they come from: its crate.
     pub const DIAGNOSTICS: &str = "xdp_throttle_ebpf";
 }

@@ -15,7 +15,8 @@
 //! A tag that another flow happens to have errs to the strict side for newcomers by one in a million, and
 //! lets a packet pass as another's flow with a probability of 4 in 2^24.
 //!
-//! **Full**: a flow takes the place of one that is over, else of the one not seen for longest. A newcomer
+//! **Full**: a flow takes the place of one that is over, else of an unproven or half-open one, else of the
+//! one not seen for longest; one that is unproven or half open itself takes no proven one's place. A newcomer
 //! takes the place of the oldest newcomer, never of a flow: a flood of newcomers displaces only newcomers.
 //!
 //! **Concurrency**: words change by compare-and-swap. Who loses the race writes nothing: a flow is noted
@@ -45,6 +46,8 @@ const UNPROVEN: u64 = 1 << 12;
 const TIME_MASK: u64 = 0xfff;
 /// A unit of a flow's time is two to this many nanoseconds: 4.3 s. It goes round after 4.9 hours.
 const TIME_SHIFT: u32 = 32;
+/// More than any age.
+const STEP: u64 = 2 * (TIME_MASK + 1);
 /// A flow is written again when so much of its lifetime has passed: one part of this many.
 const REFRESH_PART: u64 = 16;
 
@@ -185,6 +188,12 @@ impl Flow {
         !self.is_unproven() && matches!(self.kind(), Kind::Asked | Kind::Established)
     }
 
+    /// Whether a forger can have made it.
+    #[inline(always)]
+    const fn is_weak(self) -> bool {
+        self.is_unproven() || matches!(self.kind(), Kind::HalfOpen)
+    }
+
     /// Whether an acknowledgement is for the sequence number that was kept, of a SYN-ACK.
     #[inline(always)]
     pub const fn is_acknowledged_by(self, acknowledgement: u32) -> bool {
@@ -256,16 +265,21 @@ pub fn keep<L: Line>(line: L, hash: u64, flow: Flow, is_tcp: bool, now: u64) {
             }
             return;
         }
-        // An empty word is older than any other.
+        // What is worth less counts as older than all that is worth more.
         let age = match Flow::from_bits(bits) {
-            Some(flow) if flow.is_over(is_tcp, now) => TIME_MASK.wrapping_add(1),
-            Some(flow) => flow.age(now).wrapping_add(1),
-            None => TIME_MASK.wrapping_add(2),
+            None => 4 * STEP,
+            Some(flow) if flow.is_over(is_tcp, now) => 3 * STEP,
+            Some(held) if held.is_weak() => STEP.wrapping_add(held.age(now)).wrapping_add(1),
+            Some(_) if flow.is_weak() => 0,
+            Some(held) => held.age(now).wrapping_add(1),
         };
         if age > oldest {
             oldest = age;
             chosen = (way, bits);
         }
+    }
+    if oldest == 0 {
+        return;
     }
     let (way, before) = chosen;
     let _raced = line.word(way).compare_exchange(before, new);

@@ -90,7 +90,7 @@ fn a_packet_that_comes_too_soon_leaves_the_clock_as_it_is() {
         now += 20_000_000;
         match retried(&line, hash(1), WINDOW, now) {
             Retry::TooSoon => too_soon += 1,
-            other => {
+            other @ (Retry::First | Retry::InTime) => {
                 assert_eq!(other, Retry::InTime);
                 break;
             }
@@ -170,6 +170,34 @@ fn a_full_line_loses_what_is_over_and_then_the_oldest() {
     keep(&line, hash(6), asked, false, now);
     let there = |number| find(&line, hash(number), false, now).is_some();
     assert_eq!([2, 3, 4, 5, 6].map(there), [false, true, true, true, true]);
+}
+
+#[test]
+fn what_a_forger_can_make_displaces_nothing_that_is_proven() {
+    let line = TestLine::default();
+    let there = |number| find(&line, hash(number), true, START + SECOND).is_some();
+    let proven = Flow::new(Kind::Established, false);
+    for number in 1..=3 {
+        keep(&line, hash(number), proven, true, START);
+    }
+    for number in 11..=20 {
+        let weak = match number % 2 {
+            0 => Flow::new(Kind::HalfOpen, false),
+            _ => Flow::new(Kind::LetIn, true),
+        };
+        keep(&line, hash(number), weak, true, START + SECOND);
+    }
+    assert_eq!([1, 2, 3, 20].map(there), [true; 4]);
+    keep(&line, hash(4), proven, true, START + SECOND);
+    assert!(there(4) && !there(20), "the weak one makes way");
+    keep(
+        &line,
+        hash(21),
+        Flow::new(Kind::LetIn, true),
+        true,
+        START + SECOND,
+    );
+    assert_eq!([1, 2, 3, 4, 21].map(there), [true, true, true, true, false]);
 }
 
 #[test]

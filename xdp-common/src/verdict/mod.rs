@@ -6,6 +6,7 @@
 mod aggregate;
 mod ban;
 mod class;
+mod flow;
 mod limit;
 mod lists;
 mod sanity;

@@ -203,7 +203,7 @@ section! {
     pub struct Mitigation, "mitigation", repeated: false {
         /// Whether classes decide anything. Without them no packet is looked at by its class.
         enabled: bool as Boolean = Default::Is("true"), Live;
-        /// What classes do on interfaces where this host forwards packets for others. `stand-aside`: nothing there, for what no local socket waits for may be another host's. `ignore`: as everywhere, for a host that forwards but whose own services are what counts.
+        /// What classes do on interfaces where this host forwards packets for others. `stand-aside`: nothing there, for what no local socket waits for may be another host's. `flow-memory`: what was seen leaving through the protected interfaces tells what was asked for, so they decide there too, once that is complete; only where answers leave by the way that their questions come in. `ignore`: as everywhere, for a host that forwards but whose own services are what counts.
         forwarding: Forwarding as Text<Forwarding> = Default::Is("\"stand-aside\""), Live;
         /// How long a class counts as pressed after a newcomer found its budget spent. New sources earn nothing in that time, so a flood can't make itself known.
         hold: Span as SpanWithin<MILLISECOND, HOUR> = Default::Is("\"3s\""), Live;

@@ -187,6 +187,8 @@ choice! {
     Forwarding {
         /// They decide nothing there: what no local socket waits for may be another host's.
         StandAside = "stand-aside",
+        /// They go by what was seen leaving, once that is complete.
+        FlowMemory = "flow-memory",
         /// They decide as everywhere.
         Ignore = "ignore",
     }

@@ -236,7 +236,7 @@ impl Control {
                 (&aside.interface, aside.family.name(), &aside.reason);
             if ignored {
                 tracing::info!(%interface, family, "mitigation.forwarding is ignore: {reason}");
-            } else if aside.told_by_flows && is_complete {
+            } else if is_complete && self.goes_by_flows(aside) {
                 tracing::info!(%interface, family, "classes go by the flow memory alone: {reason}");
             } else {
                 tracing::warn!(%interface, family, "service classes stand aside: {reason}");
@@ -262,12 +262,17 @@ impl Control {
 
     /// Counter slots on whose interface classes stand aside, for IPv4 and IPv6.
     pub(super) fn aside_masks(&self, flow_memory: bool) -> [u32; 2] {
-        self.masks(|aside| !(flow_memory && aside.told_by_flows))
+        self.masks(|aside| !(flow_memory && self.goes_by_flows(aside)))
     }
 
     /// Counter slots on whose interface the flow memory tells what no socket does.
     pub(super) fn forwards_masks(&self, flow_memory: bool) -> [u32; 2] {
-        self.masks(|aside| flow_memory && aside.told_by_flows)
+        self.masks(|aside| flow_memory && self.goes_by_flows(aside))
+    }
+
+    /// Whether the flow memory, once it is complete, is to tell what no socket does.
+    fn goes_by_flows(&self, aside: &Aside) -> bool {
+        aside.told_by_flows && self.config.mitigation.forwarding == Forwarding::FlowMemory
     }
 
     fn masks(&self, counts: impl Fn(&Aside) -> bool) -> [u32; 2] {
@@ -348,7 +353,7 @@ impl Control {
         let mitigation = &self.config.mitigation;
         let readings = self.datapath.classes()?;
         let seen = self.classes.seen(&self.config.classes, &readings);
-        let in_force = mitigation.enabled && mitigation.forwarding == Forwarding::StandAside;
+        let in_force = mitigation.enabled && mitigation.forwarding != Forwarding::Ignore;
         let asides = self.classes.asides.iter();
         let is_complete = self.flow_memory_is_complete();
         Ok(MitigationStatus {
@@ -360,8 +365,8 @@ impl Control {
                     interface: aside.interface.as_str().to_owned(),
                     family: aside.family,
                     reason: aside.reason.clone(),
-                    in_force: in_force && !(is_complete && aside.told_by_flows),
-                    told_by_flows: in_force && is_complete && aside.told_by_flows,
+                    in_force: in_force && !(is_complete && self.goes_by_flows(aside)),
+                    told_by_flows: in_force && is_complete && self.goes_by_flows(aside),
                 })
                 .collect(),
             changes: self.classes.changes.iter().cloned().collect(),

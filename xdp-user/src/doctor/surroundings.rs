@@ -31,7 +31,8 @@ fn forwarding(config: &Config, asides: &[Aside]) -> Vec<Finding> {
         )];
     }
     let judged = |aside: &Aside| {
-        if aside.reason.is_told_by_flows() {
+        let told_by_flows = aside.reason.is_told_by_flows();
+        if told_by_flows && config.mitigation.forwarding == Forwarding::FlowMemory {
             return Finding::ok(
                 CHECK,
                 format!(
@@ -48,8 +49,14 @@ fn forwarding(config: &Config, asides: &[Aside]) -> Vec<Finding> {
                 aside.family.title()
             ),
             aside.reason.to_string(),
-            "if this host's own services are what counts: `forwarding = \"ignore\"` under \
-             [mitigation]; lists, limits and bans work either way",
+            if told_by_flows {
+                "where answers leave by the way that their questions come in: `forwarding = \
+                 \"flow-memory\"` under [mitigation]; where this host's own services are what counts: \
+                 `\"ignore\"`; lists, limits and bans work either way"
+            } else {
+                "if this host's own services are what counts: `forwarding = \"ignore\"` under \
+                 [mitigation]; lists, limits and bans work either way"
+            },
         )
     };
     let found = asides.iter().map(|aside| Finding {
@@ -138,7 +145,10 @@ mod tests {
             },
             ..aside.clone()
         };
-        let told = forwarding(&config(""), &[forwards]);
+        let by_default = forwarding(&config(""), std::slice::from_ref(&forwards));
+        assert_eq!(by_default[0].level, Level::Warn, "{by_default:?}");
+        let by_flows = config("[mitigation]\nforwarding = \"flow-memory\"\n");
+        let told = forwarding(&by_flows, &[forwards]);
         assert_eq!(told[0].level, Level::Ok, "{told:?}");
         assert!(told[0].what.contains("what leaves"), "{told:?}");
         for text in ["forwarding = \"ignore\"", "enabled = false"] {

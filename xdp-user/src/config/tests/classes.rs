@@ -70,9 +70,13 @@ fn a_built_in_class_is_changed_key_by_key() {
         attack_after = "2s"
         attack_hold = "1m"
         calm_after = "20s"
+        retry_min = "50ms"
+        retry_max = "7s"
         [[class]]
         name = "dns"
         enabled = false
+        returning = "5kpps"
+        returning_burst = 70
         attack_budget = "100pps"
         attack_budget_burst = 10
         proof = false
@@ -80,6 +84,7 @@ fn a_built_in_class_is_changed_key_by_key() {
         [[class]]
         name = "tcp-new"
         budget = "10kpps"
+        returning = "off"
         syn_cookies = false
         known_first = false
         "#,
@@ -94,9 +99,15 @@ fn a_built_in_class_is_changed_key_by_key() {
     assert!(!dns.enabled && dns.observe && !dns.proof);
     assert_eq!((dns.budget, &dns.takes), (before.budget, &before.takes));
     assert_eq!(dns.attack_budget.unwrap().burst.get(), 10);
+    let returning = dns.returning.unwrap();
+    assert_eq!(returning.rate.packets_per_second(), 5000);
+    assert_eq!(returning.burst.get(), 70);
+    assert_eq!(mitigation.retry_min.as_nanos(), 50_000_000);
+    assert_eq!(mitigation.retry_max.as_nanos(), 7_000_000_000);
     let tcp_new = class(&config, "tcp-new");
     assert_eq!(tcp_new.budget.unwrap().burst.get(), 10_000, "from the rate");
     assert_eq!(tcp_new.attack_budget, None, "it went with the old budget");
+    assert_eq!(tcp_new.returning, None);
     assert!(!tcp_new.syn_cookies && !tcp_new.known_first);
     assert_eq!(
         config.classes[1].name.as_str(),
@@ -273,6 +284,14 @@ fn there_are_at_most_thirty_two_classes() {
         .map(|class| class.name.to_string())
         .collect();
     assert!(names.is_sorted_by_key(|name| name[1..].parse::<usize>().unwrap()));
+}
+
+#[test]
+fn a_window_for_retries_that_nothing_falls_into_is_a_mistake() {
+    let text = "[mitigation]\nretry_min = \"2s\"\nretry_max = \"2s\"\n";
+    let problem = only_problem(text);
+    assert_eq!(problem.line, 2);
+    assert_eq!(problem.key, "mitigation.retry_min");
 }
 
 #[test]

@@ -110,7 +110,8 @@ fn nobody_asks_it_while_mitigation_is_off() {
 
 #[test]
 fn classes_go_by_a_complete_memory_in_place_of_standing_aside() {
-    let mut world = World::new(TWO);
+    let by_flows = format!("[mitigation]\nforwarding = \"flow-memory\"\n{TWO}");
+    let mut world = World::new(&by_flows);
     let aside = |interface: &str, told_by_flows| Aside {
         interface: interface.parse().unwrap(),
         family: Family::Ipv4,
@@ -147,6 +148,9 @@ fn classes_go_by_a_complete_memory_in_place_of_standing_aside() {
     world.kernel.lacks_egress(&["wan0"]);
     world.look_at_egress_in(62);
     assert_eq!(masks(&world), (0b11, 0, 0, 0));
+    world.kernel.lacks_egress(&[]);
+    world.reload(TWO).unwrap();
+    assert_eq!(masks(&world), (0b11, 0, 0, 0), "unless it is asked to");
     let ignore = format!("[mitigation]\nforwarding = \"ignore\"\n{TWO}");
     world.reload(&ignore).unwrap();
     assert_eq!(masks(&world), (0, 0, 0, 0));
