@@ -10,7 +10,7 @@ use xdp_common::verdict::{Admission, ClassWords, Standing, charge_class, check_c
 
 use crate::map_pointer::{MapWord, Slot};
 use crate::maps::{CLASS_TABLE, CLASSES};
-use crate::scratch::{flow_keys, place, reason, used};
+use crate::scratch::{flow_keys, has_flow, keep_has_flow, place, reason, used};
 use crate::tables::KernelTables;
 use crate::view::XdpView;
 
@@ -22,8 +22,6 @@ const REFUSED: u64 = 2;
 const BROKEN: u64 = 3;
 const REASON_SHIFT: u32 = 8;
 const NEWCOMER_SHIFT: u32 = 16;
-/// Its flow is to be kept; the hashes are in [`SCRATCH`].
-const HAS_FLOW: u64 = 1 << 32;
 
 /// Judges the packet that is kept by its class.
 ///
@@ -48,8 +46,9 @@ extern "C" fn class_stage(ctx: *mut xdp_md, may_be_known: u64, now: u64) -> u64 
                 Standing::Unproven => UNPROVEN,
                 Standing::Refused(reason) => REFUSED | u64::from(reason.code()) << REASON_SHIFT,
             };
-            let kept = if flow.is_some() { HAS_FLOW } else { 0 };
-            told | kept | newcomer_of.map_or(0, |class| u64::from(class) + 1) << NEWCOMER_SHIFT
+            // In memory: the program's stack has no room for it beside what the limits keep there.
+            keep_has_flow(tables.scratch(), flow.is_some().into());
+            told | newcomer_of.map_or(0, |class| u64::from(class) + 1) << NEWCOMER_SHIFT
         }
         ControlFlow::Break(reason) => BROKEN | u64::from(reason.code()) << REASON_SHIFT,
     }
@@ -72,30 +71,25 @@ pub(crate) fn judged(
     };
     ControlFlow::Continue(Admission {
         standing,
-        newcomer_of: (told >> NEWCOMER_SHIFT & 0xff)
+        newcomer_of: (told >> NEWCOMER_SHIFT)
             .checked_sub(1)
             .map(|class| class as u8),
-        flow: (told & HAS_FLOW != 0).then_some(0),
+        // See [`class_stage`].
+        flow: None,
     })
 }
 
 /// Takes a newcomer's packet from the budget of its class, and keeps its flow.
-#[inline(always)]
-pub(crate) fn charge(ctx: &XdpContext, number: u8, has_flow: bool, now: u64) {
-    let _charged = class_charge(ctx.ctx, number.into(), has_flow.into(), now);
-}
-
-/// See [`charge`].
 ///
 /// VERIFIER: 6.18: its tries of a lost race are walked once, not on each path through the limits.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn class_charge(ctx: *mut xdp_md, number: u64, has_flow: u64, now: u64) -> u64 {
+pub(crate) extern "C" fn class_charge(ctx: *mut xdp_md, number: u64, now: u64) -> u64 {
     let ctx = XdpContext::new(used(ctx));
     let Some(tables) = KernelTables::again(&ctx) else {
         return 0;
     };
-    let flow = (has_flow != 0).then(|| {
+    let flow = (*has_flow(tables.scratch()) != 0).then(|| {
         let [flow, _] = *flow_keys(tables.scratch());
         flow
     });

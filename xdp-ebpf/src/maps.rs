@@ -184,6 +184,9 @@ pub(crate) struct Scratch {
     pub(crate) known: u32,
     /// Whether it is that of the packet before, 1 or 0.
     pub(crate) comes_again: u32,
+    /// Whether its flow is to be kept once it has passed, 1 or 0.
+    pub(crate) has_flow: u32,
+    pub(crate) reserved: u32,
 }
 
 const _: () = assert!(size_of::<Scratch>() == SCRATCH_BYTES);

@@ -57,6 +57,7 @@ kept! {
     keep_cookie, cookie: u32, "a cookie";
     keep_changes, changes: u64, "how many changes there were when it began";
     keep_comes_again, comes_again: u32, "whether its source is that of the packet before, 1 or 0";
+    keep_has_flow, has_flow: u32, "whether its flow is to be kept once it has passed, 1 or 0";
     keep_flow_keys, flow_keys: [u64; 2], "the hashes of its flow, see [`xdp_common::flows::Keys`]";
     keep_before, before: Before, "what became of a packet before";
 }

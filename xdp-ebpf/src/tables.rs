@@ -248,24 +248,13 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn is_spared<V: PacketView + ?Sized>(
-        &self,
-        _view: &V,
-        _packet: &Packet,
-        reason: Reason,
-        now: u64,
-    ) -> bool {
-        offence::is_spared(self.ctx, reason, now)
-    }
-
-    #[inline(always)]
     fn remembers_answers(&self) -> bool {
         self.policy.flags & FLAG_FLOW_MEMORY != 0
     }
 
     #[inline(always)]
-    fn charge_class(&self, _packet: &Packet, number: u8, flow: Option<u64>, now: u64) {
-        class::charge(self.ctx, number, flow.is_some(), now);
+    fn charge_class(&self, _packet: &Packet, number: u8, _flow: Option<u64>, now: u64) {
+        let _charged = class::class_charge(self.ctx.ctx, number.into(), now);
     }
 
     #[inline(always)]
@@ -349,15 +338,17 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn offended(
+    fn offended<V: PacketView + ?Sized>(
         &self,
         known: &Known,
         _key: &SourceKey,
         _place: &Place,
+        _view: &V,
+        _packet: &Packet,
         offence: &Offence,
         now: u64,
-    ) {
-        offence::tell(self.ctx, known, offence, now);
+    ) -> bool {
+        offence::tell(self.ctx, known, offence, now)
     }
 
     #[inline(always)]

@@ -105,7 +105,7 @@ pub mod entries {
 }
 
 /// Bytes that the program keeps of its packet, in [`map::SCRATCH`].
-pub const SCRATCH_BYTES: usize = 416;
+pub const SCRATCH_BYTES: usize = 424;
 
 /// Bytes that the egress program keeps of its packet, in [`map::EGRESS_PACKET`].
 pub const EGRESS_PACKET_BYTES: usize = 72;

@@ -63,19 +63,25 @@ pub(super) fn check_limits<V: PacketView + ?Sized, T: Tables>(
             Standing::Earning | Standing::Unproven => ControlFlow::Continue(()),
         };
     };
-    if weight == 1
-        && !has_override(listed, tables, policy)
-        && tables.is_spared(view, packet, reason, now)
-    {
-        return ControlFlow::Continue(());
-    }
     let offence = Offence {
         reason,
         packets: weight,
         bytes,
+        may_be_spared: weight == 1,
     };
-    tables.offended(&known, source.key, source.place, &offence, now);
-    ControlFlow::Break(reason)
+    if tables.offended(
+        &known,
+        source.key,
+        source.place,
+        view,
+        packet,
+        &offence,
+        now,
+    ) {
+        ControlFlow::Break(reason)
+    } else {
+        ControlFlow::Continue(())
+    }
 }
 
 /// What a source did.
@@ -87,6 +93,8 @@ pub struct Offence {
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
+    /// Whether it was none if the packet is of a flow that was asked for.
+    pub may_be_spared: bool,
 }
 
 /// Counts what a source did beyond its limits, and bans it for the last of too many strikes.
@@ -115,11 +123,6 @@ pub fn offended<T: Tables>(
             now,
         );
     }
-}
-
-#[inline(always)]
-fn has_override<T: Tables>(listed: u8, tables: &T, policy: &Policy) -> bool {
-    tables.flags(policy) & FLAG_OVERRIDES != 0 && listed & LIMITS != 0
 }
 
 /// How many times the shipped limits a flow that was asked for may send.
@@ -152,6 +155,10 @@ pub fn is_spared<V: PacketView + ?Sized, T: Tables>(
     let (Some(hash), Some(policy)) = (tables.asked_for(view, packet, now), tables.policy()) else {
         return false;
     };
+    // Limits of its own are an operator's.
+    if tables.flags(policy) & FLAG_OVERRIDES != 0 && tables.limits(&packet.source).is_some() {
+        return false;
+    }
     let limits = &policy.limits;
     if reason == Reason::RateBytes {
         let limit = wider(&limits.bytes);
@@ -176,7 +183,7 @@ fn effective_limits<'a, T: Tables>(
     tables: &'a T,
     policy: &'a Policy,
 ) -> &'a Limits {
-    if !has_override(listed, tables, policy) {
+    if tables.flags(policy) & FLAG_OVERRIDES == 0 || listed & LIMITS == 0 {
         return &policy.limits;
     }
     tables.limits(&packet.source).unwrap_or(&policy.limits)

@@ -130,21 +130,6 @@ pub trait Tables {
         let flow = self.flow(&keys, is_tcp, now)?;
         flow.was_asked_for().then_some(keys.flow)
     }
-    /// Whether a packet beyond its source's limit passes as one of a flow that was asked for. A verifier may
-    /// want it in a function of its own.
-    #[inline(always)]
-    fn is_spared<V: PacketView + ?Sized>(
-        &self,
-        view: &V,
-        packet: &Packet,
-        reason: Reason,
-        now: u64,
-    ) -> bool
-    where
-        Self: Sized,
-    {
-        limit::is_spared(packet, view, reason, self, now)
-    }
     /// Whether the flow memory has all that left, so that an answer that it doesn't know may be one that
     /// nobody asked for.
     fn remembers_answers(&self) -> bool;
@@ -216,19 +201,28 @@ pub trait Tables {
         bytes: u64,
         packets: u64,
     ) -> Option<Self::Source<'_>>;
-    /// A source went over its limits. A verifier may want it in a function of its own.
+    /// A source went over its limits: false if the packet is spared and passes all the same, and nothing
+    /// is told. A verifier may want it in functions of its own.
+    #[allow(clippy::too_many_arguments, reason = "what the stages know")]
     #[inline(always)]
-    fn offended(
+    fn offended<V: PacketView + ?Sized>(
         &self,
         known: &Self::Source<'_>,
         key: &SourceKey,
         place: &Self::Place,
+        view: &V,
+        packet: &Packet,
         offence: &Offence,
         now: u64,
-    ) where
+    ) -> bool
+    where
         Self: Sized,
     {
+        if offence.may_be_spared && limit::is_spared(packet, view, offence.reason, self, now) {
+            return false;
+        }
         limit::offended(known, key, place, offence, self, now);
+        true
     }
     /// Stores a ban over an older one and tells the controller.
     fn start_ban(&self, key: &SourceKey, place: &Self::Place, ban: &Ban);
