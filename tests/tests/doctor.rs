@@ -216,9 +216,12 @@ fn whom_packets_are_for_is_found() -> Result<()> {
     namespace.sysctl("net/ipv4/ip_forward", "1")?;
     namespace.sysctl("net/ipv4/tcp_syncookies", "0")?;
     let doctor = Doctor::ask(&namespace, &["--interface", "in0"])?;
-    let (level, what, _) = doctor.one("forwarding")?;
-    assert_eq!(level, "ok");
-    assert!(what.contains("what leaves for IPv4"), "{what}");
+    let (level, what, fix) = doctor.one("forwarding")?;
+    assert_eq!(level, "warn");
+    assert!(
+        what.contains("IPv4") && fix.contains("flow-memory"),
+        "{what}: {fix}"
+    );
     assert_eq!(doctor.level("syn_cookies")?, "warn");
     assert_eq!(doctor.code, Some(1), "{}", doctor.report);
 

@@ -82,7 +82,7 @@ fn wrong_usage_ends_with_2() -> Result<()> {
         &["block", "add", "203.0.113.300"],
         &["block", "add", "203.0.113.7", "--for", "soon"],
         &["limit", "set", "--packets", "20"],
-        &["run", "--iface", "a-name-that-is-too-long"],
+        &["run", "--iface", "not/a/name"],
         &["--output", "xml", "status"],
     ] {
         let output = throttle(arguments)?;

@@ -19,7 +19,7 @@ use xdp_tests::oracle::{Banned, Bans, Judgement, Limits, Listed, Oracle, Rate, R
 
 const FRAMES_PER_RULES: usize = 50_000;
 /// What no frame can bring about under a current policy and a table with room.
-const NOT_HERE: [Reason; 11] = [
+const NOT_HERE: [Reason; 14] = [
     Reason::NoPolicy,
     Reason::PolicyMismatch,
     Reason::SourceUntracked,
@@ -27,6 +27,9 @@ const NOT_HERE: [Reason; 11] = [
     // `verdict_reasons` and `class_sockets` have.
     Reason::Unsolicited,
     Reason::ClassBudget,
+    Reason::FirstPacket,
+    Reason::TooSoon,
+    Reason::ReturningBudget,
     Reason::ClassPackets,
     Reason::ClassBytes,
     Reason::AggregatePackets,

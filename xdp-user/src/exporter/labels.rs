@@ -78,18 +78,19 @@ pub const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Block];
 type Counted = fn(&ClassCounts) -> u64;
 
 /// What a class makes of packets, with where it is counted.
-pub const OUTCOMES: [(&str, Counted); 11] = [
+pub const OUTCOMES: [(&str, Counted); 9] = [
     ("all", |counts| counts.packets),
     ("newcomer", |counts| counts.newcomers),
     ("over", |counts| counts.over),
     ("proven", |counts| counts.proven),
     ("unsolicited", |counts| counts.unsolicited),
-    ("refused", |counts| counts.refused),
+    // One series for each class and outcome: what was refused without being remembered is one.
+    ("refused", |counts| {
+        counts.refused + counts.too_soon + counts.over_returning
+    }),
     ("cookie", |counts| counts.cookies),
     ("first_packet", |counts| counts.first_packets),
-    ("too_soon", |counts| counts.too_soon),
     ("returned", |counts| counts.returned),
-    ("over_returning", |counts| counts.over_returning),
 ];
 
 impl Label {

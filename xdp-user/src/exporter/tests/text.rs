@@ -300,8 +300,10 @@ fn classes_tell_what_they_made_of_packets_and_how_they_are() {
         ("over", 2.0),
         ("proven", 3.0),
         ("unsolicited", 4.0),
-        ("refused", 5.0),
+        ("refused", 23.0),
         ("cookie", 6.0),
+        ("first_packet", 7.0),
+        ("returned", 9.0),
     ] {
         let labels = [("class", "tcp-new"), ("outcome", outcome)];
         assert_eq!(read.value(packets, &labels), value, "{outcome}");
