@@ -231,7 +231,7 @@ fn another_program_at_the_hook_keeps_running_and_stays() -> Result<()> {
             let first = there
                 .tcx
                 .first()
-                .map(|one| one.name.starts_with("xdp_throttle_o"));
+                .map(|one| one.name.starts_with("xdp_egress"));
             ensure!(hook != "tcx" || first == Some(true), "{what}: {there:?}");
             let before = (other.seen()?, daemon.status()?.flow_memory.packets);
             talk::udp(&scene.host, &scene.peer, PEER_V4, 100)?;

@@ -118,7 +118,7 @@ impl AtEgress {
         let ours = self
             .tcx
             .iter()
-            .filter(|one| one.name.starts_with("xdp_throttle_o"));
+            .filter(|one| one.name.starts_with("xdp_egress"));
         (ours.count(), self.filters) == if hook == "tcx" { (1, 0) } else { (0, 1) }
     }
 
