@@ -195,8 +195,11 @@ fn a_dns_question_is_known_again_from_another_port() {
 fn a_ping_and_a_syn_are_known_again() {
     require_kernel!("a_ping_and_a_syn_are_known_again");
     for family in [0, 1] {
-        let kind = [8, 128][family];
-        let ping = |id: u8| between(family).icmp(kind, 0).payload([0, id, 0, 1]).build();
+        let (number, kind) = [(1, 8), (58, 128)][family];
+        let ping = |id: u8| {
+            let echo = [kind, 0, 0, 0, 0, id, 0, 1];
+            between(family).protocol(number).payload(echo).build()
+        };
         let syn = between(family).tcp(4000, 80, Flags::SYN).build();
         let gre = between(family).gre(0x0800).build();
         for frame in [ping(7), syn, gre] {
