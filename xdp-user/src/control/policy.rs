@@ -300,6 +300,11 @@ mod tests {
                 | FLAG_SANITY_LAND
                 | FLAG_SANITY_MARTIAN
                 | FLAG_CLASSES
+                | FLAG_SPARE_FLOWS
+        );
+        assert_eq!(
+            policy("[limits]\nbytes = \"2Gbps\"\n").flags & FLAG_SPARE_FLOWS,
+            0
         );
         let none = policy(
             "mode = \"observe\"\n[ban]\nenabled = false\n[sanity]\ntcp_flags = false\nland = false\nmartian_source = false\n[mitigation]\nenabled = false\n[limits]\npackets = \"off\"\n",
