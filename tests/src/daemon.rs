@@ -15,7 +15,6 @@ use tempfile::TempDir;
 
 use crate::fault::Fault;
 use crate::netns::Namespace;
-use crate::netns::offload::run_before_user_space;
 use crate::wait::wait_for;
 
 mod binary;
@@ -49,7 +48,6 @@ pub struct Daemon {
     environment: Vec<(String, String)>,
     child: Option<Child>,
     fault: Option<Fault>,
-    before_others: bool,
 }
 
 impl Daemon {
@@ -85,7 +83,6 @@ impl Daemon {
             environment: Vec::new(),
             child: None,
             fault: None,
-            before_others: false,
         };
         daemon.write_config(config)?;
         Ok(daemon)
@@ -121,13 +118,6 @@ impl Daemon {
             // SAFETY: it makes system calls only and allocates nothing.
             unsafe { command.pre_exec(move || fault.apply()) };
         }
-        if self.before_others {
-            let first = || {
-                run_before_user_space(Pid::from_raw(0)).map_err(|_| std::io::Error::last_os_error())
-            };
-            // SAFETY: it makes a system call only, and allocates only where that is refused.
-            unsafe { command.pre_exec(first) };
-        }
         let child = command
             .args(arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -144,12 +134,6 @@ impl Daemon {
     /// Has the daemon meet a fault of the host from its next start on, or none.
     pub fn meet(&mut self, fault: Option<Fault>) {
         self.fault = fault;
-    }
-
-    /// From its next start on the daemon runs before all ordinary processes, so that how long something
-    /// takes depends on the daemon and not on what else the machine does.
-    pub fn run_before_others(&mut self) {
-        self.before_others = true;
     }
 
     /// It listens before it has read its state, so that it may end after either.

@@ -76,6 +76,8 @@ fn every_verb_has_a_help_text() -> Result<()> {
 
 #[test]
 fn wrong_usage_ends_with_2() -> Result<()> {
+    // An altname has 127 bytes at most (ALTIFNAMSIZ, include/uapi/linux/if.h).
+    let too_long = "a".repeat(128);
     for arguments in [
         &["blok"][..],
         &["status", "--nonsense"],
@@ -83,6 +85,7 @@ fn wrong_usage_ends_with_2() -> Result<()> {
         &["block", "add", "203.0.113.7", "--for", "soon"],
         &["limit", "set", "--packets", "20"],
         &["run", "--iface", "not/a/name"],
+        &["run", "--iface", &too_long],
         &["--output", "xml", "status"],
     ] {
         let output = throttle(arguments)?;

@@ -81,6 +81,12 @@ icmp_types = [8]
 icmpv6_types = [128]
 budget = "1pps"
 budget_burst = 40
+[[class]]
+name = "experiment"
+protocols = [253]
+budget = "1pps"
+budget_burst = 40
+returning = "off"
 "#;
 
 struct Stand {
@@ -304,6 +310,7 @@ fn agree(seed: u64) -> Result<()> {
         Reason::RateBytes,
         Reason::RatePackets,
         Reason::RateTcpNew,
+        Reason::ClassBudget,
         Reason::FirstPacket,
         Reason::ClassPackets,
         Reason::AggregateBytes,

@@ -207,6 +207,9 @@ fn a_ping_and_a_syn_are_known_again() {
             assert_eq!(scene.at(0, &frame), Reason::FirstPacket);
             assert_eq!(scene.at(1000, &frame), Reason::Accepted);
         }
+        let mut scene = Scene::spent();
+        assert_eq!(scene.at(0, &ping(7)), Reason::FirstPacket);
+        assert_eq!(scene.at(1000, &ping(8)), Reason::FirstPacket, "another's");
     }
 }
 

@@ -29,8 +29,8 @@ use crate::flows;
 use crate::map_pointer::modify;
 use crate::maps::{ACTIVE, EGRESS, EGRESS_PACKET, POLICY, constant};
 use crate::program::now;
-use crate::scratch::{put_packet, read_packet};
-use crate::skb::{SkbView, used};
+use crate::scratch::{put_packet, read_packet, used};
+use crate::skb::SkbView;
 
 /// `TCX_NEXT` and `TC_ACT_UNSPEC` (include/uapi/linux/bpf.h, include/uapi/linux/pkt_cls.h).
 const NEXT: i32 = -1;

@@ -7,7 +7,7 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{bpf_sock_tuple, xdp_md};
+use aya_ebpf::bindings::bpf_sock_tuple;
 use xdp_common::abi::SourceKey;
 use xdp_common::hit_sampler::HitSampler;
 use xdp_common::packet::{Address, Packet, Sight};
@@ -268,7 +268,7 @@ pub(crate) fn reread(scratch: *mut Scratch) -> *mut Scratch {
 
 /// The same context, which is used in any case.
 #[inline(always)]
-pub(crate) fn used(ctx: *mut xdp_md) -> *mut xdp_md {
+pub(crate) fn used<C>(ctx: *mut C) -> *mut C {
     let mut ctx = ctx;
     // SAFETY: moves a register onto itself.
     unsafe { asm!("{0} = {0}", inout(reg) ctx, options(nomem, nostack, preserves_flags)) };

@@ -3,14 +3,13 @@
 //! VLAN tags may be beside the bytes (`skb->vlan_tci`): then there is none in the header, and nothing to
 //! skip.
 
-use core::arch::asm;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
 use xdp_common::packet::{Header, PacketView};
 
+use crate::map_pointer;
 use crate::view::{MAX_OFFSET, keep, load};
 
 /// A packet as a context of traffic control gives it.
@@ -92,26 +91,6 @@ impl PacketView for SkbView<'_> {
     /// See [`crate::view::XdpView`].
     #[inline(always)]
     fn forget(&self, value: usize) -> usize {
-        let mut value = value;
-        // SAFETY: adds a register to another and subtracts it again.
-        unsafe {
-            asm!(
-                "{v} += {n}",
-                "{v} -= {n}",
-                v = inout(reg) value,
-                n = in(reg) self.linear,
-                options(pure, nomem, nostack),
-            );
-        }
-        value
+        map_pointer::forget(value as u64, self.linear as u64) as usize
     }
-}
-
-/// The same context, which is used in any case.
-#[inline(always)]
-pub(crate) fn used(ctx: *mut __sk_buff) -> *mut __sk_buff {
-    let mut ctx = ctx;
-    // SAFETY: moves a register onto itself.
-    unsafe { asm!("{0} = {0}", inout(reg) ctx, options(nomem, nostack, preserves_flags)) };
-    ctx
 }

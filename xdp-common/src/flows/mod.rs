@@ -29,7 +29,7 @@ mod retry;
 use crate::verdict::Word;
 pub use key::{Direction, Keys};
 pub use leaving::{Leaving, leaving};
-pub use retry::{Retry, Window, first_seen, retried};
+pub use retry::{Retry, Window, retried};
 
 /// Words of a line.
 pub const WORDS: usize = 8;
@@ -96,18 +96,6 @@ impl Kind {
             5 => Some(Self::LetIn),
             6 => Some(Self::Returned),
             _ => None,
-        }
-    }
-
-    /// The name in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Asked => "asked",
-            Self::Answered => "answered",
-            Self::Established => "established",
-            Self::HalfOpen => "half_open",
-            Self::LetIn => "let_in",
-            Self::Returned => "returned",
         }
     }
 
@@ -205,11 +193,6 @@ impl Flow {
     #[inline(always)]
     const fn age(self, now: u64) -> u64 {
         (now >> TIME_SHIFT).wrapping_sub(self.0) & TIME_MASK
-    }
-
-    /// Seconds since it was written, in steps of 4.3.
-    pub const fn seconds_ago(self, now: u64) -> u64 {
-        (self.age(now) << TIME_SHIFT).wrapping_div(1_000_000_000)
     }
 
     #[inline(always)]

@@ -76,17 +76,6 @@ pub fn retried<L: Line>(line: L, hash: u64, window: Window, now: u64) -> Retry {
     Retry::First
 }
 
-/// When the newcomer with this hash was first seen: milliseconds ago, if the line has it.
-pub fn first_seen<L: Line>(line: L, hash: u64, now: u64) -> Option<u64> {
-    NEWCOMER_WORDS
-        .flat_map(|index| [0, 32].map(|half| half_of(line.word(index).load(), half)))
-        .find(|newcomer| newcomer >> TAG_SHIFT == tag_of(hash) >> TAG_SHIFT)
-        .map(|newcomer| {
-            let age = units(now).wrapping_sub(newcomer) & TIME_MASK;
-            (u64::from(age) << TIME_SHIFT).wrapping_div(1_000_000)
-        })
-}
-
 /// Bits that choose neither the line nor the flow's tag. The lowest is set: no newcomer's place reads as
 /// an empty one.
 #[inline(always)]

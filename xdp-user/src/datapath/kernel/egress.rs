@@ -18,16 +18,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::SchedClassifier;
 use aya::util::KernelVersion;
 use nix::libc;
 use xdp_common::abi::{EgressCounter, Plain as _, map};
 
-use super::super::{DatapathError, Egress, EgressHook, Result};
+use super::super::{Egress, EgressHook, Result};
 use super::continuity::Held;
 use super::link::Link;
 use super::pins::Pins;
-use super::{KernelDatapath, failed, stages};
+use super::{KernelDatapath, failed, stages, variant};
 use crate::domain::IfName;
 use crate::host::filter;
 use crate::host::framing::Framing;
@@ -131,16 +131,7 @@ const fn name(framing: Framing) -> &'static str {
 
 /// The program for such packets, loaded.
 fn program(ebpf: &mut Ebpf, framing: Framing) -> Result<&mut SchedClassifier> {
-    let name = name(framing);
-    let missing = || DatapathError::Kernel {
-        what: "find the egress program in its object".into(),
-        source: anyhow::anyhow!("the object holds no classifier named {name}"),
-    };
-    let program: &mut SchedClassifier = ebpf
-        .program_mut(name)
-        .ok_or_else(missing)?
-        .try_into()
-        .map_err(|_other: ProgramError| missing())?;
+    let program: &mut SchedClassifier = variant::named(ebpf, name(framing))?;
     if program.fd().is_err() {
         program.load().map_err(stages::load_refused)?;
     }

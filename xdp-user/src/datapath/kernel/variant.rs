@@ -5,7 +5,7 @@
 use std::os::fd::BorrowedFd;
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{Program, ProgramError, Xdp};
 use xdp_common::abi::map;
 
 use super::super::{DatapathError, Result};
@@ -35,18 +35,22 @@ pub(super) fn framing_of(interface: &IfName) -> Result<Framing> {
     }
 }
 
+/// The program of that name and kind in an object.
+pub(super) fn named<'e, P>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut P>
+where
+    &'e mut P: TryFrom<&'e mut Program, Error = ProgramError>,
+{
+    let missing = || DatapathError::Kernel {
+        what: "find a program in its object".into(),
+        source: anyhow::anyhow!("the object holds none of the kind named {name}"),
+    };
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    program.try_into().map_err(|_other| missing())
+}
+
 /// The program for such frames, loaded.
 pub(super) fn program(ebpf: &mut Ebpf, framing: Framing) -> Result<&mut Xdp> {
-    let name = name(framing);
-    let missing = || DatapathError::Kernel {
-        what: "find the program in its object".into(),
-        source: anyhow::anyhow!("the object holds no XDP program named {name}"),
-    };
-    let program: &mut Xdp = ebpf
-        .program_mut(name)
-        .ok_or_else(missing)?
-        .try_into()
-        .map_err(|_other: ProgramError| missing())?;
+    let program: &mut Xdp = named(ebpf, name(framing))?;
     if program.fd().is_err() {
         program.load().map_err(stages::load_refused)?;
     }
