@@ -172,6 +172,15 @@ fn a_frame_is_usual_from_the_end_of_a_udp_header_on() {
     }
 }
 
+#[test]
+fn an_ipv6_packet_that_states_no_length_is_not_usual() {
+    let mut frame = frames::packet(&Address::v6([0x20; 16]), 253, &[0; 40]);
+    assert!(parse_usual(frame.as_slice()).is_some());
+    frame[18..20].fill(0);
+    assert!(parse_usual(frame.as_slice()).is_none());
+    assert!(parse(&frame.as_slice()).is_continue());
+}
+
 /// Else the test above would compare nothing, and the program would read every packet the long way.
 #[test]
 fn what_traffic_mostly_is_counts_as_usual() {
@@ -183,4 +192,43 @@ fn what_traffic_mostly_is_counts_as_usual() {
         assert_eq!(parse_usual(tagged.as_slice()), None);
         assert!(parse(&tagged.as_slice()).is_continue());
     }
+}
+
+/// An IP header that goes on behind what PPPoE states is cut, whatever its bytes say: they are another's.
+#[test]
+fn an_ip_header_that_pppoe_cuts_is_truncated_before_it_is_malformed() {
+    let frame = |protocol: u8, first: u8, stated: u16| {
+        let mut frame = vec![2; 12];
+        frame.extend([0x88, 0x64, 0x11, 0, 0, 1]);
+        frame.extend(stated.to_be_bytes());
+        frame.extend([0, protocol, first, 0, 0, 0, 0, 0, 17, 64]);
+        frame.extend([0x20; 32]);
+        frame.extend([0, 1, 0, 2, 0, 8, 0, 0]);
+        frame
+    };
+    let reason = |frame: Vec<u8>| match parse(&frame[..]) {
+        ControlFlow::Break(reason) => Some(reason),
+        ControlFlow::Continue(_) => None,
+    };
+    // Behind PPP's two bytes: an IPv6 header has 40, one of IPv4 20.
+    for stated in [3, 10, 41] {
+        for first in [0x60, 0x10] {
+            assert_eq!(
+                reason(frame(0x57, first, stated)),
+                Some(Reason::Ipv6Truncated)
+            );
+        }
+    }
+    assert_eq!(reason(frame(0x57, 0x10, 42)), Some(Reason::Ipv6Malformed));
+    assert_eq!(reason(frame(0x57, 0x60, 42)), Some(Reason::UdpTruncated));
+    assert_eq!(reason(frame(0x57, 0x60, 50)), None);
+    for stated in [3, 18, 21] {
+        for first in [0x45, 0x41, 0x60] {
+            assert_eq!(
+                reason(frame(0x21, first, stated)),
+                Some(Reason::Ipv4Truncated)
+            );
+        }
+    }
+    assert_eq!(reason(frame(0x21, 0x41, 22)), Some(Reason::Ipv4Malformed));
 }

@@ -37,6 +37,16 @@ impl Carried {
         }
     }
 
+    /// Whether a header of this length ends within what was stated, if that was; `reason` if it doesn't, and
+    /// whatever stands in its place is no header.
+    #[inline(always)]
+    pub(super) const fn holds(&self, length: usize, reason: Reason) -> ControlFlow<Reason> {
+        if self.start.wrapping_add(length) > self.within {
+            return ControlFlow::Break(reason);
+        }
+        ControlFlow::Continue(())
+    }
+
     /// What begins behind the frame's end.
     #[inline(always)]
     pub(super) const fn cut(start: usize) -> Self {

@@ -18,6 +18,7 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     carried: Carried,
 ) -> ControlFlow<Reason, Network> {
     let Carried { start, within, .. } = carried;
+    carried.holds(Ipv4Hdr::LEN, Reason::Ipv4Truncated)?;
     // RFC 791, section 3.1.
     let [first, second, third, source, destination]: [u32; Ipv4Hdr::LEN / 4] =
         read_or(view, start, Reason::Ipv4Truncated)?;

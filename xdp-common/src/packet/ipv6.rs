@@ -33,6 +33,7 @@ pub(super) fn parse<V: PacketView + ?Sized>(
     carried: Carried,
 ) -> ControlFlow<Reason, Network> {
     let Carried { start, within, .. } = carried;
+    carried.holds(Ipv6Hdr::LEN, Reason::Ipv6Truncated)?;
     // RFC 8200, section 3.
     let [first, second, s0, s1, s2, s3, d0, d1, d2, d3]: [u32; Ipv6Hdr::LEN / 4] =
         read_or(view, start, Reason::Ipv6Truncated)?;

@@ -96,6 +96,10 @@ fn sight_v6<V: Window + ?Sized>(view: &V, words: impl Words) -> Option<Sight> {
         return None;
     }
     let room = (second >> 16) as usize;
+    // It ends where the frame does, which a look at its first buffer doesn't tell.
+    if room == 0 {
+        return None;
+    }
     let frame_len = view.frame_len(BEHIND_V6.wrapping_add(room))?;
     let is_sound = match protocol {
         protocol::TCP => is_tcp(view.words::<V6_TCP>(KIND)?.word::<14>(), room),
