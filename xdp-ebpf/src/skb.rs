@@ -10,7 +10,7 @@ use aya_ebpf::programs::TcContext;
 use xdp_common::packet::{Header, PacketView};
 
 use crate::map_pointer;
-use crate::view::{MAX_OFFSET, keep, load};
+use crate::view::{MAX_OFFSET, read_between};
 
 /// A packet as a context of traffic control gives it.
 pub(crate) struct SkbView<'a> {
@@ -26,21 +26,6 @@ impl<'a> SkbView<'a> {
             ctx,
             linear: ctx.data_end() - ctx.data(),
         }
-    }
-
-    #[inline(always)]
-    fn read_linear<T: Header>(&self, offset: usize) -> Option<T> {
-        let offset = keep(offset);
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let start = self.ctx.data() + offset;
-        if start + size_of::<T>() > self.ctx.data_end() {
-            return None;
-        }
-        // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
-        // `Header` promises that any bytes make a `T`.
-        Some(unsafe { load(start) })
     }
 
     /// A header that lies behind the linear part.
@@ -81,7 +66,7 @@ impl PacketView for SkbView<'_> {
 
     #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<T> {
-        match self.read_linear(offset) {
+        match read_between(self.ctx.data(), self.ctx.data_end(), offset) {
             Some(header) => Some(header),
             None if offset > MAX_OFFSET => None,
             None => self.read_behind(offset),

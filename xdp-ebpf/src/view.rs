@@ -7,6 +7,8 @@ use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use xdp_common::packet::{Header, PacketView, Window, Words};
 
+use crate::map_pointer;
+
 /// No header that is read starts further into the frame: Ethernet, two tags, IPv6 and the bound on
 /// extension headers stay far below.
 pub(crate) const MAX_OFFSET: usize = 4096;
@@ -72,18 +74,7 @@ impl PacketView for XdpView<'_> {
     /// subtracting the same unknown cancels out, so it forgets the value's range.
     #[inline(always)]
     fn forget(&self, value: usize) -> usize {
-        let mut value = value;
-        // SAFETY: adds a register to another and subtracts it again.
-        unsafe {
-            asm!(
-                "{v} += {n}",
-                "{v} -= {n}",
-                v = inout(reg) value,
-                n = in(reg) self.linear,
-                options(pure, nomem, nostack),
-            );
-        }
-        value
+        map_pointer::forget(value as u64, self.linear as u64) as usize
     }
 }
 
@@ -139,17 +130,7 @@ impl XdpView<'_> {
     /// A header in the first buffer.
     #[inline(always)]
     fn read_first<T: Header>(&self, offset: usize) -> Option<T> {
-        let offset = keep(offset);
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let start = self.ctx.data() + offset;
-        if start + size_of::<T>() > self.ctx.data_end() {
-            return None;
-        }
-        // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
-        // `Header` promises that any bytes make a `T`.
-        Some(unsafe { load(start) })
+        read_between(self.ctx.data(), self.ctx.data_end(), offset)
     }
 
     /// A header that reaches behind the linear part of a multi-buffer frame. Rare: drivers put the
@@ -178,6 +159,22 @@ impl XdpView<'_> {
     }
 }
 
+/// A header at an offset of the bytes from `data` to `end`, which are a context's.
+#[inline(always)]
+pub(crate) fn read_between<T: Header>(data: usize, end: usize, offset: usize) -> Option<T> {
+    let offset = keep(offset);
+    if offset > MAX_OFFSET {
+        return None;
+    }
+    let start = data + offset;
+    if start + size_of::<T>() > end {
+        return None;
+    }
+    // SAFETY: `start..start + size_of::<T>()` lies inside the packet by the check above, and
+    // `Header` promises that any bytes make a `T`.
+    Some(unsafe { load(start) })
+}
+
 /// Most words of a header: IPv6.
 const WORDS: usize = 10;
 
@@ -188,7 +185,7 @@ const WORDS: usize = 10;
 /// # Safety
 /// `size_of::<T>()` bytes from there on are readable.
 #[inline(always)]
-pub(crate) unsafe fn load<T: Header>(start: usize) -> T {
+unsafe fn load<T: Header>(start: usize) -> T {
     const {
         assert!(size_of::<T>() <= WORDS * 4, "longer than all headers");
         assert!(size_of::<T>() % 2 == 0, "read by words and half-words");
@@ -232,7 +229,7 @@ pub(crate) unsafe fn load<T: Header>(start: usize) -> T {
 /// A move onto itself and not an empty sequence: that would give two line records to one
 /// instruction ("Invalid line_info").
 #[inline(always)]
-pub(crate) fn keep(value: usize) -> usize {
+fn keep(value: usize) -> usize {
     let mut value = value;
     // SAFETY: moves a register onto itself.
     unsafe { asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };
